@@ -1,0 +1,3 @@
+//! The generic service: any model that a `service.json` names, without hooks.
+
+fn main() {}

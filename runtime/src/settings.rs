@@ -1,0 +1,259 @@
+//! `service.json`: what a built service serves and how; read once at start, overridden by the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that `service.json` says. Paths are relative to the folder that holds the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceSettings {
+    /// The model's name in the protocols.
+    pub name: String,
+    /// The model's version, as the user gave it.
+    pub version: String,
+    /// The model to load.
+    pub model: ModelFile,
+    /// `signature.json`.
+    pub signature: PathBuf,
+    /// `openapi.json`, served as it is.
+    pub openapi: PathBuf,
+    /// The recorded sample request: warms the model up and fills the `/docs` page. `None` where none was found.
+    pub sample: Option<PathBuf>,
+    /// The model's licence, served at `/v1/license`.
+    pub license: Option<License>,
+    /// Where to listen, and limits.
+    #[serde(default)]
+    pub server: ServerSettings,
+    /// How requests are joined.
+    #[serde(default)]
+    pub batching: BatchingSettings,
+    /// How the model runs.
+    #[serde(default)]
+    pub engine: EngineSettings,
+}
+
+/// The model file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// SHA-256 of the file the user gave, in hex.
+    pub sha256: String,
+    /// Where the user had it from: shown in the protocols' metadata.
+    pub source: String,
+}
+
+/// A licence text and its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct License {
+    /// Its name: an SPDX identifier where there is one.
+    pub name: String,
+    /// The file with its text.
+    pub path: PathBuf,
+}
+
+/// Listening, limits and lifecycle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ServerSettings {
+    /// Address to bind.
+    pub host: String,
+    /// HTTP port; 0 lets the system choose.
+    pub port: u16,
+    /// A port of its own for the metrics; `None` serves them on `port` alone.
+    pub metrics_port: Option<u16>,
+    /// Largest request body, bytes, after which 413 is answered.
+    pub max_body_bytes: u64,
+    /// Requests in work at once, after which 429 is answered.
+    pub max_concurrency: usize,
+    /// How long a client may take to send its head, and again its body, before the connection is closed.
+    #[serde(with = "duration")]
+    pub read_timeout: Duration,
+    /// Between SIGTERM (ready turns 503) and the end of listening, so that load balancers take note.
+    #[serde(with = "duration")]
+    pub drain_delay: Duration,
+    /// How long requests in flight may take after that.
+    #[serde(with = "duration")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        ServerSettings {
+            host: "0.0.0.0".into(),
+            port: 8000,
+            metrics_port: None,
+            max_body_bytes: 64 << 20,
+            max_concurrency: 1024,
+            read_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            // Docker kills after 10 s.
+            drain_timeout: Duration::from_secs(8),
+        }
+    }
+}
+
+/// How requests are joined into batches: four knobs for four things.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BatchingSettings {
+    /// Most rows in one run of the model; 1 turns batching off.
+    pub max_batch_size: usize,
+    /// How long a batch that isn't full waits for more while the model is idle.
+    #[serde(with = "duration")]
+    pub max_queue_delay: Duration,
+    /// Requests that may wait, after which 429 is answered.
+    pub max_queue: usize,
+    /// From arrival to answer, after which 504 is answered.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
+}
+
+impl Default for BatchingSettings {
+    fn default() -> Self {
+        BatchingSettings {
+            max_batch_size: 32,
+            max_queue_delay: Duration::ZERO,
+            max_queue: 1024,
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How the model runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct EngineSettings {
+    /// Execution provider.
+    pub provider: Provider,
+    /// Threads in all; `None` takes them from the cgroup's CPU quota.
+    #[serde(with = "auto")]
+    pub threads: Option<usize>,
+    /// Sessions that run side by side and share the threads; `None` decides by a measurement while warming up.
+    #[serde(with = "auto")]
+    pub instances: Option<usize>,
+    /// ONNX Runtime's library; `None` looks at `NIMIFY_ONNXRUNTIME`.
+    pub onnxruntime: Option<PathBuf>,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        EngineSettings { provider: Provider::Auto, threads: None, instances: Some(1), onnxruntime: None }
+    }
+}
+
+/// Which execution provider of ONNX Runtime runs the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// The best that the library and the machine have.
+    Auto,
+    /// The CPU.
+    Cpu,
+}
+
+/// Durations as people write them: `2ms`, `5s`, `1m30s` is not accepted, `90s` is.
+pub mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    /// Reads a whole number with its unit: `us`, `ms`, `s`, `m` or `h`.
+    pub fn parse(text: &str) -> Result<Duration, String> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let wrong =
+            || format!("`{text}` is not a duration: write a whole number and a unit, such as `2ms`, `5s` or `1m`");
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let micros = match unit {
+            "us" => 1,
+            "ms" => 1_000,
+            "s" => 1_000_000,
+            "m" => 60_000_000,
+            "h" => 3_600_000_000,
+            _ => return Err(wrong()),
+        };
+        number.checked_mul(micros).map(Duration::from_micros).ok_or_else(wrong)
+    }
+
+    /// Writes the largest unit that divides the duration.
+    pub fn format(duration: Duration) -> String {
+        let us = duration.as_micros();
+        match us {
+            0 => "0s".into(),
+            _ if us % 60_000_000 == 0 => format!("{}m", us / 60_000_000),
+            _ if us % 1_000_000 == 0 => format!("{}s", us / 1_000_000),
+            _ if us % 1_000 == 0 => format!("{}ms", us / 1_000),
+            _ => format!("{us}us"),
+        }
+    }
+
+    /// For serde's `with`.
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format(*duration))
+    }
+
+    /// For serde's `with`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// A count, or the word `auto`.
+pub mod auto {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum CountOrWord {
+        Count(usize),
+        Word(String),
+    }
+
+    /// For serde's `with`.
+    pub fn serialize<S: Serializer>(count: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+        match count {
+            Some(count) => CountOrWord::Count(*count),
+            None => CountOrWord::Word("auto".into()),
+        }
+        .serialize(serializer)
+    }
+
+    /// For serde's `with`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+        match CountOrWord::deserialize(deserializer)? {
+            CountOrWord::Count(0) => Err(D::Error::custom("must be at least 1, or `auto`")),
+            CountOrWord::Count(count) => Ok(Some(count)),
+            CountOrWord::Word(word) if word == "auto" => Ok(None),
+            CountOrWord::Word(word) => Err(D::Error::custom(format!("`{word}` is neither a number nor `auto`"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written_alike() {
+        for text in ["0s", "2ms", "5s", "1m", "250us"] {
+            assert_eq!(duration::format(duration::parse(text).unwrap()), text);
+        }
+        for text in ["", "5", "s", "1.5s", "-1s", "99999999999999999999s", "18446744073709551615h", "1m30s"] {
+            assert!(duration::parse(text).unwrap_err().contains("duration"), "{text}");
+        }
+    }
+
+    #[test]
+    fn defaults_survive_json() {
+        let engine = EngineSettings::default();
+        let json = serde_json::to_string(&engine).unwrap();
+        assert_eq!(serde_json::from_str::<EngineSettings>(&json).unwrap(), engine);
+        assert!(serde_json::from_str::<EngineSettings>(r#"{"threads":0}"#).is_err());
+        assert!(serde_json::from_str::<EngineSettings>(r#"{"thread":1}"#).is_err());
+    }
+}

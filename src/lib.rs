@@ -1,0 +1,13 @@
+//! nimify turns a model file into a production inference service.
+//!
+//! Everything is a pipeline of plain values; each arrow is one function of the module named on it:
+//!
+//! ```text
+//! ModelFile ─model→ ModelSignature ─plan→ ServicePlan ─┬─openapi→ OpenApiDocument
+//!                                                      └─codegen→ ServiceSources ─compile→ ServiceBinary
+//! ServiceBinary + ONNX Runtime + model ─image→ Image ─sign→ SignedImage ─chart→ Chart
+//! ```
+
+pub mod digest;
+pub mod files;
+pub mod plan;

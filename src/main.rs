@@ -1,0 +1,3 @@
+//! The `nimify` command.
+
+fn main() {}
