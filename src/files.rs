@@ -121,16 +121,20 @@ impl StagedFolder {
     pub fn publish(self) -> io::Result<()> {
         set_mode(self.stage.path(), 0o755)?;
         let stage = self.stage.keep();
-        let exchange = rustix::fs::RenameFlags::EXCHANGE;
-        let cwd = rustix::fs::CWD;
-        match rustix::fs::renameat_with(cwd, &stage, cwd, &self.destination, exchange) {
+        match exchange(&stage, &self.destination) {
             // The stage now holds what was there before.
             Ok(()) => fs::remove_dir_all(&stage),
-            Err(rustix::io::Errno::NOENT) => fs::rename(&stage, &self.destination),
-            Err(error) => Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(&stage, &self.destination),
+            Err(error) => Err(error),
         }
         .inspect_err(|_| drop(fs::remove_dir_all(&stage)))
     }
+}
+
+/// Exchanges two paths in one step. Both have to be there, on one file system.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let cwd = rustix::fs::CWD;
+    Ok(rustix::fs::renameat_with(cwd, one, cwd, other, rustix::fs::RenameFlags::EXCHANGE)?)
 }
 
 /// Sets the permission bits of a file or folder.

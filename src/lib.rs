@@ -10,4 +10,6 @@
 
 pub mod digest;
 pub mod files;
+pub mod interrupt;
+pub mod output;
 pub mod plan;
