@@ -131,6 +131,19 @@ impl StagedFolder {
     }
 }
 
+/// Takes `.` and `..` out of a path by its spelling, so that it can be used before the folders in it are there.
+pub fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir if plain.file_name().is_some() => _ = plain.pop(),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
 /// Exchanges two paths in one step. Both have to be there, on one file system.
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     let cwd = rustix::fs::CWD;
@@ -154,6 +167,13 @@ mod tests {
         }
         for bad in ["", "/a", "../a", "a/../b", "a//b", "./a", "a/", "a/.", "a\0"] {
             assert!(bad.parse::<RelativePath>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_path_leads_through_no_folder_that_may_be_missing() {
+        for (path, expected) in [("/a/b/../c", "/a/c"), ("/a/./b", "/a/b"), ("../a", "../a"), ("a/../../b", "../b")] {
+            assert_eq!(plain(Path::new(path)), Path::new(expected));
         }
     }
 

@@ -42,6 +42,11 @@ pub fn check() -> Result<(), Interrupted> {
     if INTERRUPTED.load(Ordering::SeqCst) { Err(Interrupted) } else { Ok(()) }
 }
 
+/// The note itself, for stages that watch it while they wait.
+pub fn flag() -> &'static AtomicBool {
+    &INTERRUPTED
+}
+
 impl From<Interrupted> for io::Error {
     fn from(interrupted: Interrupted) -> Self {
         io::Error::new(io::ErrorKind::Interrupted, interrupted)

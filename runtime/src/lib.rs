@@ -3,8 +3,59 @@
 //! A request goes one way through it: bytes → [`codec`] → values → [`batching`] → [`engine`] → values → [`codec`] →
 //! bytes. [`http`] and [`lifecycle`] carry it; [`service`] is where a generated crate joins in.
 
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+mod arguments;
+pub mod batching;
+pub mod codec;
+pub mod engine;
+pub mod environment;
 pub mod error;
+pub mod healthcheck;
+pub mod http;
+pub mod lifecycle;
+pub mod logging;
+pub mod metrics;
 pub mod service;
 pub mod settings;
 pub mod signature;
+#[cfg(feature = "sources")]
+pub mod sources;
 pub mod tensor;
+
+use arguments::Command;
+use service::Service;
+
+/// The whole `main` of a service: reads the command line and serves, or checks the health of the service that runs.
+/// Exit codes: 0 served and drained, or healthy; 1 not healthy; 2 a wrong command line; otherwise as
+/// [`lifecycle::StartError::exit_code`] says.
+pub fn main(service: &'static dyn Service) -> ExitCode {
+    match arguments::parse(std::env::args_os().skip(1), beside_executable()) {
+        Ok(Command::Serve(file)) => lifecycle::serve(&file, service),
+        Ok(Command::Healthcheck(file)) => match healthcheck::check(&file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        },
+        Ok(Command::Version) => {
+            println!("{}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Help) => {
+            println!("{}", arguments::USAGE);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}\n{}", arguments::USAGE);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn beside_executable() -> PathBuf {
+    let folder = std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
+    folder.unwrap_or_default().join("service.json")
+}

@@ -39,6 +39,12 @@ impl Service for Generic {
     }
 }
 
+/// Splits values into as many as a generated message has fields.
+pub fn take<const N: usize>(values: Vec<Value>) -> Result<[Value; N], Error> {
+    let count = values.len();
+    values.try_into().map_err(|_| Error::Internal(format!("{count} values came where the signature has {N}")))
+}
+
 /// A tensor whose element type is known to the compiler: the typed view that generated requests and responses hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array<T> {

@@ -64,7 +64,7 @@ pub struct ServerSettings {
     pub host: String,
     /// HTTP port; 0 lets the system choose.
     pub port: u16,
-    /// A port of its own for the metrics; `None` serves them on `port` alone.
+    /// A port of their own for the metrics, which `port` then serves no more; `None` serves them on `port`.
     pub metrics_port: Option<u16>,
     /// Largest request body, bytes, after which 413 is answered.
     pub max_body_bytes: u64,
@@ -185,9 +185,9 @@ pub mod duration {
         let us = duration.as_micros();
         match us {
             0 => "0s".into(),
-            _ if us % 60_000_000 == 0 => format!("{}m", us / 60_000_000),
-            _ if us % 1_000_000 == 0 => format!("{}s", us / 1_000_000),
-            _ if us % 1_000 == 0 => format!("{}ms", us / 1_000),
+            _ if us.is_multiple_of(60_000_000) => format!("{}m", us / 60_000_000),
+            _ if us.is_multiple_of(1_000_000) => format!("{}s", us / 1_000_000),
+            _ if us.is_multiple_of(1_000) => format!("{}ms", us / 1_000),
             _ => format!("{us}us"),
         }
     }

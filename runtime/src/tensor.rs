@@ -45,6 +45,12 @@ macro_rules! tensor_data {
                     other => Err(other),
                 }
             }
+            fn as_slice(data: &TensorData) -> Option<&[Self]> {
+                match data {
+                    TensorData::$variant(v) => Some(v),
+                    _ => None,
+                }
+            }
         })+
     };
 }
@@ -57,6 +63,8 @@ pub trait Element: Sized + Clone + Send + Sync + 'static {
     fn wrap(data: Vec<Self>) -> TensorData;
     /// Moves the buffer out; gives the data back if it is of another type.
     fn unwrap(data: TensorData) -> Result<Vec<Self>, TensorData>;
+    /// Lends the buffer; `None` if it is of another type.
+    fn as_slice(data: &TensorData) -> Option<&[Self]>;
 }
 
 /// The element of a string tensor: ONNX Runtime's strings are bytes, mostly UTF-8 but not always.
@@ -69,11 +77,43 @@ tensor_data! {
     Bool(bool), String(Bytes),
 }
 
+/// Runs `$body` with `$elements` bound to the buffer inside `$data`, whatever its element type.
+macro_rules! each_type {
+    ($data:expr, $elements:ident => $body:expr) => {
+        match $data {
+            $crate::tensor::TensorData::Float32($elements) => $body,
+            $crate::tensor::TensorData::Float64($elements) => $body,
+            $crate::tensor::TensorData::Float16($elements) => $body,
+            $crate::tensor::TensorData::Bfloat16($elements) => $body,
+            $crate::tensor::TensorData::Int8($elements) => $body,
+            $crate::tensor::TensorData::Int16($elements) => $body,
+            $crate::tensor::TensorData::Int32($elements) => $body,
+            $crate::tensor::TensorData::Int64($elements) => $body,
+            $crate::tensor::TensorData::Uint8($elements) => $body,
+            $crate::tensor::TensorData::Uint16($elements) => $body,
+            $crate::tensor::TensorData::Uint32($elements) => $body,
+            $crate::tensor::TensorData::Uint64($elements) => $body,
+            $crate::tensor::TensorData::Bool($elements) => $body,
+            $crate::tensor::TensorData::String($elements) => $body,
+        }
+    };
+}
+pub(crate) use each_type;
+
 impl TensorData {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Adds the elements of `more` to `all`; `None`, and nothing added, if they are of another type.
+pub(crate) fn append(all: &mut TensorData, more: &TensorData) -> Option<()> {
+    fn each<T: Element>(all: &mut Vec<T>, more: &TensorData) -> Option<()> {
+        all.extend_from_slice(T::as_slice(more)?);
+        Some(())
+    }
+    each_type!(all, elements => each(elements, more))
 }
 
 /// A dense tensor: elements row-major, as many as the product of its shape.

@@ -1,3 +1,7 @@
 //! The generic service: any model that a `service.json` names, without hooks.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nimify_runtime::main(&nimify_runtime::service::Generic)
+}

@@ -1,0 +1,85 @@
+//! An inference thread: takes batches, runs them, and gives each request its rows back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::inline::Inline;
+use super::queue::{Job, Queue};
+use super::{Executor, Observer, rows};
+use crate::error::Error;
+use crate::tensor::Value;
+
+/// What a thread works with.
+pub(super) struct Worker {
+    pub(super) executor: Arc<dyn Executor>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) inline: Arc<Inline>,
+}
+
+/// Runs the model; a panic on the way is the service's fault and nothing more than this request's end.
+pub(super) fn guarded(executor: &dyn Executor, inputs: Vec<Value>) -> Result<Vec<Value>, Error> {
+    let run = AssertUnwindSafe(|| executor.run(inputs));
+    catch_unwind(run).unwrap_or_else(|_| Err(Error::Internal("running the model panicked".into())))
+}
+
+impl Worker {
+    /// Works until the queue is closed and empty.
+    pub(super) fn work(self) {
+        while let Some(batch) = self.queue.take() {
+            // A batch that is lost drops its replies, which its requests take for an error; the next one goes on.
+            if catch_unwind(AssertUnwindSafe(|| self.answer(batch))).is_err() {
+                tracing::error!("an inference thread panicked over a batch, and goes on");
+            }
+        }
+    }
+
+    fn answer(&self, mut batch: Vec<Job>) {
+        match self.queue.axis() {
+            Some(axis) if batch.len() > 1 => {
+                if let Some(answers) = self.run_joined(&batch, axis) {
+                    for (job, answer) in batch.into_iter().zip(answers) {
+                        // Nobody may wait for it any more.
+                        let _ = job.reply.send(Ok(answer));
+                    }
+                    return;
+                }
+                // One of them may be at fault: alone, it fails alone.
+                let now = Instant::now();
+                batch.retain(|job| !job.is_dead(now));
+                batch.into_iter().for_each(|job| self.run_alone(job));
+            }
+            _ => batch.into_iter().for_each(|job| self.run_alone(job)),
+        }
+    }
+
+    /// Runs a batch as one. `None` if that failed, or if it didn't give back the rows that went in.
+    fn run_joined(&self, batch: &[Job], axis: usize) -> Option<Vec<Vec<Value>>> {
+        let requests: Vec<&[Value]> = batch.iter().map(|job| job.inputs.as_slice()).collect();
+        let counts: Vec<usize> = batch.iter().map(|job| job.rows).collect();
+        let joined = rows::join(&requests, axis)?;
+        let size = batch.iter().map(|job| job.size).sum();
+        let outputs = self.run(joined, counts.iter().sum(), size, batch[0].arrived).ok()?;
+        let answers = rows::split(outputs, axis, &counts);
+        if answers.is_none() {
+            tracing::error!("the model gave other rows than it was given: requests run alone from now on");
+            self.queue.stop_joining();
+        }
+        answers
+    }
+
+    fn run_alone(&self, job: Job) {
+        let outputs = self.run(job.inputs, job.rows, job.size, job.arrived);
+        let _ = job.reply.send(outputs);
+    }
+
+    fn run(&self, inputs: Vec<Value>, rows: usize, size: usize, arrived: Instant) -> Result<Vec<Value>, Error> {
+        let started = Instant::now();
+        let outputs = guarded(&*self.executor, inputs);
+        let ran: Duration = started.elapsed();
+        self.inline.ran(size, ran);
+        self.observer.batch(rows, started.saturating_duration_since(arrived), ran);
+        outputs
+    }
+}

@@ -1,0 +1,269 @@
+//! Environment variables that override `service.json`: one table, from which both the reading and the documentation
+//! come. `NIM_*` names that operators already use are honoured; nimify's own beat them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::codec::distance;
+use crate::logging::{Format, Level, LogSettings};
+use crate::settings::{Provider, ServiceSettings, duration};
+
+/// One environment variable.
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// The setting that it overrides, as `service.json` spells it; empty for one that stands in no file.
+    pub setting: &'static str,
+    /// What it sets and how it is written.
+    pub help: &'static str,
+    set: fn(&mut Overridden, &str) -> Result<(), String>,
+}
+
+/// What the environment can change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overridden {
+    /// `service.json`.
+    pub service: ServiceSettings,
+    /// How to log.
+    pub log: LogSettings,
+}
+
+/// A variable whose value can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It isn't UTF-8.
+    #[error("the environment variable `{0}` is not UTF-8")]
+    NotUtf8(String),
+    /// It isn't what the setting takes.
+    #[error("the environment variable `{name}` is wrong: {reason}")]
+    Wrong {
+        /// The variable.
+        name: &'static str,
+        /// What it should be and what it is.
+        reason: String,
+    },
+}
+
+macro_rules! variables {
+    ($($name:literal, $setting:literal, $help:literal, $set:expr;)+) => {
+        /// Every variable, in the order in which they are applied: a later one beats an earlier one.
+        pub const VARIABLES: &[Variable] = &[$(Variable { name: $name, setting: $setting, help: $help, set: $set }),+];
+    };
+}
+
+variables! {
+    "NIM_SERVER_PORT", "server.port", "HTTP port", |o, v| port(v).map(|p| o.service.server.port = p);
+    "NIM_HTTP_API_PORT", "server.port", "HTTP port", |o, v| port(v).map(|p| o.service.server.port = p);
+    "NIM_CUSTOM_MODEL_NAME", "name", "the model's name in the protocols", |o, v| name(v).map(|n| o.service.name = n);
+    "NIM_LOG_LEVEL", "", "`error`, `warn`, `info`, `debug` or `trace`; `critical`, `default` and the like as NIM has them",
+        |o, v| Level::from_nim(v).map(|l| o.log.level = l);
+    "NIM_JSONL_LOGGING", "", "`1` writes one JSON object a line",
+        |o, v| switch(v).map(|on| o.log.format = if on { Format::Json } else { Format::Text });
+    "NIMIFY_MODEL_NAME", "name", "the model's name in the protocols", |o, v| name(v).map(|n| o.service.name = n);
+    "NIMIFY_HOST", "server.host", "IP address to bind", |o, v| host(v).map(|h| o.service.server.host = h);
+    "NIMIFY_PORT", "server.port", "HTTP port; `0` lets the system choose",
+        |o, v| port(v).map(|p| o.service.server.port = p);
+    "NIMIFY_METRICS_PORT", "server.metricsPort", "a port of its own for the metrics; empty or `none` for none",
+        |o, v| optional(v, port).map(|p| o.service.server.metrics_port = p);
+    "NIMIFY_MAX_BODY_BYTES", "server.maxBodyBytes", "largest request body, bytes",
+        |o, v| at_least_1(v).map(|n| o.service.server.max_body_bytes = n as u64);
+    "NIMIFY_MAX_CONCURRENCY", "server.maxConcurrency", "requests in work at once, after which 429 is answered",
+        |o, v| at_least_1(v).map(|n| o.service.server.max_concurrency = n);
+    "NIMIFY_READ_TIMEOUT", "server.readTimeout", "how long a client may take to send its head, and again its body: `30s`",
+        |o, v| some_time(v).map(|d| o.service.server.read_timeout = d);
+    "NIMIFY_DRAIN_DELAY", "server.drainDelay", "between SIGTERM and the end of listening: `5s`",
+        |o, v| duration::parse(v).map(|d| o.service.server.drain_delay = d);
+    "NIMIFY_DRAIN_TIMEOUT", "server.drainTimeout", "how long requests in flight may take after that: `8s`",
+        |o, v| duration::parse(v).map(|d| o.service.server.drain_timeout = d);
+    "NIMIFY_MAX_BATCH_SIZE", "batching.maxBatchSize", "most rows in one run of the model; `1` turns batching off",
+        |o, v| at_least_1(v).map(|n| o.service.batching.max_batch_size = n);
+    "NIMIFY_MAX_QUEUE_DELAY", "batching.maxQueueDelay", "how long a batch that isn't full waits for more: `2ms`",
+        |o, v| duration::parse(v).map(|d| o.service.batching.max_queue_delay = d);
+    "NIMIFY_MAX_QUEUE", "batching.maxQueue", "requests that may wait, after which 429 is answered",
+        |o, v| at_least_1(v).map(|n| o.service.batching.max_queue = n);
+    "NIMIFY_REQUEST_TIMEOUT", "batching.requestTimeout", "from arrival to answer, after which 504 is answered: `5s`",
+        |o, v| some_time(v).map(|d| o.service.batching.request_timeout = d);
+    "NIMIFY_PROVIDER", "engine.provider", "execution provider: `auto` or `cpu`",
+        |o, v| provider(v).map(|p| o.service.engine.provider = p);
+    "NIMIFY_THREADS", "engine.threads", "threads in all; `auto` takes the cgroup's quota",
+        |o, v| auto(v).map(|n| o.service.engine.threads = n);
+    "NIMIFY_INSTANCES", "engine.instances", "sessions that share the threads; `auto` measures while warming up",
+        |o, v| auto(v).map(|n| o.service.engine.instances = n);
+    "NIMIFY_ONNXRUNTIME", "engine.onnxruntime", "ONNX Runtime's library",
+        |o, v| not_empty(v).map(|p| o.service.engine.onnxruntime = Some(PathBuf::from(p)));
+    "NIMIFY_LOG_LEVEL", "", "`off`, `error`, `warn`, `info`, `debug` or `trace`", |o, v| Level::parse(v).map(|l| o.log.level = l);
+    "NIMIFY_LOG_FORMAT", "", "`text` or `json` (one object a line)", |o, v| Format::parse(v).map(|f| o.log.format = f);
+}
+
+/// Variables of `nimify`'s command line, which a service started by it inherits: no reason for a warning.
+const ELSEWHERE: [&str; 4] = ["NIMIFY_CACHE", "NIMIFY_SIGNING_KEY", "NIMIFY_KEY_PASSWORD", "NIMIFY_CONFIG"];
+
+/// Applies every known variable of `environment`. A wrong value is an error; the strings are warnings, one for each
+/// `NIMIFY_*` variable that nobody knows.
+pub fn apply(
+    settings: Overridden,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(Overridden, Vec<String>), Error> {
+    let mut settings = settings;
+    let mut found = BTreeMap::new();
+    let mut warnings = Vec::new();
+    for (name, value) in environment {
+        let Some(name) = name.to_str() else { continue };
+        if VARIABLES.iter().any(|v| v.name == name) {
+            found.insert(name.to_string(), value.into_string().map_err(|_| Error::NotUtf8(name.to_string()))?);
+        } else if name.starts_with("NIMIFY_") && !ELSEWHERE.contains(&name) {
+            warnings.push(unknown(name));
+        }
+    }
+    for variable in VARIABLES {
+        if let Some(value) = found.get(variable.name) {
+            (variable.set)(&mut settings, value.trim())
+                .map_err(|reason| Error::Wrong { name: variable.name, reason })?;
+        }
+    }
+    warnings.sort();
+    Ok((settings, warnings))
+}
+
+fn unknown(name: &str) -> String {
+    let nearest = VARIABLES
+        .iter()
+        .filter(|v| v.name.starts_with("NIMIFY_"))
+        .min_by_key(|v| distance(v.name, name))
+        .expect("the table isn't empty");
+    format!(
+        "the environment variable `{name}` is unknown and has no effect; the nearest known one is `{}`",
+        nearest.name
+    )
+}
+
+fn port(value: &str) -> Result<u16, String> {
+    value.parse().map_err(|_| format!("`{value}` is not a port: write a whole number from 0 to 65535"))
+}
+
+fn host(value: &str) -> Result<String, String> {
+    match value.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => Err(format!("`{value}` is not an IP address, such as `0.0.0.0`, `127.0.0.1` or `::`")),
+    }
+}
+
+fn name(value: &str) -> Result<String, String> {
+    match value.chars().any(char::is_control) {
+        true => Err("a model's name holds no control characters".into()),
+        false => not_empty(value).map(String::from),
+    }
+}
+
+fn not_empty(value: &str) -> Result<&str, String> {
+    if value.is_empty() { Err("it is empty".into()) } else { Ok(value) }
+}
+
+fn at_least_1(value: &str) -> Result<usize, String> {
+    match value.parse() {
+        Ok(0) => Err("`0` is too small: it must be at least 1".into()),
+        Ok(count) => Ok(count),
+        Err(_) => Err(format!("`{value}` is not a whole number")),
+    }
+}
+
+fn auto(value: &str) -> Result<Option<usize>, String> {
+    if value == "auto" {
+        return Ok(None);
+    }
+    at_least_1(value).map(Some).map_err(|reason| format!("{reason}; `auto` is possible too"))
+}
+
+fn optional<T>(value: &str, parse: fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    if value.is_empty() || value == "none" { Ok(None) } else { parse(value).map(Some) }
+}
+
+fn some_time(value: &str) -> Result<Duration, String> {
+    match duration::parse(value)? {
+        Duration::ZERO => Err(format!("`{value}` leaves no time")),
+        time => Ok(time),
+    }
+}
+
+fn provider(value: &str) -> Result<Provider, String> {
+    match value {
+        "auto" => Ok(Provider::Auto),
+        "cpu" => Ok(Provider::Cpu),
+        _ => Err(format!("`{value}` is not an execution provider: write `auto` or `cpu`")),
+    }
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    match value {
+        "1" | "true" => Ok(true),
+        "" | "0" | "false" => Ok(false),
+        _ => Err(format!("`{value}` is not a switch: write `1` or `0`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Overridden {
+        let json = r#"{"name":"m","version":"1","model":{"path":"m.onnx","sha256":"","source":""},
+            "signature":"signature.json","openapi":"openapi.json","sample":null,"license":null}"#;
+        Overridden { service: serde_json::from_str(json).unwrap(), log: LogSettings::default() }
+    }
+
+    fn applied(variables: &[(&str, &str)]) -> Result<(Overridden, Vec<String>), Error> {
+        apply(settings(), variables.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))))
+    }
+
+    #[test]
+    fn every_variable_takes_a_value_and_refuses_nonsense() {
+        for variable in VARIABLES {
+            let good = match variable.name {
+                name if name.ends_with("_NAME") => "other",
+                "NIMIFY_HOST" => "127.0.0.1",
+                "NIMIFY_PROVIDER" => "cpu",
+                "NIMIFY_ONNXRUNTIME" => "/lib/x.so",
+                name if name.ends_with("LOG_LEVEL") => "debug",
+                "NIMIFY_LOG_FORMAT" => "json",
+                "NIM_JSONL_LOGGING" => "1",
+                name if name.ends_with("_TIMEOUT") || name.ends_with("_DELAY") => "7s",
+                _ => "7",
+            };
+            let (changed, warnings) = applied(&[(variable.name, good)]).unwrap();
+            assert_ne!(changed, settings(), "{}", variable.name);
+            assert!(warnings.is_empty());
+            let nonsense = "\u{1}!";
+            if variable.name != "NIMIFY_ONNXRUNTIME" {
+                let error = applied(&[(variable.name, nonsense)]).unwrap_err();
+                assert!(error.to_string().contains(variable.name), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn nimifys_own_names_beat_nims() {
+        for order in [["NIM_HTTP_API_PORT", "NIMIFY_PORT"], ["NIMIFY_PORT", "NIM_HTTP_API_PORT"]] {
+            let values = order.map(|name| (name, if name == "NIMIFY_PORT" { "2" } else { "1" }));
+            assert_eq!(applied(&values).unwrap().0.service.server.port, 2);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_warned_of_with_the_nearest() {
+        let (_, warnings) = applied(&[("NIMIFY_MAX_BATCHSIZE", "8"), ("NIMIFY_CACHE", "/c"), ("HOME", "/")]).unwrap();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("`NIMIFY_MAX_BATCH_SIZE`"), "{warnings:?}");
+    }
+
+    #[test]
+    fn edges() {
+        assert!(applied(&[("NIMIFY_PORT", "65536")]).is_err());
+        assert!(applied(&[("NIMIFY_THREADS", "0")]).is_err());
+        assert!(applied(&[("NIMIFY_READ_TIMEOUT", "0s")]).is_err());
+        assert_eq!(applied(&[("NIMIFY_THREADS", "auto")]).unwrap().0.service.engine.threads, None);
+        assert_eq!(applied(&[("NIMIFY_METRICS_PORT", "none")]).unwrap().0.service.server.metrics_port, None);
+    }
+}

@@ -1,0 +1,164 @@
+//! What every request shares: settings, the model once it is loaded, metrics, and documents made once at start.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::request_id::RequestIds;
+use super::route::Route;
+use super::{docs, nim, v2};
+use crate::batching::Scheduler;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::service::Service;
+use crate::settings::ServiceSettings;
+use crate::signature::ModelSignature;
+
+/// Where the service is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// The model isn't there yet.
+    Loading,
+    /// Requests are answered.
+    Ready,
+    /// A signal came: requests are still answered, new ones should go elsewhere.
+    Draining,
+}
+
+/// What every request shares.
+pub(crate) struct App {
+    pub(crate) settings: ServiceSettings,
+    pub(crate) service: &'static dyn Service,
+    pub(crate) signature: ModelSignature,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(super) documents: Documents,
+    pub(super) ids: RequestIds,
+    /// Inference requests that haven't been answered.
+    pub(super) in_work: AtomicUsize,
+    phase: AtomicU8,
+    scheduler: OnceLock<Scheduler>,
+}
+
+/// Answers that never change.
+pub(super) struct Documents {
+    pub(super) models: Bytes,
+    pub(super) metadata: Bytes,
+    pub(super) manifest: Bytes,
+    pub(super) license: Option<Bytes>,
+    pub(super) version: Bytes,
+    pub(super) server: Bytes,
+    pub(super) model: Bytes,
+    pub(super) openapi: Bytes,
+    pub(super) docs_model: Bytes,
+    pub(super) sample: Option<Bytes>,
+}
+
+/// A file that `service.json` names and that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("can't read `{}`, which `{setting}` in the settings names: {source}", path.display())]
+pub struct Unreadable {
+    /// The setting that names it.
+    pub setting: &'static str,
+    /// The file.
+    pub path: std::path::PathBuf,
+    /// Why not.
+    pub source: std::io::Error,
+}
+
+/// Reads a file that a setting names.
+pub(crate) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, Unreadable> {
+    std::fs::read(path).map_err(|source| Unreadable { setting, path: path.to_path_buf(), source })
+}
+
+impl App {
+    /// Reads the documents that `settings` name. The model is not touched.
+    pub(crate) fn new(
+        settings: ServiceSettings,
+        signature: ModelSignature,
+        service: &'static dyn Service,
+    ) -> Result<App, Unreadable> {
+        let routes = Route::ALL.iter().map(|route| route.label());
+        let metrics = Metrics::new(&settings.name, &settings.version, routes);
+        let license = match &settings.license {
+            Some(license) => Some(nim::LicenseText::new(license, read("license.path", &license.path)?)),
+            None => None,
+        };
+        let sample = settings.sample.as_ref().map(|path| read("sample", path)).transpose()?.map(Bytes::from);
+        let documents = Documents {
+            models: nim::models(&settings),
+            metadata: nim::metadata(&settings, license.as_ref()),
+            manifest: nim::manifest(&settings, &signature),
+            license: license.as_ref().map(nim::LicenseText::document),
+            version: nim::version(&settings),
+            server: v2::server_metadata(),
+            model: v2::model_metadata(&settings, &signature),
+            openapi: read("openapi", &settings.openapi)?.into(),
+            docs_model: docs::model(&settings, &signature, sample.is_some()),
+            sample,
+        };
+        Ok(App {
+            settings,
+            service,
+            signature,
+            metrics: Arc::new(metrics),
+            documents,
+            ids: RequestIds::new(),
+            in_work: AtomicUsize::new(0),
+            phase: AtomicU8::new(Phase::Loading as u8),
+            scheduler: OnceLock::new(),
+        })
+    }
+
+    /// Where the service is in its life.
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Loading,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Takes the loaded model and turns ready, unless a signal came before.
+    pub(crate) fn turn_ready(&self, scheduler: Scheduler) {
+        drop(self.scheduler.set(scheduler));
+        let (loading, ready) = (Phase::Loading as u8, Phase::Ready as u8);
+        let _unless_draining = self.phase.compare_exchange(loading, ready, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Turns ready off for good.
+    pub(crate) fn drain(&self) {
+        self.phase.store(Phase::Draining as u8, Ordering::Release);
+    }
+
+    /// The recorded sample request, where there is one.
+    pub(crate) fn sample(&self) -> Option<&[u8]> {
+        self.documents.sample.as_deref()
+    }
+
+    /// Inference requests that haven't been answered.
+    pub(crate) fn in_work(&self) -> usize {
+        self.in_work.load(Ordering::Relaxed)
+    }
+
+    /// Requests that wait for the model.
+    pub(super) fn waiting(&self) -> usize {
+        self.scheduler.get().map_or(0, Scheduler::queue_len)
+    }
+
+    /// The model, if requests can be sent to it.
+    pub(super) fn scheduler(&self) -> Result<&Scheduler, Error> {
+        self.scheduler.get().ok_or_else(|| Error::NotReady("the model is still loading".into()))
+    }
+
+    /// Whether a new request should come here.
+    pub(super) fn ready(&self) -> Result<(), Error> {
+        match self.phase() {
+            Phase::Ready => Ok(()),
+            Phase::Loading => Err(Error::NotReady("the model is still loading".into())),
+            Phase::Draining => Err(Error::NotReady("the service is stopping".into())),
+        }
+    }
+}

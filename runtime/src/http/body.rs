@@ -1,0 +1,206 @@
+//! A request's body → bytes, within a limit of size and of time.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::HeaderMap;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderName};
+
+use crate::error::Error;
+
+/// How much a body may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) bytes: u64,
+    pub(crate) time: Duration,
+}
+
+/// The most that is set aside because of a `Content-Length` alone; more is taken as bytes come.
+const RESERVED: u64 = 1 << 20;
+
+/// What is read and thrown away of a body that is refused, so that a client that sends it whole before it listens
+/// hears why.
+const DISCARDED_BYTES: u64 = 1 << 30;
+const DISCARDED_TIME: Duration = Duration::from_secs(10);
+
+/// Whether the body is what the route takes: 415 otherwise. A missing content type is taken as JSON.
+pub(crate) fn check_media_type(headers: &HeaderMap, takes: &[&str]) -> Result<(), Error> {
+    if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let encoding = String::from_utf8_lossy(encoding.as_bytes());
+        return Err(Error::UnsupportedMediaType(format!(
+            "the content encoding `{}` is not supported: send the body as it is",
+            encoding.escape_default()
+        )));
+    }
+    let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let essence = content_type.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    if takes.iter().any(|t| essence.eq_ignore_ascii_case(t.as_bytes())) {
+        return Ok(());
+    }
+    Err(Error::UnsupportedMediaType(format!(
+        "the content type `{}` is not supported: send `{}`",
+        String::from_utf8_lossy(essence).escape_default(),
+        takes.join("` or `")
+    )))
+}
+
+/// Reads the body: 413 past the limit, before anything is read where `Content-Length` says so; 408 when it takes too
+/// long; 400 when it breaks off.
+pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming, limits: Limits) -> Result<Bytes, Error> {
+    // hyper has read `Content-Length` already and refused one that is no number.
+    let announced = body.size_hint().lower();
+    if announced > limits.bytes {
+        discard(headers, body);
+        return Err(Error::TooLarge { limit: limits.bytes });
+    }
+    let mut gathered = Gathered { first: Bytes::new(), all: BytesMut::new(), announced };
+    let read = match tokio::time::timeout(limits.time, poll_fn(|cx| gathered.poll(&mut body, limits.bytes, cx))).await {
+        Ok(read) => read,
+        Err(_) => Err(Error::RequestTimeout(format!(
+            "the request body did not arrive within {} (`readTimeout`)",
+            crate::settings::duration::format(limits.time)
+        ))),
+    };
+    match read {
+        Ok(()) => Ok(gathered.finish()),
+        Err(error) => {
+            if matches!(error, Error::TooLarge { .. }) {
+                discard(headers, body);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The bytes so far; a body of one frame is never copied.
+struct Gathered {
+    first: Bytes,
+    all: BytesMut,
+    announced: u64,
+}
+
+impl Gathered {
+    fn poll(&mut self, body: &mut Incoming, limit: u64, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            if body.is_end_stream() {
+                return Poll::Ready(Ok(()));
+            }
+            let frame = match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(Error::BadRequest(format!("the request body broke off: {error}"))));
+                }
+            };
+            if let Ok(data) = frame.into_data() {
+                if (self.first.len() + self.all.len() + data.len()) as u64 > limit {
+                    return Poll::Ready(Err(Error::TooLarge { limit }));
+                }
+                self.push(data);
+            }
+        }
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if self.first.is_empty() && self.all.is_empty() {
+            self.first = data;
+            return;
+        }
+        if self.all.is_empty() {
+            let reserved = self.announced.min(RESERVED).max((self.first.len() + data.len()) as u64);
+            self.all.reserve(usize::try_from(reserved).unwrap_or_default());
+            self.all.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.all.extend_from_slice(&data);
+    }
+
+    fn finish(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    }
+}
+
+/// Reads the rest aside of the answer. A client that waits for `100 Continue` sends no rest.
+fn discard(headers: &HeaderMap, mut body: Incoming) {
+    if headers.contains_key(EXPECT) {
+        return;
+    }
+    tokio::spawn(async move {
+        let mut left = DISCARDED_BYTES;
+        let all = poll_fn(|cx| {
+            while let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) {
+                let Some(Ok(frame)) = frame else { return Poll::Ready(()) };
+                let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                left = left.saturating_sub(length);
+                if left == 0 {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        });
+        drop(tokio::time::timeout(DISCARDED_TIME, all).await);
+    });
+}
+
+/// The header that says how long the JSON is in front of binary tensors.
+pub(crate) const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// Reads [`JSON_LENGTH`].
+pub(crate) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Error> {
+    let Some(value) = headers.get(JSON_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    length.map(Some).ok_or_else(|| {
+        Error::BadRequest("the header `Inference-Header-Content-Length` must be a whole number of bytes".into())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn json_and_nothing_are_json_and_all_else_is_415() {
+        let takes = ["application/json"];
+        assert_eq!(check_media_type(&HeaderMap::new(), &takes), Ok(()));
+        for good in ["application/json", "Application/JSON; charset=utf-8", " application/json "] {
+            assert_eq!(check_media_type(&headers(CONTENT_TYPE, good), &takes), Ok(()), "{good}");
+        }
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
+            let error = check_media_type(&headers(CONTENT_TYPE, bad), &takes).unwrap_err();
+            assert!(matches!(&error, Error::UnsupportedMediaType(m) if m.contains("`application/json`")), "{error}");
+        }
+        assert_eq!(check_media_type(&headers(CONTENT_ENCODING, "Identity"), &takes), Ok(()));
+        assert!(check_media_type(&headers(CONTENT_ENCODING, "gzip"), &takes).is_err());
+    }
+
+    #[test]
+    fn the_json_length_is_a_number() {
+        assert_eq!(json_length(&HeaderMap::new()), Ok(None));
+        assert_eq!(json_length(&headers(JSON_LENGTH, "12")), Ok(Some(12)));
+        for bad in ["", "-1", "x", "99999999999999999999999"] {
+            assert!(json_length(&headers(JSON_LENGTH, bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_frame_is_not_copied_and_several_are_joined() {
+        let mut gathered = Gathered { first: Bytes::new(), all: BytesMut::new(), announced: 0 };
+        let one = Bytes::from_static(b"abc");
+        gathered.push(one.clone());
+        gathered.push(Bytes::new());
+        gathered.push(Bytes::from_static(b"de"));
+        assert_eq!(gathered.finish(), "abcde");
+        let mut gathered = Gathered { first: Bytes::new(), all: BytesMut::new(), announced: 3 };
+        gathered.push(one.clone());
+        assert_eq!(gathered.finish().as_ptr(), one.as_ptr());
+    }
+}

@@ -1,0 +1,150 @@
+//! HTTP: a request's head → its route → an answer, with a request id on it and a count in the metrics.
+//!
+//! There is no framework between hyper and the routes: a path is matched by [`route`], a body read by [`body`] and an
+//! error written by [`respond`], so that a request pays for nothing that it doesn't use. One file a family of routes:
+//! [`predict`], [`nim`], [`v2`], [`docs`].
+
+mod app;
+mod body;
+mod connection;
+mod docs;
+mod infer;
+mod nim;
+mod predict;
+mod request_id;
+mod respond;
+pub mod route;
+mod v2;
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Instant;
+
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Version};
+
+pub use app::Unreadable;
+pub(crate) use app::{App, Phase, read as read_file};
+pub(crate) use connection::{Door, accept};
+use request_id::REQUEST_ID;
+use respond::Response;
+use route::{Route, Target};
+
+use crate::error::Error;
+
+/// Answers one request. Never fails: what goes wrong is in the answer.
+async fn answer(app: &App, door: Door, request: Request<Incoming>) -> Response {
+    let begun = Instant::now();
+    let (head, body) = request.into_parts();
+    let id = app.ids.of(&head.headers);
+    let (version, style) = (head.version, Route::style(head.uri.path()));
+    let target = door.admit(app, Route::find(head.uri.path()));
+    let route = target.route;
+    let routed = caught(dispatch(app, target, head, body)).await.unwrap_or_else(|_| {
+        app.metrics.panics.inc();
+        Err(Error::Internal("the service failed on this request; its logs say more".into()))
+    });
+    let mut response = match routed {
+        Ok(response) => response,
+        Err(error) => {
+            log_error(&error, route, &id);
+            respond::error(&error, style)
+        }
+    };
+    let took = begun.elapsed();
+    let status = response.status().as_u16();
+    app.metrics.answered(route as usize, status, took);
+    tracing::debug!(
+        request_id = request_id::text(&id),
+        route = route.label(),
+        status,
+        took_us = took.as_micros() as u64,
+        "answered"
+    );
+    if version < Version::HTTP_2 && app.phase() == Phase::Draining {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The text of a client's error may quote what the client sent, so that only `debug` shows it.
+fn log_error(error: &Error, route: Route, id: &HeaderValue) {
+    let request_id = request_id::text(id);
+    let (route_label, status, kind) = (route.label(), error.status(), error.kind());
+    match status {
+        404 | 405 | 503 if !route.is_inference() => {
+            tracing::debug!(request_id, route = route_label, status, kind, %error, "not answered");
+        }
+        429 | 500.. => tracing::warn!(request_id, route = route_label, status, kind, %error, "request failed"),
+        _ => {
+            tracing::warn!(request_id, route = route_label, status, kind, "request refused");
+            tracing::debug!(request_id, %error, "request refused because");
+        }
+    }
+}
+
+/// Polls a future; a panic in it becomes an error.
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, ()> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(_) => Poll::Ready(Err(())),
+    })
+    .await
+}
+
+async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Result<Response, Error> {
+    let route = target.route;
+    let path = head.uri.path();
+    if route == Route::Unknown {
+        return Err(Error::NotFound(format!("there is nothing at `{path}`")));
+    }
+    let method = route.method();
+    if head.method != method && !(head.method == Method::HEAD && method == Method::GET) {
+        return Ok(respond::method_not_allowed(&head.method, &method, path, Route::style(path)));
+    }
+    let documents = &app.documents;
+    match route {
+        Route::Predict | Route::Infer => infer::counted(app, predict::predict(app, head, body)).await,
+        Route::ModelInfer => infer::counted(app, v2::infer(app, &target, head, body)).await,
+        Route::Live => Ok(nim::live()),
+        Route::Ready => nim::ready(app),
+        Route::Metrics | Route::NimMetrics => Ok(nim::metrics(app)),
+        Route::Models => Ok(respond::json(documents.models.clone())),
+        Route::Metadata => Ok(respond::json(documents.metadata.clone())),
+        Route::Manifest => Ok(respond::json(documents.manifest.clone())),
+        Route::License => nim::license(app),
+        Route::Version => Ok(respond::json(documents.version.clone())),
+        Route::ServerMetadata => Ok(respond::json(documents.server.clone())),
+        Route::ServerLive => Ok(respond::empty()),
+        Route::ServerReady => v2::ready(app),
+        Route::ModelReady => v2::model_ready(app, &target),
+        Route::ModelMetadata => v2::metadata(app, &target),
+        Route::OpenApi => Ok(respond::json(documents.openapi.clone())),
+        Route::Docs | Route::DocsStyle | Route::DocsScript | Route::DocsModel | Route::DocsSample => {
+            docs::page(app, route)
+        }
+        Route::Unknown => Err(Error::NotFound(format!("there is nothing at `{path}`"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(caught(async { 1 })), Ok(1));
+        let panics = async {
+            tokio::task::yield_now().await;
+            assert!(std::hint::black_box(false), "on purpose");
+        };
+        assert_eq!(runtime.block_on(caught(panics)), Err(()));
+    }
+}

@@ -1,0 +1,203 @@
+//! A path → the route that answers it. Pure, so that metrics, errors and the table of routes agree.
+
+use hyper::Method;
+
+/// How a family of routes writes its errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// `{"error":{"message","type","code"}}`.
+    Nim,
+    /// `{"error":"…"}`.
+    OpenInference,
+}
+
+macro_rules! routes {
+    ($($name:ident $method:ident $path:literal, $doc:literal;)+) => {
+        /// Every route.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Route {
+            $(#[doc = $doc] $name,)+
+            /// A path that nobody serves.
+            Unknown,
+        }
+
+        impl Route {
+            /// Every route, in the order of its number (`route as usize`).
+            pub const ALL: &[Route] = &[$(Route::$name,)+ Route::Unknown];
+
+            /// The path, with the model's and the version's name left open; the label in the metrics.
+            pub fn label(self) -> &'static str {
+                match self { $(Route::$name => $path,)+ Route::Unknown => "unknown" }
+            }
+
+            /// The method that it takes; HEAD goes with GET.
+            pub fn method(self) -> Method {
+                match self { $(Route::$name => Method::$method,)+ Route::Unknown => Method::GET }
+            }
+
+            fn exact(path: &str) -> Option<Route> {
+                match path { $($path => Some(Route::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+routes! {
+    Predict POST "/v1/predict", "One property an input, one an output.";
+    Infer POST "/v1/infer", "The same under NIM's name.";
+    Live GET "/v1/health/live", "Whether the process runs.";
+    Ready GET "/v1/health/ready", "Whether it takes requests.";
+    Metrics GET "/metrics", "Prometheus metrics.";
+    NimMetrics GET "/v1/metrics", "The same under NIM's path.";
+    Models GET "/v1/models", "The list of models, one long.";
+    Metadata GET "/v1/metadata", "What is served.";
+    Manifest GET "/v1/manifest", "What it was made of.";
+    License GET "/v1/license", "The model's licence.";
+    Version GET "/v1/version", "Versions of the model and of the API.";
+    ServerMetadata GET "/v2", "The server's name, version and extensions.";
+    ServerLive GET "/v2/health/live", "Whether the process runs.";
+    ServerReady GET "/v2/health/ready", "Whether it takes requests.";
+    ModelMetadata GET "/v2/models/{model}", "Inputs and outputs.";
+    ModelReady GET "/v2/models/{model}/ready", "Whether the model takes requests.";
+    ModelInfer POST "/v2/models/{model}/infer", "An inference, in JSON or binary.";
+    OpenApi GET "/openapi.json", "The service's description.";
+    Docs GET "/docs", "A page for people.";
+    DocsStyle GET "/docs/style.css", "The page's style.";
+    DocsScript GET "/docs/script.js", "The page's script.";
+    DocsModel GET "/docs/model.json", "The signature that the page shows.";
+    DocsSample GET "/docs/sample.json", "The recorded sample request.";
+}
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The route.
+    pub route: Route,
+    /// The model that the path names, decoded.
+    pub model: Option<String>,
+    /// The version that the path names, decoded.
+    pub version: Option<String>,
+}
+
+impl Route {
+    /// How errors under this path are written.
+    pub fn style(path: &str) -> Style {
+        match path.strip_prefix("/v2") {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => Style::OpenInference,
+            _ => Style::Nim,
+        }
+    }
+
+    /// Whether it runs the model.
+    pub fn is_inference(self) -> bool {
+        matches!(self, Route::Predict | Route::Infer | Route::ModelInfer)
+    }
+
+    /// Whether it is asked every few seconds by machines, so that its failures are no news.
+    pub fn is_health(self) -> bool {
+        matches!(self, Route::Live | Route::Ready | Route::ServerLive | Route::ServerReady | Route::ModelReady)
+    }
+
+    /// Finds the route of a path. The method is looked at afterwards.
+    pub fn find(path: &str) -> Target {
+        let plain = |route| Target { route, model: None, version: None };
+        if let Some(route) = Route::exact(path)
+            && !path.contains('{')
+        {
+            return plain(route);
+        }
+        match path.strip_prefix("/v2/") {
+            Some("") => plain(Route::ServerMetadata),
+            Some(rest) => Route::find_model(rest).unwrap_or(plain(Route::Unknown)),
+            None => plain(Route::Unknown),
+        }
+    }
+
+    /// `models/{model}[/versions/{version}][/ready|/infer]`.
+    fn find_model(rest: &str) -> Option<Target> {
+        let mut parts = rest.strip_prefix("models/")?.split('/');
+        let model = Some(percent_decoded(parts.next().filter(|m| !m.is_empty())?)?);
+        let mut next = parts.next();
+        let mut version = None;
+        if next == Some("versions") {
+            version = Some(percent_decoded(parts.next().filter(|v| !v.is_empty())?)?);
+            next = parts.next();
+        }
+        let route = match next {
+            None | Some("") => Route::ModelMetadata,
+            Some("ready") => Route::ModelReady,
+            Some("infer") => Route::ModelInfer,
+            Some(_) => return None,
+        };
+        parts.next().is_none().then_some(Target { route, model, version })
+    }
+}
+
+/// `%41` → `A`; `None` for a broken escape or what isn't UTF-8 afterwards.
+fn percent_decoded(part: &str) -> Option<String> {
+    if !part.contains('%') {
+        return Some(part.to_string());
+    }
+    let mut decoded = Vec::with_capacity(part.len());
+    let mut bytes = part.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        let (high, low) = (digit()?, digit()?);
+        decoded.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn target(route: Route, model: &str, version: Option<&str>) -> Target {
+        Target { route, model: Some(model.into()), version: version.map(Into::into) }
+    }
+
+    #[test]
+    fn every_route_without_a_model_is_found_by_its_label() {
+        for (number, route) in Route::ALL.iter().enumerate() {
+            assert_eq!(*route as usize, number);
+            if !route.label().contains('{') {
+                assert_eq!(Route::find(route.label()).route, *route);
+            }
+        }
+        assert_eq!(Route::find("/v2/").route, Route::ServerMetadata);
+        for path in ["", "/", "/v1", "/v1/predict/", "/v3", "/v2x", "/v2/models", "/v2/models/", "*", "/docs/x"] {
+            assert_eq!(Route::find(path).route, Route::Unknown, "{path}");
+        }
+    }
+
+    #[test]
+    fn model_and_version_are_taken_from_the_path() {
+        assert_eq!(Route::find("/v2/models/m"), target(Route::ModelMetadata, "m", None));
+        assert_eq!(Route::find("/v2/models/m/ready"), target(Route::ModelReady, "m", None));
+        assert_eq!(Route::find("/v2/models/a%2Fb/versions/1.0/infer"), target(Route::ModelInfer, "a/b", Some("1.0")));
+        assert_eq!(Route::find("/v2/models/{model}"), target(Route::ModelMetadata, "{model}", None));
+        for path in ["m/versions", "m/versions/", "m/x", "m/infer/x", "m%", "m%4", "m%zz", "%ff", "m%+1"] {
+            assert_eq!(Route::find(&format!("/v2/models/{path}")).route, Route::Unknown, "{path}");
+        }
+    }
+
+    #[test]
+    fn errors_are_styled_by_the_prefix() {
+        assert_eq!(Route::style("/v2"), Style::OpenInference);
+        assert_eq!(Route::style("/v2/nothing"), Style::OpenInference);
+        assert_eq!(Route::style("/v22"), Style::Nim);
+        assert_eq!(Route::style("/"), Style::Nim);
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_panics(path in "/v2/models/[a-z%0-9/é]{0,20}|\\PC{0,30}") {
+            let _ = Route::find(&path);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! From `service.json` to exit: bind first, load after, warm up, serve, drain.
+
+mod loading;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::engine::{self, EngineError};
+use crate::environment::{self, Overridden};
+use crate::http::{App, Door, accept, read_file};
+use crate::logging::{self, LogSettings};
+use crate::service::Service;
+use crate::settings::ServiceSettings;
+use crate::signature::ModelSignature;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// Why the service doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `service.json` can't be read.
+    #[error("can't read the settings at `{}`: {source}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A JSON file isn't what it should be.
+    #[error("`{}` is wrong: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// An environment variable is wrong.
+    #[error(transparent)]
+    Environment(#[from] environment::Error),
+    /// A file that the settings name can't be read.
+    #[error(transparent)]
+    File(#[from] crate::http::Unreadable),
+    /// The generated crate was made for another model.
+    #[error("`{}` is not the signature that this service was generated from: generate it again", path.display())]
+    OtherSignature {
+        /// The `signature.json` beside the service.
+        path: PathBuf,
+    },
+    /// The host is no IP address.
+    #[error("`server.host` is `{0}`, which is not an IP address")]
+    Host(String),
+    /// The address can't be bound.
+    #[error("can't listen on `{address}`: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The system refused what every program needs: threads, signals.
+    #[error("the system refused {what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Nobody said where ONNX Runtime is.
+    #[error("no ONNX Runtime is named: set `engine.onnxruntime` in the settings, or `NIMIFY_ONNXRUNTIME`")]
+    NoOnnxRuntime,
+    /// ONNX Runtime can't be opened.
+    #[error(transparent)]
+    OnnxRuntime(EngineError),
+    /// The model can't be loaded.
+    #[error(transparent)]
+    Model(EngineError),
+    /// Loading ended in a fault of the service itself.
+    #[error("loading the model ended in a fault of the service")]
+    LoadingPanicked,
+}
+
+impl StartError {
+    /// The exit code, as `nimify`'s own: 3 a bad model, 4 bad settings, 5 no ONNX Runtime, 1 anything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Model(_) => 3,
+            StartError::Settings { .. } | StartError::Json { .. } | StartError::Environment(_) => 4,
+            StartError::File(_) | StartError::OtherSignature { .. } | StartError::Host(_) => 4,
+            StartError::NoOnnxRuntime | StartError::OnnxRuntime(_) => 5,
+            StartError::Bind { .. } | StartError::System { .. } | StartError::LoadingPanicked => 1,
+        }
+    }
+}
+
+/// Reads `settings_file`, applies the environment, and serves until a signal comes. 0 after a drain; otherwise what
+/// [`StartError::exit_code`] says, with the reason in the log.
+pub fn serve(settings_file: &Path, service: &'static dyn Service) -> ExitCode {
+    let begun = Instant::now();
+    let settings = match settings(settings_file) {
+        Ok((settings, warnings)) => {
+            logging::start(settings.log);
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            settings.service
+        }
+        Err(error) => {
+            logging::start(LogSettings::default());
+            return failed(&error);
+        }
+    };
+    match signature(&settings, service)
+        .and_then(|signature| Ok(App::new(settings, signature, service)?))
+        .and_then(|app| run(Arc::new(app), begun))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &StartError) -> ExitCode {
+    tracing::error!(%error, "the service can't start");
+    ExitCode::from(error.exit_code())
+}
+
+/// Reads `service.json`, makes its paths absolute, and applies the environment.
+pub(crate) fn settings(file: &Path) -> Result<(Overridden, Vec<String>), StartError> {
+    let text = std::fs::read(file).map_err(|source| StartError::Settings { path: file.into(), source })?;
+    let mut service: ServiceSettings =
+        serde_json::from_slice(&text).map_err(|source| StartError::Json { path: file.into(), source })?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let paths = [Some(&mut service.model.path), Some(&mut service.signature), Some(&mut service.openapi)];
+    let optional = [service.sample.as_mut(), service.license.as_mut().map(|l| &mut l.path)];
+    for path in paths.into_iter().chain(optional).chain([service.engine.onnxruntime.as_mut()]).flatten() {
+        *path = folder.join(&*path);
+    }
+    let overridden = Overridden { service, log: LogSettings::default() };
+    Ok(environment::apply(overridden, std::env::vars_os())?)
+}
+
+fn signature(settings: &ServiceSettings, service: &dyn Service) -> Result<ModelSignature, StartError> {
+    let path = &settings.signature;
+    let wrong = |source| StartError::Json { path: path.clone(), source };
+    let signature: ModelSignature = serde_json::from_slice(&read_file("signature", path)?).map_err(wrong)?;
+    match service.signature() {
+        Some(generated) if serde_json::from_str::<ModelSignature>(generated).map_err(wrong)? != signature => {
+            Err(StartError::OtherSignature { path: path.clone() })
+        }
+        _ => Ok(signature),
+    }
+}
+
+fn run(app: Arc<App>, begun: Instant) -> Result<(), StartError> {
+    // Two at least, so that a health check is answered while a thread is busy.
+    let workers = engine::cpu_quota().max(2);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .map_err(|source| StartError::System { what: "threads", source })?;
+    let served = runtime.block_on(live(&app, begun));
+    // A model that is still loading, or a run past the drain's end, is left to the end of the process.
+    runtime.shutdown_background();
+    served
+}
+
+/// From binding to the last answer.
+async fn live(app: &Arc<App>, begun: Instant) -> Result<(), StartError> {
+    let mut signals = Signals::new()?;
+    let server = &app.settings.server;
+    let listener = bind(&server.host, server.port)?;
+    let metrics = server.metrics_port.map(|port| bind(&server.host, port)).transpose()?;
+    tracing::info!(
+        address = %address(&listener),
+        metrics = metrics.as_ref().map(|listener| address(listener).to_string()),
+        model = app.settings.name,
+        version = app.settings.version,
+        "listening"
+    );
+    let graceful = GracefulShutdown::new();
+    let accepting = async {
+        let service = accept(&listener, Door::Service, app, &graceful);
+        match &metrics {
+            Some(metrics) => _ = tokio::join!(service, accept(metrics, Door::Metrics, app, &graceful)),
+            None => service.await,
+        }
+    };
+    let drain = tokio::select! {
+        () = accepting => return Ok(()),
+        drain = until_stopped(app, begun, &mut signals) => drain?,
+    };
+    if drain {
+        drop((listener, metrics));
+        finish(app, graceful, &mut signals).await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Loads, turns ready, waits for a signal and then for `drainDelay`. False when there is nothing to wait for any more.
+async fn until_stopped(app: &Arc<App>, begun: Instant, signals: &mut Signals) -> Result<bool, StartError> {
+    tokio::select! {
+        biased;
+        signal = signals.next() => {
+            app.drain();
+            tracing::info!(signal, "stopped while the model was loading");
+            return Ok(false);
+        }
+        loaded = loading::start(app.clone()) => app.turn_ready(loaded.unwrap_or(Err(StartError::LoadingPanicked))?),
+    }
+    tracing::info!(after_ms = begun.elapsed().as_millis() as u64, "ready");
+    let signal = signals.next().await;
+    app.drain();
+    tracing::info!(signal, in_work = app.in_work(), "draining");
+    tokio::select! {
+        () = tokio::time::sleep(app.settings.server.drain_delay) => Ok(true),
+        signal = signals.next() => {
+            at_once(signal);
+            Ok(false)
+        }
+    }
+}
+
+fn at_once(signal: &str) {
+    tracing::warn!(signal, "a second signal: stopping at once");
+}
+
+/// Waits for requests in flight, at most `drainTimeout` or until a second signal.
+async fn finish(app: &App, graceful: GracefulShutdown, signals: &mut Signals) {
+    let limit = app.settings.server.drain_timeout;
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = tokio::time::sleep(limit) => {
+            tracing::warn!(in_work = app.in_work(), "requests were cut off after `drainTimeout`");
+        }
+        signal = signals.next() => at_once(signal),
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, StartError> {
+        let listen = |kind| signal(kind).map_err(|source| StartError::System { what: "to watch for signals", source });
+        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
+    let host: IpAddr = host.parse().map_err(|_| StartError::Host(host.into()))?;
+    let address = SocketAddr::new(host, port);
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A restart must not wait for the connections of the process before it.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|source| StartError::Bind { address, source })
+}
+
+fn address(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
+}

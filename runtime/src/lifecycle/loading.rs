@@ -1,0 +1,103 @@
+//! The model's part of a start: ONNX Runtime opened, the model loaded, warmed up, and given to a scheduler.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::StartError;
+use crate::batching::Scheduler;
+use crate::codec::predict;
+use crate::engine::{self, Engine, LoadOptions};
+use crate::error::Error;
+use crate::http::App;
+
+/// Loads on a thread of its own, so that health is answered meanwhile.
+pub(super) fn start(app: Arc<App>) -> oneshot::Receiver<Result<Scheduler, StartError>> {
+    let (done, loaded) = oneshot::channel();
+    tokio::task::spawn_blocking(move || drop(done.send(load(&app))));
+    loaded
+}
+
+fn load(app: &App) -> Result<Scheduler, StartError> {
+    let begun = Instant::now();
+    let settings = &app.settings.engine;
+    let library = settings.onnxruntime.as_deref().ok_or(StartError::NoOnnxRuntime)?;
+    let library = std::path::absolute(library).unwrap_or_else(|_| library.to_path_buf());
+    let version = engine::init(&library).map_err(StartError::OnnxRuntime)?;
+    let threads = settings.threads.unwrap_or_else(engine::cpu_quota);
+    let engine = choose(app, threads)?;
+    app.metrics.loaded(begun.elapsed());
+    tracing::info!(
+        onnxruntime = version,
+        threads,
+        instances = engine.instances(),
+        took_ms = begun.elapsed().as_millis() as u64,
+        "model loaded"
+    );
+    Ok(Scheduler::start(engine, &app.signature, &app.settings.batching, app.metrics.clone()))
+}
+
+/// Loads and warms up with as many instances as the settings say; `auto` tries one with all threads against one for
+/// each thread, and keeps the one that answers more requests.
+fn choose(app: &App, threads: usize) -> Result<Engine, StartError> {
+    let open = |instances| {
+        let options = LoadOptions { threads, instances, provider: app.settings.engine.provider };
+        let engine = Engine::load(&app.settings.model.path, &options)
+            .and_then(|engine| engine.bind(&app.signature))
+            .map_err(StartError::Model)?;
+        warm_up(app, &engine);
+        Ok(engine)
+    };
+    match app.settings.engine.instances {
+        Some(instances) => open(instances),
+        None if threads == 1 || app.sample().is_none() => open(1),
+        None => {
+            let (one, many) = (open(1)?, open(threads)?);
+            let (one_runs, many_runs) = (runs(app, &one, threads), runs(app, &many, threads));
+            tracing::info!(one_instance = one_runs, an_instance_a_thread = many_runs, "instances measured");
+            Ok(if many_runs > one_runs { many } else { one })
+        }
+    }
+}
+
+/// One run of the recorded sample, hooks included, so that the first request finds everything in place.
+fn warm_up(app: &App, engine: &Engine) {
+    let Some(sample) = app.sample() else {
+        tracing::info!("no sample was recorded: the first request warms the model up");
+        return;
+    };
+    let warmed = predict::decode(sample, &app.signature)
+        .and_then(|inputs| app.service.before(inputs))
+        .and_then(|inputs| engine.run(inputs))
+        .and_then(|outputs| app.service.after(outputs));
+    if let Err(error) = warmed {
+        tracing::warn!(%error, "the recorded sample failed: the first request warms the model up");
+    }
+}
+
+/// How long `auto` measures each candidate.
+const MEASURED: Duration = Duration::from_millis(150);
+
+/// Runs of the sample that `threads` callers get done in [`MEASURED`].
+fn runs(app: &App, engine: &Engine, threads: usize) -> usize {
+    let end = Instant::now() + MEASURED;
+    let caller = || {
+        let mut done = 0;
+        while Instant::now() < end {
+            let ran: Result<_, Error> = app
+                .sample()
+                .map_or(Ok(Vec::new()), |sample| predict::decode(sample, &app.signature))
+                .and_then(|inputs| engine.run(inputs));
+            if ran.is_err() {
+                break;
+            }
+            done += 1;
+        }
+        done
+    };
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..threads).map(|_| scope.spawn(caller)).collect();
+        callers.into_iter().map(|caller| caller.join().unwrap_or(0)).sum()
+    })
+}

@@ -1,0 +1,213 @@
+//! From the first answer to the last: live before ready, settings and their faults, drain, signals, exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+mod support;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::{Made, answer, command, onnxruntime, rows, slow};
+
+/// How many matrix products take about a second: measured on the running service, so that any machine will do.
+fn a_second(service: &support::Service) -> u64 {
+    let begun = Instant::now();
+    assert_eq!(service.predict(&json!({"count": 20})).status, 200);
+    (20.0 / begun.elapsed().as_secs_f64()).clamp(20.0, 20_000.0) as u64
+}
+
+#[test]
+fn live_comes_before_ready() {
+    // The recorded sample is the warm-up: one that takes long leaves time to look.
+    let service = Made { sample: Some(json!({"count": 1500})), ..slow() }.start();
+    assert_eq!(service.get("/v1/health/live").status, 200);
+    assert_eq!(service.get("/v2/health/live").status, 200);
+    assert!(service.get("/v1/health/ready").v1_error(503).contains("loading"));
+    assert_eq!(service.get("/v2/health/ready").status, 503);
+    assert_eq!(service.get("/v2/models/tiny/ready").status, 503);
+    assert!(service.predict(&json!({"count": 1})).v1_error(503).contains("loading"));
+    assert_eq!(service.get("/v1/models").status, 200);
+    service.log.wait_for("ready");
+    assert_eq!(service.get("/v1/health/ready").status, 200);
+    assert_eq!(service.get("/v2/models/tiny/ready").status, 200);
+}
+
+#[test]
+fn a_request_in_flight_is_answered_after_sigterm() {
+    let mut service = slow().ready();
+    let count = a_second(&service);
+    let mut stream = service.connect();
+    let body = json!({"count": count}).to_string();
+    write!(stream, "POST /v1/predict HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    while !service.get("/metrics").text().contains("num_requests_running 1\n") {}
+    service.signal("TERM");
+    let last = answer(&mut stream);
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")), "{}", last.text());
+    let (code, log) = service.exit();
+    assert_eq!(code, Some(0), "{log:#?}");
+}
+
+#[test]
+fn while_draining_ready_is_503_and_requests_are_still_answered() {
+    let mut service = Made { server: json!({"drainDelay": "700ms"}), ..rows() }.ready();
+    let mut kept = service.connect();
+    service.signal("TERM");
+    service.log.wait_for("draining");
+    assert!(service.get("/v1/health/ready").v1_error(503).contains("stopping"));
+    assert_eq!(service.get("/v1/health/live").status, 200);
+    kept.write_all(b"GET /v1/version HTTP/1.1\r\nhost: t\r\n\r\n").unwrap();
+    let answered = answer(&mut kept);
+    assert_eq!((answered.status, answered.header("connection")), (200, Some("close")));
+    assert_eq!(service.predict(&json!({"x": [[1, 2, 3]], "b": [[1]]})).status, 200);
+    assert_eq!(service.exit().0, Some(0));
+    assert!(std::net::TcpStream::connect(service.address).is_err());
+}
+
+#[test]
+fn idle_connections_do_not_hold_the_drain_up() {
+    let mut service = rows().ready();
+    let mut idle = service.connect();
+    idle.write_all(b"GET /v1/version HTTP/1.1\r\nhost: t\r\n\r\n").unwrap();
+    assert_eq!(answer(&mut idle).status, 200);
+    let _silent = service.connect();
+    let begun = Instant::now();
+    service.signal("INT");
+    assert_eq!(service.exit().0, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_drain_ends_after_its_time_and_at_a_second_signal() {
+    for second in [false, true] {
+        let timeout = if second { "60s" } else { "300ms" };
+        let mut service = Made { server: json!({"drainTimeout": timeout}), ..slow() }.ready();
+        let count = a_second(&service) * 30;
+        let mut stream = service.connect();
+        let body = json!({"count": count}).to_string();
+        write!(stream, "POST /v1/predict HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        while !service.get("/metrics").text().contains("num_requests_running 1\n") {}
+        let begun = Instant::now();
+        service.signal("TERM");
+        service.log.wait_for("draining");
+        if second {
+            service.signal("TERM");
+        }
+        assert_eq!(service.exit().0, Some(0));
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_signal_while_loading_ends_it_at_once() {
+    let mut service = Made { sample: Some(json!({"count": 30_000})), ..slow() }.start();
+    let begun = Instant::now();
+    service.signal("TERM");
+    assert_eq!(service.exit().0, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+/// Runs a service that can't start; its exit code and its log.
+fn fails(made: &Made, environment: &[(&str, &str)], spoil: impl Fn(&std::path::Path)) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = made.write(folder.path());
+    spoil(folder.path());
+    let run = command().arg("--config").arg(settings).envs(environment.iter().copied()).output().unwrap();
+    (run.status.code(), String::from_utf8_lossy(&run.stderr).into_owned())
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_said_with_an_exit_code() {
+    let spoiled = |name: &'static str, text: &'static str| {
+        move |folder: &std::path::Path| std::fs::write(folder.join(name), text).unwrap()
+    };
+    let gone = |name: &'static str| move |folder: &std::path::Path| std::fs::remove_file(folder.join(name)).unwrap();
+    let as_it_is = |_: &std::path::Path| {};
+    let missing = Made { model: "none.onnx", ..rows() };
+    let other = Made { model: "gather.onnx", ..rows() };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (code, words, (got, log)) in [
+        (4, "service.json", fails(&rows(), &[], gone("service.json"))),
+        (4, "service.json", fails(&rows(), &[], spoiled("service.json", "{"))),
+        (4, "signature.json", fails(&rows(), &[], gone("signature.json"))),
+        (4, "signature.json", fails(&rows(), &[], spoiled("signature.json", "[]"))),
+        (4, "openapi.json", fails(&rows(), &[], gone("openapi.json"))),
+        (4, "NIMIFY_PORT", fails(&rows(), &[("NIMIFY_PORT", "http")], as_it_is)),
+        (3, "none.onnx", fails(&missing, &[], as_it_is)),
+        (3, "rows.onnx", fails(&rows(), &[], spoiled("rows.onnx", "not a model"))),
+        (3, "signature", fails(&other, &[], as_it_is)),
+        (5, "nowhere.so", fails(&rows(), &[("NIMIFY_ONNXRUNTIME", "/nowhere.so")], as_it_is)),
+        (1, "127.0.0.1", fails(&rows(), &[("NIMIFY_PORT", &port)], as_it_is)),
+    ] {
+        assert_eq!(got, Some(code), "{words}: {log}");
+        assert!(log.contains(words), "{words}: {log}");
+    }
+}
+
+#[test]
+fn settings_come_from_the_file_and_the_environment_beats_it() {
+    let environment = [
+        ("NIM_CUSTOM_MODEL_NAME", "mine"),
+        ("NIMIFY_METRICS_PORT", "0"),
+        ("NIMIFY_MAX_BODY_BYTES", "10"),
+        ("NIMIFY_MAX_QEUE", "1"),
+    ];
+    let service = rows().ready_with(&environment);
+    assert_eq!(service.get("/v2/models/mine").json()["name"], "mine");
+    assert_eq!(service.predict(&json!({"x": [[1, 2, 3]], "b": [[1]]})).status, 413);
+    let warned = format!("{:?}", service.log.lines());
+    assert!(warned.contains("`NIMIFY_MAX_QEUE`") && warned.contains("`NIMIFY_MAX_QUEUE`"), "{warned}");
+    // Metrics have a port of their own now, and nothing else is there.
+    assert_eq!(service.get("/metrics").status, 404);
+    let metrics = service.metrics.expect("it says where");
+    for (path, status) in [("/metrics", 200), ("/v1/metrics", 200), ("/v1/health/live", 200), ("/v1/predict", 404)] {
+        let mut stream = std::net::TcpStream::connect(metrics).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").unwrap();
+        assert_eq!(answer(&mut stream).status, status, "{path}");
+    }
+}
+
+#[test]
+fn a_sample_that_fails_is_a_warning() {
+    let service = Made { sample: Some(json!({"x": 1})), ..rows() }.ready();
+    assert!(format!("{:?}", service.log.lines()).contains("the recorded sample failed"));
+    assert_eq!(service.predict(&json!({"x": [[1, 2, 3]], "b": [[1]]})).status, 200);
+}
+
+#[test]
+fn instances_are_chosen_by_a_measurement_when_asked() {
+    let service = rows().ready_with(&[("NIMIFY_INSTANCES", "auto"), ("NIMIFY_THREADS", "2")]);
+    let loaded = service.log.wait_for("model loaded");
+    assert!(loaded["instances"] == 1 || loaded["instances"] == 2, "{loaded}");
+    service.log.wait_for("instances measured");
+    assert_eq!(service.predict(&json!({"x": [[1, 2, 3]], "b": [[1]]})).status, 200);
+}
+
+#[test]
+fn the_health_check_says_by_its_exit_code_what_ready_says() {
+    let service = rows().ready();
+    let check = |port: u16| {
+        let mut check = command();
+        check.args(["healthcheck", "--config"]).arg(&service.settings).env("NIMIFY_PORT", port.to_string());
+        check.output().unwrap()
+    };
+    assert_eq!(check(service.address.port()).status.code(), Some(0));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let failed = check(closed);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("no answer"));
+    assert_eq!(check(0).status.code(), Some(1));
+}
+
+#[test]
+fn the_command_line() {
+    let run = |arguments: &[&str]| command().args(arguments).env("NIMIFY_ONNXRUNTIME", onnxruntime()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&run(&["--version"]).stdout), concat!(env!("CARGO_PKG_VERSION"), "\n"));
+    assert!(String::from_utf8_lossy(&run(&["--help"]).stdout).contains("healthcheck"));
+    let wrong = run(&["--prot", "1"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("`--prot`"));
+    // Beside the executable there is no `service.json` here.
+    assert_eq!(run(&[]).status.code(), Some(4));
+}

@@ -1,0 +1,146 @@
+//! Many requests at once: each gets its own answer, too many are told so, health is answered meanwhile, and the
+//! metrics add up.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+mod support;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::{Made, answer, rows, slow};
+
+#[test]
+fn each_request_gets_its_own_answer() {
+    let service = rows().ready();
+    const CLIENTS: u32 = 16;
+    const EACH: u32 = 60;
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let service = &service;
+            scope.spawn(move || {
+                let mut stream = service.connect();
+                for k in 0..EACH {
+                    let (a, rows) = (client * EACH + k, 1 + k as usize % 3);
+                    let body = json!({"x": vec![[a, a, a]; rows], "b": vec![[1]; rows]}).to_string();
+                    let head =
+                        format!("POST /v1/predict HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n", body.len());
+                    stream.write_all((head + &body).as_bytes()).unwrap();
+                    let y = f64::from(2 * a + 1);
+                    assert_eq!(answer(&mut stream).json(), json!({"y": vec![[y; 3]; rows], "sum": vec![3. * y; rows]}));
+                }
+            });
+        }
+    });
+    let page = service.get("/metrics").text();
+    let requests = CLIENTS * EACH;
+    let rows: u32 = (0..EACH).map(|k| 1 + k % 3).sum::<u32>() * CLIENTS;
+    for line in [
+        format!("nv_inference_request_success{{model=\"tiny\",version=\"1.2.0\"}} {requests}\n"),
+        format!("nv_inference_count{{model=\"tiny\",version=\"1.2.0\"}} {rows}\n"),
+        format!("nim_request_count_total{{route=\"/v1/predict\",status=\"200\"}} {requests}\n"),
+        format!("nim_request_duration_seconds_count{{route=\"/v1/predict\"}} {requests}\n"),
+        format!("nim_batch_size_histogram_sum {rows}\n"),
+        "num_requests_running 0\n".to_string(),
+        "num_requests_waiting 0\n".to_string(),
+    ] {
+        assert!(page.contains(&line), "{line}{page}");
+    }
+}
+
+#[test]
+fn too_many_at_once_are_told_to_come_again_and_health_is_answered_meanwhile() {
+    let service = Made { server: json!({"maxConcurrency": 2}), ..slow() }.ready();
+    let mut held: Vec<_> = (0..2).map(|_| service.connect()).collect();
+    for stream in &mut held {
+        let body = r#"{"count":2000}"#;
+        write!(stream, "POST /v1/predict HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    }
+    let in_work = |page: &str| -> u32 {
+        let gauge =
+            |name: &str| page.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim().parse::<u32>().unwrap();
+        gauge("num_requests_running ") + gauge("num_requests_waiting ")
+    };
+    while in_work(&service.get("/metrics").text()) < 2 {}
+    let refused = service.predict(&json!({"count": 1}));
+    assert!(refused.v1_error(429).contains("maxConcurrency"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    for path in ["/v1/health/live", "/v1/health/ready", "/v2/health/ready"] {
+        let begun = Instant::now();
+        assert_eq!(service.get(path).status, 200);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{path}: {:?}", begun.elapsed());
+    }
+    for stream in &mut held {
+        assert_eq!(answer(stream).status, 200);
+    }
+    assert_eq!(service.predict(&json!({"count": 1})).status, 200);
+    let page = service.get("/metrics").text();
+    assert!(
+        page.contains("nv_inference_request_failure{model=\"tiny\",reason=\"REJECTED\",version=\"1.2.0\"} 1\n"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_request_past_its_time_is_504_and_a_full_queue_429() {
+    let batching = json!({"requestTimeout": "300ms", "maxQueue": 1});
+    let service = Made { batching, ..slow() }.ready();
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let send = || service.predict(&json!({"count": 1500})).status;
+        let sent: Vec<_> = (0..6).map(|_| scope.spawn(send)).collect();
+        sent.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(statuses.contains(&504) && statuses.contains(&429), "{statuses:?}");
+    assert!(statuses.iter().all(|status| [200, 429, 504].contains(status)), "{statuses:?}");
+}
+
+#[test]
+fn a_client_that_goes_is_counted_and_harms_nobody() {
+    let service = slow().ready();
+    let mut stream = service.connect();
+    let body = r#"{"count":500}"#;
+    write!(stream, "POST /v1/predict HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    while !service.get("/metrics").text().contains("num_requests_running 1\n") {}
+    drop(stream);
+    let canceled = "nv_inference_request_failure{model=\"tiny\",reason=\"CANCELED\",version=\"1.2.0\"} 1\n";
+    let end = Instant::now() + support::PATIENCE;
+    while !service.get("/metrics").text().contains(canceled) {
+        assert!(Instant::now() < end, "{}", service.get("/metrics").text());
+    }
+    assert_eq!(service.predict(&json!({"count": 1})).status, 200);
+}
+
+#[test]
+fn http_2_without_tls_is_served() {
+    let service = rows().ready();
+    // The preface and an empty SETTINGS frame; the answer begins with the server's SETTINGS.
+    let mut stream = service.connect();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut frame = [0; 9];
+    std::io::Read::read_exact(&mut stream, &mut frame).unwrap();
+    assert_eq!(frame[3], 4, "{frame:?}");
+}
+
+#[test]
+fn the_metrics_page_is_what_prometheus_reads() {
+    let service = rows().ready();
+    assert_eq!(service.predict(&json!({"x": [[1, 2, 3]], "b": [[1]]})).status, 200);
+    for path in ["/metrics", "/v1/metrics"] {
+        let answer = service.get(path);
+        assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        let page = answer.text();
+        assert!(page.ends_with('\n'));
+        let mut family = "";
+        for line in page.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                family = rest.split(' ').next().unwrap();
+            } else if !line.starts_with('#') {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                assert!(name.starts_with(family), "{name} is outside its family {family}");
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+            }
+        }
+        assert!(page.contains("process_resident_memory_bytes "));
+    }
+}

@@ -1,0 +1,214 @@
+//! Every route of a service that is well, and what unknown routes, methods and models get.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Made, constant, identity, rows};
+
+#[test]
+fn predict_and_infer_answer_alike_in_full_precision() {
+    let service = rows().ready();
+    for path in ["/v1/predict", "/v1/infer"] {
+        let answer = service.post(path, br#"{"b":[[0.5],[1e3]],"x":[[1,2,3],[4,5,6]]}"#);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+        assert_eq!(answer.json(), json!({"y": [[2.5, 4.5, 6.5], [1008., 1010., 1012.]], "sum": [13.5, 3030.]}));
+    }
+}
+
+#[test]
+fn every_element_type_passes_through() {
+    let service = identity().ready();
+    let request = json!({
+        "float32": [[0.1, "NaN"]], "float64": [[0.1, "-Infinity"]], "float16": [[0.5, 2]], "bfloat16": [[0.5, 2]],
+        "int8": [[-128, 127]], "int16": [[-32768, 32767]], "int32": [[-2147483648i64, 1]],
+        "int64": [[i64::MIN, i64::MAX]], "uint8": [[0, 255]], "uint16": [[0, 65535]], "uint32": [[0, u32::MAX]],
+        "uint64": [[0, u64::MAX]], "bool": [[true, false]], "string": [["ä\u{0}\"", {"b64": "/w=="}]],
+    });
+    let answer = service.predict(&request).json();
+    for (name, value) in request.as_object().unwrap() {
+        let got = &answer[format!("{name}_out")];
+        // `2` and `2.0` are one number.
+        let same = |a: &Value, b: &Value| a == b || a.as_f64().is_some() && a.as_f64() == b.as_f64();
+        let pairs = value[0].as_array().unwrap().iter().zip(got[0].as_array().unwrap());
+        assert!(pairs.clone().count() == 2 && pairs.clone().all(|(a, b)| same(a, b)), "{name}: {value} {got}");
+    }
+}
+
+#[test]
+fn a_model_without_inputs_is_served() {
+    let service = constant().ready();
+    assert_eq!(service.predict(&json!({})).json(), json!({"answer": 42}));
+}
+
+#[test]
+fn nims_management_routes() {
+    let service = Made { license: true, ..rows() }.ready();
+    let live = service.get("/v1/health/live").json();
+    assert_eq!(live, json!({"object": "health.response", "message": "Service is live.", "status": "live"}));
+    assert_eq!(service.get("/v1/health/ready").json()["message"], "Service is ready.");
+    let models = service.get("/v1/models").json();
+    let model = &models["data"][0];
+    assert_eq!((&models["object"], &model["id"], &model["root"]), (&json!("list"), &json!("tiny"), &json!("tiny")));
+    for field in ["object", "created", "owned_by", "parent", "max_model_len", "permission"] {
+        assert!(model.get(field).is_some(), "{field}");
+    }
+    let metadata = service.get("/v1/metadata").json();
+    assert_eq!(metadata["modelInfo"], json!([{"shortName": "tiny:1.2.0", "modelUrl": "./tiny.onnx"}]));
+    assert_eq!(metadata["licenseInfo"]["sha"], "9ce4c0dd205a79b4993d3a0c95c6c60b7e524b1b");
+    assert_eq!((&metadata["version"], &metadata["selectedModelProfileId"]), (&json!("1.2.0"), &json!("ab12")));
+    let license = service.get("/v1/license").json();
+    assert_eq!(
+        license,
+        json!({"name": "Free", "path": "LICENSE", "size": 18, "url": "", "type": "file",
+            "content": "Do what you like.\n", "sha": metadata["licenseInfo"]["sha"]})
+    );
+    let manifest = service.get("/v1/manifest").json();
+    let text: Value = serde_json::from_str(manifest["manifest_file"].as_str().unwrap()).unwrap();
+    assert_eq!(text["model"]["sha256"], "ab12");
+    assert_eq!(manifest["repository_override"], "");
+    assert_eq!(service.get("/v1/version").json()["release"], "1.2.0");
+}
+
+#[test]
+fn without_a_license_there_is_none_and_metadata_says_so_in_empty_fields() {
+    let service = rows().ready();
+    assert!(service.get("/v1/license").v1_error(404).contains("licence"));
+    assert_eq!(service.get("/v1/metadata").json()["licenseInfo"]["name"], "");
+}
+
+#[test]
+fn open_inference_health_and_metadata() {
+    let service = rows().ready();
+    for path in ["/v2/health/live", "/v2/health/ready", "/v2/models/tiny/ready", "/v2/models/tiny/versions/1.2.0/ready"]
+    {
+        assert_eq!(service.get(path).status, 200, "{path}");
+    }
+    for path in ["/v2", "/v2/"] {
+        assert_eq!(service.get(path).json()["name"], "nimify");
+    }
+    for path in ["/v2/models/tiny", "/v2/models/tiny/versions/1.2.0", "/v2/models/tin%79"] {
+        assert_eq!(
+            service.get(path).json(),
+            json!({
+                "name": "tiny", "versions": ["1.2.0"], "platform": "onnxruntime_onnx",
+                "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}, {"name": "b", "datatype": "FP32", "shape": [-1, 1]}],
+                "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}, {"name": "sum", "datatype": "FP32", "shape": [-1]}],
+            })
+        );
+    }
+}
+
+#[test]
+fn open_inference_in_json() {
+    let service = rows().ready();
+    let request = json!({"id": "7", "inputs": [
+        {"name": "b", "shape": [1, 1], "datatype": "FP32", "data": [0.5]},
+        {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [[1, 2, 3]]},
+    ]});
+    for path in ["/v2/models/tiny/infer", "/v2/models/tiny/versions/1.2.0/infer"] {
+        let answer = service.post(path, request.to_string().as_bytes()).json();
+        assert_eq!(
+            (&answer["model_name"], &answer["model_version"], &answer["id"]),
+            (&json!("tiny"), &json!("1.2.0"), &json!("7"))
+        );
+        let y = answer["outputs"].as_array().unwrap().iter().find(|o| o["name"] == "y").unwrap();
+        assert_eq!(y, &json!({"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [2.5, 4.5, 6.5]}));
+    }
+}
+
+#[test]
+fn open_inference_in_binary() {
+    let service = rows().ready();
+    let json = json!({"parameters": {"binary_data_output": true}, "outputs": [{"name": "sum"}], "inputs": [
+        {"name": "x", "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": 12}},
+        {"name": "b", "shape": [1, 1], "datatype": "FP32", "parameters": {"binary_data_size": 4}},
+    ]})
+    .to_string();
+    let mut body = json.clone().into_bytes();
+    for number in [1f32, 2., 3., 0.5] {
+        body.extend(number.to_le_bytes());
+    }
+    let headers =
+        [("content-type", "application/octet-stream"), ("Inference-Header-Content-Length", &json.len().to_string())];
+    let answer = service.send("POST", "/v2/models/tiny/infer", &headers, &body);
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/octet-stream")),
+        "{}",
+        answer.text()
+    );
+    let json_length: usize = answer.header("inference-header-content-length").unwrap().parse().unwrap();
+    let head: Value = serde_json::from_slice(&answer.body[..json_length]).unwrap();
+    assert_eq!(head["outputs"][0]["parameters"]["binary_data_size"], 4);
+    assert_eq!(answer.body[json_length..], 13.5f32.to_le_bytes());
+}
+
+#[test]
+fn unknown_routes_models_and_methods_are_told_in_the_style_of_their_family() {
+    let service = rows().ready();
+    assert!(service.get("/nothing").v1_error(404).contains("/nothing"));
+    assert!(service.get("/").v1_error(404).contains("`/`"));
+    for path in ["/v2/nothing", "/v2/models/other", "/v2/models/tiny/versions/9", "/v2/models/other/ready"] {
+        let answer = service.get(path);
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.json()["error"].is_string(), "{}", answer.text());
+    }
+    assert_eq!(service.post("/v2/models/other/infer", b"{}").status, 404);
+    let answer = service.get("/v1/predict");
+    assert!(answer.v1_error(405).contains("POST"));
+    assert_eq!(answer.header("allow"), Some("POST"));
+    let answer = service.post("/v2/health/ready", b"");
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
+    assert!(answer.json()["error"].is_string());
+}
+
+#[test]
+fn head_has_the_headers_of_get_and_no_body() {
+    let service = rows().ready();
+    let mut stream = service.connect();
+    std::io::Write::write_all(&mut stream, b"HEAD /v1/version HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.contains("content-length: ") && text.ends_with("\r\n\r\n"));
+}
+
+#[test]
+fn the_docs_page_and_what_it_reads() {
+    let service = rows().ready();
+    for (path, content_type) in [
+        ("/docs", "text/html; charset=utf-8"),
+        ("/docs/style.css", "text/css; charset=utf-8"),
+        ("/docs/script.js", "text/javascript; charset=utf-8"),
+        ("/docs/model.json", "application/json"),
+        ("/docs/sample.json", "application/json"),
+    ] {
+        let answer = service.get(path);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)), "{path}");
+        assert!(answer.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    }
+    assert_eq!(service.get("/openapi.json").json()["openapi"], "3.1.0");
+    assert_eq!(service.predict(&service.get("/docs/sample.json").json()).status, 200);
+    let without = Made { sample: None, ..rows() }.ready();
+    assert_eq!(without.get("/docs/sample.json").status, 404);
+    assert_eq!(without.get("/docs/model.json").json()["hasSample"], false);
+}
+
+#[test]
+fn request_ids_are_kept_or_made_and_logged() {
+    let service = rows().ready();
+    let answer = service.send("GET", "/v1/version", &[("x-request-id", "abc-1")], b"");
+    assert_eq!(answer.header("x-request-id"), Some("abc-1"));
+    let answer = service.send("POST", "/v1/predict", &[("x-request-id", "my-own")], b"secret");
+    assert_eq!((answer.status, answer.header("x-request-id")), (400, Some("my-own")));
+    let line = service.log.wait_for("request refused");
+    assert_eq!(
+        (&line["request_id"], &line["route"], &line["status"]),
+        (&json!("my-own"), &json!("/v1/predict"), &json!(400))
+    );
+    let made = service.send("GET", "/v1/version", &[("x-request-id", "no good")], b"");
+    assert_eq!(made.header("x-request-id").unwrap().len(), 16);
+    assert!(!format!("{:?}", service.log.lines()).contains("secret"), "a payload is in the log");
+}
