@@ -11,5 +11,6 @@
 pub mod digest;
 pub mod files;
 pub mod interrupt;
+pub mod model;
 pub mod output;
 pub mod plan;

@@ -1,0 +1,24 @@
+//! The parsers under test, compiled from the two packages' own sources without the rest of their dependencies.
+//!
+//! `tools/fuzz` builds and runs the targets in `src/bin/`; `seeds/` holds where each begins.
+
+#![allow(dead_code, unused_imports, reason = "a part of each package is compiled, and not all of that is called")]
+
+// The sources of `nimify` name the runtime by its package.
+extern crate self as nimify_runtime;
+
+#[path = "../../src/digest.rs"]
+pub mod digest;
+#[path = "../../src/files.rs"]
+pub mod files;
+#[path = "../../src/model/mod.rs"]
+pub mod model;
+
+#[path = "../../runtime/src/codec/mod.rs"]
+pub mod codec;
+#[path = "../../runtime/src/error.rs"]
+pub mod error;
+#[path = "../../runtime/src/signature.rs"]
+pub mod signature;
+#[path = "../../runtime/src/tensor.rs"]
+pub mod tensor;

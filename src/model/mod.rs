@@ -1,0 +1,117 @@
+//! ModelFile → [`ModelDescription`]: what a model takes, gives, needs and weighs, read from its file alone.
+//!
+//! ONNX is read from the protobuf itself over a memory map: nothing is loaded or run, weights are skipped, and hostile
+//! files meet [`Limits`]. What only a run can tell (does it load, which rows may be joined) is the `probe` stage's.
+//!
+//! ```text
+//! path ─file→ bytes ─wire, graph, onnx→ Model ─types, hints, batching, warnings→ Contents ─external→ ModelDescription
+//! ```
+
+mod batching;
+mod contents;
+mod error;
+mod external;
+mod fault;
+mod file;
+mod foreign;
+mod graph;
+mod hints;
+mod limits;
+mod onnx;
+mod opset;
+mod report;
+mod tensor;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod types;
+mod warnings;
+mod wire;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use batching::RowCoupling;
+pub use contents::{Contents, read};
+pub use error::Error;
+pub use external::{ExternalFile, Reference};
+pub use fault::Fault;
+pub use foreign::Foreign;
+pub use hints::{Hint, MOST_VALUES};
+pub use limits::Limits;
+pub use opset::ONNX_RUNTIME;
+pub use report::text;
+
+use crate::digest::Digest;
+
+/// Everything that a model's files say. As JSON one flat object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelDescription {
+    /// The format of the file.
+    pub format: Format,
+    /// The model file's name, without folders.
+    pub file_name: String,
+    /// The file itself, for the stages that read it again. Never written out: it is the host's.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Digest of the file.
+    pub digest: Digest,
+    /// Files beside it that hold weights, sorted by path.
+    pub external_files: Vec<ExternalFile>,
+    /// What the file says.
+    #[serde(flatten)]
+    pub contents: Contents,
+}
+
+impl ModelDescription {
+    /// Bytes of the model and of the files beside it.
+    pub fn bytes(&self) -> u64 {
+        self.external_files.iter().fold(self.size, |sum, file| sum.saturating_add(file.size))
+    }
+}
+
+/// A format that can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// ONNX, as a protobuf.
+    Onnx,
+}
+
+/// Reads the model at `path`: an ONNX file, or a folder that holds exactly one.
+///
+/// Safe on hostile files: nothing is run, no file but the model and its external data is opened, and `limits` bound
+/// memory and time. The file must not be cut short by others meanwhile: it is mapped.
+///
+/// # Errors
+/// An [`Error`] that names the path and, inside the file, the byte or the tensor; [`Error::hint`] has the advice.
+pub fn inspect(path: &Path, limits: &Limits) -> Result<ModelDescription, Error> {
+    let path = file::locate(path)?;
+    let open = file::open(&path).map_err(|error| match error {
+        file::CannotOpen::NotRegular(kind) => Error::NotRegular { path: path.clone(), kind },
+        file::CannotOpen::Io(source) => Error::reading(&path, source),
+    })?;
+    if open.size == 0 {
+        return Err(Error::Empty { path });
+    }
+    let map = file::map(&open).map_err(|source| Error::reading(&path, source))?;
+    if let Some(format) = foreign::recognise(&map[..map.len().min(foreign::HEAD)]) {
+        return Err(Error::Foreign { path, format });
+    }
+    if map.len() as u64 > limits.file_bytes {
+        return Err(Error::TooLarge { path, size: map.len() as u64, limit: limits.file_bytes });
+    }
+    let contents = read(&map, limits).map_err(|fault| match (&fault, foreign::by_name(&path)) {
+        (Fault::NotOnnx(_), Some(format)) => Error::Foreign { path: path.clone(), format },
+        _ => Error::Contents { path: path.clone(), fault },
+    })?;
+    let external_files = external::resolve(&path, &contents.external, limits)?;
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (size, digest) = (map.len() as u64, Digest::of(&map));
+    Ok(ModelDescription { format: Format::Onnx, file_name, path, size, digest, external_files, contents })
+}
