@@ -14,3 +14,4 @@ pub mod interrupt;
 pub mod model;
 pub mod output;
 pub mod plan;
+pub mod probe;

@@ -1,0 +1,102 @@
+//! Running a model to learn what can't be read from its file: that it loads, a sample, whether requests may be joined.
+//!
+//! `model` reads a file and runs nothing; this module runs it, and so in a child process with limits of its own
+//! ([`Limits`]): a model is data from anywhere, and the library that runs it is native code. [`probe`] starts the
+//! executable again with the hidden subcommand [`SUBCOMMAND`], which calls [`child_main`]; a [`Job`] goes in on its
+//! standard input, events come out on its standard output, and what was learnt before a crash is kept.
+//!
+//! In the child: `ladder` says which sample requests to try, `values` fills them, `sample` runs them until one
+//! succeeds, and `proof` compares rows alone and joined.
+
+mod child;
+mod error;
+mod exchange;
+mod ladder;
+mod limits;
+mod parent;
+mod proof;
+mod rows;
+mod sample;
+#[cfg(test)]
+mod testing;
+mod values;
+
+pub use child::child_main;
+pub use error::{Error, Stage};
+pub use exchange::Job;
+pub use limits::Limits;
+pub use parent::probe;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use nimify_runtime::signature::{Batching, ModelSignature};
+use serde::Serialize;
+
+use crate::model::{Hint, ModelDescription};
+use crate::plan::Sample;
+
+/// The hidden subcommand whose whole work is [`child_main`].
+pub const SUBCOMMAND: &str = "probe-child";
+
+/// What is to be probed, and by whom.
+#[derive(Debug, Clone)]
+pub struct ProbeRequest {
+    /// The executable that takes [`SUBCOMMAND`]: `std::env::current_exe()` in the command line.
+    pub executable: PathBuf,
+    /// ONNX Runtime's library.
+    pub onnxruntime: PathBuf,
+    /// The model.
+    pub model: PathBuf,
+    /// What reading the file gave. If it refused batching, for an operator that couples rows, that stands.
+    pub signature: ModelSignature,
+    /// What the graph reveals about the values of its inputs, by name.
+    pub hints: BTreeMap<String, Hint>,
+    /// A predict request of the user's as JSON text: tried first and alone.
+    pub sample: Option<String>,
+    /// What the child may use.
+    pub limits: Limits,
+}
+
+impl ProbeRequest {
+    /// Asks for what `description` read to be run, by `executable` with the library at `onnxruntime`.
+    pub fn new(description: &ModelDescription, executable: PathBuf, onnxruntime: PathBuf) -> ProbeRequest {
+        let external: u64 = description.external_files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+        ProbeRequest {
+            executable,
+            onnxruntime,
+            model: description.path.clone(),
+            signature: description.contents.signature.clone(),
+            hints: description.contents.input_hints.clone(),
+            sample: None,
+            limits: Limits::for_model(description.size.saturating_add(external)),
+        }
+    }
+}
+
+/// What running the model showed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeReport {
+    /// Whether requests may be joined, and why.
+    pub batching: Batching,
+    /// One request and ONNX Runtime's answer to it; `None` where no values were found on which the model runs.
+    pub sample: Option<Sample>,
+    /// What was measured. It differs from run to run: for `report.json` alone.
+    pub measured: Measured,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Figures of one run on this machine.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// ONNX Runtime's version.
+    pub ort_version: String,
+    /// From the file to a session, milliseconds.
+    pub load_ms: f64,
+    /// One run of the sample, microseconds, the median of a few; `None` without a sample.
+    pub run_us: Option<f64>,
+    /// Memory of the process with the model loaded and run, bytes; `None` where the system doesn't say.
+    pub resident_bytes: Option<u64>,
+}
