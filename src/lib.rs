@@ -8,10 +8,14 @@
 //! ServiceBinary + ONNX Runtime + model ─image→ Image ─sign→ SignedImage ─chart→ Chart
 //! ```
 
+pub mod cache;
+pub mod config;
 pub mod digest;
 pub mod files;
+pub mod image;
 pub mod interrupt;
 pub mod model;
 pub mod output;
 pub mod plan;
 pub mod probe;
+pub mod sign;

@@ -1,0 +1,44 @@
+//! What no single key can tell: keys that contradict each other.
+
+use super::{Config, Environment};
+
+/// The first contradiction: the path of the key, and what is wrong with it.
+pub(super) fn check(config: &Config) -> Result<(), (Vec<String>, String)> {
+    let wrong = |path: &[&str], message: &str| Err((path.iter().map(|key| key.to_string()).collect(), message.into()));
+    let server = config.server.settings();
+    if server.metrics_port == Some(server.port) {
+        let message = format!("`{}` is the port of HTTP already: give another, or leave this out", server.port);
+        return wrong(&["server", "metricsPort"], &message);
+    }
+    if server.read_timeout.is_zero() {
+        return wrong(&["server", "readTimeout"], "should be longer than nothing: no request could be read");
+    }
+    if server.host.parse::<std::net::IpAddr>().is_err() {
+        return wrong(&["server", "host"], "should be an IP address to bind, such as `0.0.0.0` or `::`");
+    }
+    if config.batching.settings().request_timeout.is_zero() {
+        return wrong(&["batching", "requestTimeout"], "should be longer than nothing: no request could be answered");
+    }
+    for (name, environment) in &config.environments {
+        if let Some((key, message)) = contradiction(environment) {
+            return wrong(&["environments", name.as_str(), key], message);
+        }
+    }
+    Ok(())
+}
+
+fn contradiction(environment: &Environment) -> Option<(&'static str, &'static str)> {
+    if environment.context.is_some() && !environment.contexts.is_empty() {
+        return Some(("contexts", "stands beside `context`: give one of the two"));
+    }
+    let empty = |context: &String| context.is_empty();
+    if environment.context.as_ref().is_some_and(empty) || environment.contexts.iter().any(empty) {
+        return Some(("context", "is empty"));
+    }
+    let autoscaling = environment.autoscaling.as_ref()?;
+    if environment.replicas.is_some() {
+        return Some(("replicas", "stands beside `autoscaling`: give one of the two"));
+    }
+    (autoscaling.min_replicas > autoscaling.max_replicas)
+        .then_some(("autoscaling", "has a `minReplicas` above its `maxReplicas`"))
+}

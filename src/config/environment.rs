@@ -1,0 +1,98 @@
+//! Environments: where a release runs, and what that changes in the chart's values.
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::settings::is_default;
+use super::words::{DnsLabel, KeyReference};
+
+/// Where and how one release runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Environment {
+    /// The kubeconfig's context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Several contexts, instead of `context`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contexts: Vec<String>,
+    /// The namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<DnsLabel>,
+    /// How many pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// The number of pods by load, instead of `replicas`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+    /// Values of the chart, which beat what else stands here.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub values: Map<String, Value>,
+    /// Whose signatures are believed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub trust: Trust,
+}
+
+/// The number of pods by load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Autoscaling {
+    /// Fewest pods.
+    #[serde(default = "one")]
+    pub min_replicas: NonZeroU32,
+    /// Most pods.
+    pub max_replicas: NonZeroU32,
+    /// The share of the CPU request that it aims at, percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_cpu_percent: Option<NonZeroU16>,
+}
+
+fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+/// Whose signatures are believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Trust {
+    /// Public keys: paths, or `env://NAME`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyReference>,
+}
+
+impl Environment {
+    /// What this environment changes in the chart's values: `replicas` and `autoscaling` in the chart's words, with
+    /// `values` merged over them.
+    pub fn chart_values(&self) -> Value {
+        let mut values = json!({});
+        if let Some(replicas) = self.replicas {
+            values["replicaCount"] = replicas.into();
+        }
+        if let Some(Autoscaling { min_replicas, max_replicas, target_cpu_percent }) = &self.autoscaling {
+            values["autoscaling"] =
+                json!({ "enabled": true, "minReplicas": min_replicas, "maxReplicas": max_replicas });
+            if let Some(percent) = target_cpu_percent {
+                let target = json!({ "type": "Utilization", "averageUtilization": percent });
+                let metric = json!({ "type": "Resource", "resource": { "name": "cpu", "target": target } });
+                values["autoscaling"]["metrics"] = json!([metric]);
+            }
+        }
+        merge(&mut values, &Value::Object(self.values.clone()));
+        values
+    }
+}
+
+/// Mappings are merged key by key, as helm does it; everything else is replaced.
+fn merge(below: &mut Value, above: &Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            for (key, value) in above {
+                merge(below.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (below, above) => *below = above.clone(),
+    }
+}

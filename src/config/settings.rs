@@ -1,0 +1,300 @@
+//! What `nimify.yaml` holds. An option that is left out takes the runtime's own default.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+
+use nimify_runtime::settings::{BatchingSettings, EngineSettings, Provider, ServerSettings};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::environment::Environment;
+use super::measures::{Count, Duration};
+use super::variables;
+use super::words::{DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, Repository};
+
+/// The whole of `nimify.yaml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// The form of this file.
+    pub api_version: ApiVersion,
+    /// The model's name in the protocols; the service's DNS name is derived from it.
+    pub name: ModelName,
+    /// The model: a path, relative to this file.
+    pub model: ModelPath,
+    /// The model's version.
+    #[serde(default = "first_version")]
+    pub version: ModelVersion,
+    /// What the model is for, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The model's licence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<LicenseFile>,
+    /// A request to begin the samples with: a path, relative to this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<PathBuf>,
+    /// Whether the service is compiled for this model or is the generic one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceKind>,
+    /// Listening, limits and lifecycle.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub server: Server,
+    /// How requests are joined.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub batching: Batching,
+    /// How the model runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub engine: Engine,
+    /// What the image is called and made of.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub image: Image,
+    /// What the image is signed with.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub signing: Signing,
+    /// Where it is deployed, by name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub environments: BTreeMap<DnsLabel, Environment>,
+}
+
+fn first_version() -> ModelVersion {
+    "0.1.0".parse().expect("it is a version")
+}
+
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// The form of the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// The first.
+    #[default]
+    #[serde(rename = "nimify/v1")]
+    V1,
+}
+
+/// A licence: its name, and the file with its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LicenseFile {
+    /// Its name: an SPDX identifier where there is one.
+    pub name: String,
+    /// The file with its text, relative to this file.
+    pub path: PathBuf,
+}
+
+/// How the service is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceKind {
+    /// Compiled from the generated crate.
+    Generated,
+    /// The generic binary.
+    Generic,
+}
+
+/// Listening, limits and lifecycle.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Server {
+    /// Address to bind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// HTTP port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<NonZeroU16>,
+    /// A port of its own for the metrics; null serves them on `port` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_port: Option<NonZeroU16>,
+    /// Largest request body, bytes, after which 413 is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_body_bytes: Option<NonZeroU64>,
+    /// Requests in work at once, after which 429 is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<NonZeroU32>,
+    /// How long a client may take to send its head, and again its body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_timeout: Option<Duration>,
+    /// Between SIGTERM and the end of listening.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_delay: Option<Duration>,
+    /// How long requests in flight may take after that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_timeout: Option<Duration>,
+}
+
+impl Server {
+    /// The runtime's settings, its defaults where this says nothing.
+    pub fn settings(&self) -> ServerSettings {
+        let default = ServerSettings::default();
+        ServerSettings {
+            host: self.host.clone().unwrap_or(default.host),
+            port: self.port.map_or(default.port, NonZeroU16::get),
+            metrics_port: self.metrics_port.map(NonZeroU16::get).or(default.metrics_port),
+            max_body_bytes: self.max_body_bytes.map_or(default.max_body_bytes, NonZeroU64::get),
+            max_concurrency: self.max_concurrency.map_or(default.max_concurrency, |count| count.get() as usize),
+            read_timeout: self.read_timeout.map_or(default.read_timeout, |time| time.0),
+            drain_delay: self.drain_delay.map_or(default.drain_delay, |time| time.0),
+            drain_timeout: self.drain_timeout.map_or(default.drain_timeout, |time| time.0),
+        }
+    }
+}
+
+/// How requests are joined.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Batching {
+    /// Most rows in one run of the model; 1 turns batching off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_batch_size: Option<NonZeroU32>,
+    /// How long a batch that isn't full waits for more while the model is idle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_queue_delay: Option<Duration>,
+    /// Requests that may wait, after which 429 is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_queue: Option<NonZeroU32>,
+    /// From arrival to answer, after which 504 is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_timeout: Option<Duration>,
+}
+
+impl Batching {
+    /// The runtime's settings, its defaults where this says nothing.
+    pub fn settings(&self) -> BatchingSettings {
+        let default = BatchingSettings::default();
+        BatchingSettings {
+            max_batch_size: self.max_batch_size.map_or(default.max_batch_size, |count| count.get() as usize),
+            max_queue_delay: self.max_queue_delay.map_or(default.max_queue_delay, |time| time.0),
+            max_queue: self.max_queue.map_or(default.max_queue, |count| count.get() as usize),
+            request_timeout: self.request_timeout.map_or(default.request_timeout, |time| time.0),
+        }
+    }
+}
+
+/// How the model runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Engine {
+    /// Execution provider of ONNX Runtime.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<ProviderWord>")]
+    pub provider: Option<Provider>,
+    /// Threads in all; `auto` takes them from the CPU quota.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<Count>,
+    /// Sessions that run side by side and share the threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instances: Option<Count>,
+}
+
+/// The runtime's [`Provider`] as the schema tells it.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ProviderWord {
+    Auto,
+    Cpu,
+}
+
+impl Engine {
+    /// The runtime's settings, its defaults where this says nothing.
+    pub fn settings(&self) -> EngineSettings {
+        let default = EngineSettings::default();
+        EngineSettings {
+            provider: self.provider.unwrap_or(default.provider),
+            threads: self.threads.map_or(default.threads, Count::number),
+            instances: self.instances.map_or(default.instances, Count::number),
+            onnxruntime: default.onnxruntime,
+        }
+    }
+}
+
+/// What the image is called and made of.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Image {
+    /// Its repository, without tag; the service's name where this says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// What it stands on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<ImageBase>,
+    /// The platform it is for; the machine's own where this says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// How its layers are compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+}
+
+/// What an image stands on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageBase {
+    /// The shared libraries that the service needs, and nothing else.
+    #[default]
+    Closure,
+}
+
+/// How layers are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// gzip, which every engine reads.
+    #[default]
+    Gzip,
+    /// As they are.
+    None,
+}
+
+/// What the image is signed with.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Signing {
+    /// The private key: a path, or `env://NAME`; the user's key store where this says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyReference>,
+}
+
+impl Config {
+    /// The least config: a name and a model, everything else by default.
+    pub fn new(name: ModelName, model: ModelPath) -> Self {
+        Config {
+            api_version: ApiVersion::V1,
+            name,
+            model,
+            version: first_version(),
+            description: None,
+            license: None,
+            sample: None,
+            service: None,
+            server: Server::default(),
+            batching: Batching::default(),
+            engine: Engine::default(),
+            image: Image::default(),
+            signing: Signing::default(),
+            environments: BTreeMap::new(),
+        }
+    }
+
+    /// The file's text: the keys in their documented order, defaults left out, the same each time.
+    pub fn to_yaml(&self) -> String {
+        let mut tree = serde_yaml::to_value(self).expect("a config is YAML");
+        escape(&mut tree);
+        let body = serde_yaml::to_string(&tree).expect("a config is YAML");
+        format!("# What was asked for: `nimify build` in this folder makes the same again.\n{body}")
+    }
+}
+
+/// A `${` that is meant as it is must not become a variable when the file is read.
+fn escape(tree: &mut serde_yaml::Value) {
+    match tree {
+        serde_yaml::Value::String(text) => *text = variables::escape(text),
+        serde_yaml::Value::Sequence(values) => values.iter_mut().for_each(escape),
+        serde_yaml::Value::Mapping(entries) => entries.values_mut().for_each(escape),
+        _ => {}
+    }
+}

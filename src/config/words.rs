@@ -1,0 +1,234 @@
+//! The single values of a config, each checked where it is read, each with its JSON Schema.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::repository;
+use crate::files;
+use crate::plan::ServiceName;
+use crate::sign::KeySource;
+
+/// A text that is not what it should be; the message says what that is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAWord(String);
+
+/// A newtype over a text: `FromStr` by a check, Serde as a text, and a schema with a pattern.
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident, $pattern:expr, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAWord;
+
+            fn from_str(text: &str) -> Result<Self, NotAWord> {
+                let check: fn(&str) -> Result<(), String> = $check;
+                check(text).map(|()| $name(text.into())).map_err(NotAWord)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NotAWord;
+
+            fn try_from(text: String) -> Result<Self, NotAWord> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(word: $name) -> Self {
+                word.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
+    };
+}
+
+word! {
+    /// The model's name in the protocols, from which the service's DNS name can be derived.
+    ModelName, r"^[^\s/\\]*[A-Za-z0-9][^\s/\\]*$",
+    |text| {
+        // It stands in URLs as one segment.
+        if text.len() > 253 || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/' || c == '\\') {
+            return Err(format!("`{text}` can't be a model's name: no spaces and no slashes, at most 253 bytes"));
+        }
+        ServiceName::derive(text).map(drop).map_err(|error| error.to_string())
+    }
+}
+
+word! {
+    /// The model's version: part of tags and labels, so 1 to 63 letters, digits, `.`, `_` and `-`, with a letter or a
+    /// digit at both ends.
+    ModelVersion, "^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+    |text| {
+        let outer = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        let inner = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+        if text.len() <= 63 && outer(text.chars().next()) && outer(text.chars().last()) && text.bytes().all(inner) {
+            return Ok(());
+        }
+        Err(format!(
+            "`{text}` can't be a version: it is part of tags and labels, so it takes 1 to 63 letters, digits, `.`, `_` \
+             and `-`, with a letter or a digit at both ends"
+        ))
+    }
+}
+
+word! {
+    /// An image's repository without tag and digest, by the grammar of OCI references: `registry.example.com/ml/digits`.
+    Repository,
+    "^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*$",
+    |text| repository::check(text).map_err(|what| format!("`{text}` can't be an image's repository: {what}"))
+}
+
+word! {
+    /// A DNS label (RFC 1123): the name of an environment or a namespace.
+    DnsLabel, "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+    |text| {
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        if text.len() <= 63 && edge(text.chars().next()) && edge(text.chars().last()) && text.bytes().all(inner) {
+            return Ok(());
+        }
+        Err(format!(
+            "`{text}` can't be a name here: it takes 1 to 63 lower-case letters, digits and `-`, with a letter or a \
+             digit at both ends"
+        ))
+    }
+}
+
+word! {
+    /// The platform of the image: `linux/amd64` or `linux/arm64`.
+    Platform, "^linux/(amd64|arm64)$",
+    |text| match text {
+        "linux/amd64" | "linux/arm64" => Ok(()),
+        _ => Err(format!("`{text}` is no platform that images are made for: write `linux/amd64` or `linux/arm64`")),
+    }
+}
+
+word! {
+    /// Where a key is: a path, or `env://NAME` for an environment variable that holds its text.
+    KeyReference, "^(env://[A-Za-z0-9_]+|(?!.*://).+)$",
+    |text| {
+        let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        match text.split_once("://") {
+            Some(("env", variable)) if !variable.is_empty() && variable.chars().all(name) => Ok(()),
+            Some(("env", _)) => Err(format!("`{text}` names no environment variable")),
+            Some(_) => Err(format!("`{text}` is not supported: give a path or `env://NAME`")),
+            None if text.is_empty() || text.contains("-----BEGIN") => {
+                Err("a key is named by its path or by `env://NAME`, never written here".into())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl KeyReference {
+    /// The key's source, a relative path taken from `folder`.
+    pub fn source(&self, folder: &Path) -> KeySource {
+        match KeySource::from_str(&self.0) {
+            Ok(KeySource::File(path)) => KeySource::File(files::plain(&folder.join(path))),
+            Ok(variable) => variable,
+            Err(never) => match never {},
+        }
+    }
+}
+
+word! {
+    /// Where the model is: a path.
+    ModelPath, "^(?!.*://).+$",
+    |text| match text.split_once("://") {
+        Some((scheme, _)) => Err(format!("a model from `{scheme}://` is not supported yet: give a path")),
+        None if text.is_empty() || text.contains('\0') => Err("the path of the model is empty".into()),
+        None => Ok(()),
+    }
+}
+
+impl ModelPath {
+    /// The path, a relative one taken from `folder`.
+    pub fn path(&self, folder: &Path) -> PathBuf {
+        files::plain(&folder.join(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused<T: FromStr<Err = NotAWord>>(text: &str) -> String {
+        match text.parse::<T>() {
+            Ok(_) => panic!("`{text}` should be refused"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn versions_fit_into_tags_and_labels() {
+        for good in ["1", "0.1.0", "2026-11-20", "v1.0_rc.1"] {
+            assert!(good.parse::<ModelVersion>().is_ok(), "{good}");
+        }
+        for bad in ["", ".1", "1.", "1.0+build", "a b", "größe", &"1".repeat(64)] {
+            refused::<ModelVersion>(bad);
+        }
+    }
+
+    #[test]
+    fn models_and_keys_are_named_by_where_they_are() {
+        assert!("./digits.onnx".parse::<ModelPath>().is_ok());
+        let error = refused::<ModelPath>("hf://org/repo/file");
+        assert_eq!(error, "a model from `hf://` is not supported yet: give a path");
+        let folder = Path::new("/home");
+        let source = |text: &str| text.parse::<KeyReference>().unwrap().source(folder);
+        assert_eq!(source("env://KEY"), KeySource::Variable("KEY".into()));
+        assert_eq!(source("cosign.key"), KeySource::File("/home/cosign.key".into()));
+        for bad in ["", "env://", "env://A B", "kms://x", "-----BEGIN PRIVATE KEY-----"] {
+            refused::<KeyReference>(bad);
+        }
+    }
+
+    #[test]
+    fn names_can_become_dns_names() {
+        for good in ["digits", "Silero_VAD.v5", "größe"] {
+            assert!(good.parse::<ModelName>().is_ok(), "{good}");
+        }
+        for bad in ["", "---", "模型", "a/b", "a b", "a\n"] {
+            refused::<ModelName>(bad);
+        }
+        for bad in ["", "A", "a-", "-a", "a.b", &"a".repeat(64)] {
+            refused::<DnsLabel>(bad);
+        }
+    }
+}

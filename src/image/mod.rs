@@ -1,0 +1,172 @@
+//! Service binary + ONNX Runtime + model → [`Image`]: reproducible layers, their configuration and manifest; and the
+//! image's ways out: an OCI layout, an archive, an engine.
+//!
+//! Nothing is pulled: the base layer is the closure of libraries that the binary and ONNX Runtime need on this
+//! machine. Layers go from seldom to often changed: `base`, `onnxruntime`, `service`, `model`.
+
+mod archive;
+mod base;
+mod closure;
+mod describe;
+mod elf;
+mod error;
+mod layer;
+mod layout;
+mod ldcache;
+pub mod load;
+pub mod onnxruntime;
+mod packages;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use archive::{Archive, archive};
+pub use base::{Base, BaseFile, USER};
+pub use closure::{Closure, closure};
+pub use describe::{REF_NAME, reference, rfc3339};
+pub use error::{Architecture, Attempt, Error};
+pub use layer::{Compression, Layer};
+pub use layout::{OpenedLayout, blob_path, open_layout, write_layout};
+pub use load::load;
+pub use packages::Package;
+pub use validate::{Fault, Limits, Problem, validate, validate_within};
+
+use closure::Host;
+use describe::Description;
+use layer::{Contents, Packed, Plan};
+
+use crate::cache::Cache;
+use crate::digest::Digest;
+use crate::files::{FileTree, RelativePath};
+
+/// What goes into an image.
+#[derive(Debug, Clone)]
+pub struct ImageRequest {
+    /// The image's name: the service's, or a repository.
+    pub name: String,
+    /// The version, as the user gave it.
+    pub version: String,
+    /// For which processor; binary and library have to be made for it.
+    pub architecture: Architecture,
+    /// The service binary: `/nimify/service`.
+    pub binary: PathBuf,
+    /// ONNX Runtime's library: `/nimify/lib/…`.
+    pub onnxruntime: PathBuf,
+    /// Files beside the binary: `service.json`, `signature.json`, `openapi.json`, `sample.json`.
+    pub service_files: FileTree,
+    /// The model and its external data, by path below `/models`.
+    pub models: BTreeMap<RelativePath, PathBuf>,
+    /// Of the base, ONNX Runtime and service layers.
+    pub compression: Compression,
+    /// Of the model's layers.
+    pub model_compression: Compression,
+    /// The model's files are spread over layers of at most so many bytes; a larger file has a layer of its own.
+    pub largest_model_layer: u64,
+    /// Every time in the image, seconds since 1970: `SOURCE_DATE_EPOCH`, or 0.
+    pub created: u64,
+    /// The port that the service listens on.
+    pub port: u16,
+    /// How long the model may take to load.
+    pub startup_seconds: u32,
+    /// More labels and annotations, such as `org.opencontainers.image.description`.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An image as plain values: small things as bytes, layers as facts and files in the cache.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// `NAME:VERSION`, fit to be a tag.
+    pub reference: String,
+    /// For which processor.
+    pub architecture: Architecture,
+    /// From the lowest up.
+    pub layers: Vec<Layer>,
+    /// The configuration's bytes.
+    pub config: Vec<u8>,
+    /// The manifest's bytes.
+    pub manifest: Vec<u8>,
+    /// The manifest's digest, by which the image is known.
+    pub digest: Digest,
+    /// What the base layer was made from.
+    pub base: Base,
+}
+
+/// Largest layer of model files unless the user says otherwise: registries commonly refuse more than 10 GB.
+pub const LARGEST_MODEL_LAYER: u64 = 4 << 30;
+
+/// Packs the layers, or takes them from the cache, and describes the image.
+pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
+    let closure = closure(&request.binary, &[&request.onnxruntime], request.architecture)?;
+    let (base_files, base) = base::base(&Host { root: "/".into() }, &closure)?;
+    let plan =
+        |title, contents, packed, compression| Plan { title, contents, compression, packed, created: request.created };
+    let mut plans = vec![
+        plan("base", base_files, Packed::Once, request.compression),
+        plan("onnxruntime", onnxruntime_files(request)?, Packed::Once, request.compression),
+        plan("service", service_files(request)?, Packed::Often, request.compression),
+    ];
+    let models = model_files(request)?.into_iter();
+    plans.extend(models.map(|files| plan("model", files, Packed::Often, request.model_compression)));
+    let layers = plans.iter().map(|plan| layer::pack(cache, plan)).collect::<Result<Vec<_>, _>>()?;
+    let annotations = annotations(request);
+    let description = Description {
+        architecture: request.architecture,
+        created: request.created,
+        port: request.port,
+        startup_seconds: request.startup_seconds,
+        annotations: &annotations,
+    };
+    let config = describe::config(&description, &layers)?;
+    let manifest = describe::manifest(&description, &config, &layers)?;
+    Ok(Image {
+        reference: reference(&request.name, &request.version),
+        architecture: request.architecture,
+        digest: Digest::of(&manifest),
+        layers,
+        config,
+        manifest,
+        base,
+    })
+}
+
+fn onnxruntime_files(request: &ImageRequest) -> Result<Contents, Error> {
+    let mut contents = Contents::default();
+    contents.file(&format!("nimify/lib/{}", onnxruntime::FILE_NAME), 0o755, &request.onnxruntime)?;
+    Ok(contents)
+}
+
+fn service_files(request: &ImageRequest) -> Result<Contents, Error> {
+    let mut contents = Contents::default();
+    contents.file("nimify/service", 0o755, &request.binary)?;
+    for (path, bytes) in &request.service_files {
+        contents.bytes(&format!("nimify/{}", path.as_str()), 0o644, bytes.clone())?;
+    }
+    Ok(contents)
+}
+
+/// The model's files in the order of their paths, a new layer whenever the next would make one too large.
+fn model_files(request: &ImageRequest) -> Result<Vec<Contents>, Error> {
+    let mut layers: Vec<(u64, Contents)> = Vec::new();
+    for (path, source) in &request.models {
+        let size = std::fs::metadata(source).map_err(error::files("read", source))?.len();
+        let fits = layers.last().is_some_and(|(used, _)| used.saturating_add(size) <= request.largest_model_layer);
+        if !fits {
+            layers.push((0, Contents::default()));
+        }
+        let (used, contents) = layers.last_mut().expect("there is a layer by now");
+        *used = used.saturating_add(size);
+        contents.file(&format!("models/{}", path.as_str()), 0o644, source)?;
+    }
+    Ok(layers.into_iter().map(|(_, contents)| contents).collect())
+}
+
+fn annotations(request: &ImageRequest) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::from([
+        ("org.opencontainers.image.title".to_string(), request.name.clone()),
+        ("org.opencontainers.image.version".to_string(), request.version.clone()),
+        ("org.opencontainers.image.created".to_string(), rfc3339(request.created)),
+    ]);
+    all.extend(request.annotations.clone());
+    all
+}

@@ -1,0 +1,284 @@
+//! Ed25519 keys, the PEM texts that hold them, and the passwords that lock them.
+//!
+//! A private key's bytes are wiped when it is dropped, and none of these types shows a secret in its `Debug` text.
+
+use std::fmt;
+
+use ed25519_dalek::pkcs8::spki::EncodePublicKey as _;
+use ed25519_dalek::pkcs8::spki::der::pem::{self, LineEnding};
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, KeypairBytes};
+use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
+use sha2::{Digest as _, Sha512};
+use zeroize::Zeroizing;
+
+use super::{Error, KeyFault, envelope};
+use crate::digest::Digest;
+
+const PUBLIC: &str = "PUBLIC KEY";
+const PLAIN: &str = "PRIVATE KEY";
+const ENCRYPTED: &str = "ENCRYPTED SIGSTORE PRIVATE KEY";
+/// What cosign wrote before version 2.
+const ENCRYPTED_OLD: &str = "ENCRYPTED COSIGN PRIVATE KEY";
+
+/// The password of a private key file; empty by default, as cosign allows.
+#[derive(Clone, Default)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// `NIMIFY_KEY_PASSWORD`, else `COSIGN_PASSWORD`, else the empty password.
+    pub fn from_environment() -> Self {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let text = ["NIMIFY_KEY_PASSWORD", "COSIGN_PASSWORD"].into_iter().find_map(variable);
+        Password(Zeroizing::new(text.unwrap_or_default()))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl From<&str> for Password {
+    fn from(text: &str) -> Self {
+        Password(Zeroizing::new(text.into()))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// The SHA-256 of a public key's SPKI DER: how messages and bundles name a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(Digest);
+
+impl KeyId {
+    /// The digest itself.
+    pub fn digest(&self) -> &Digest {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A public key that signatures are checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublicKey {
+    /// Ed25519 (RFC 8032).
+    Ed25519(VerifyingKey),
+}
+
+impl PublicKey {
+    /// Reads a PEM `PUBLIC KEY` (SPKI). `origin` names its place in errors.
+    pub fn from_pem(text: &[u8], origin: &str) -> Result<Self, Error> {
+        let read = || {
+            let (label, der) = decode(text)?;
+            if label != PUBLIC {
+                return Err(KeyFault::Label { found: label, wanted: PUBLIC });
+            }
+            let key = VerifyingKey::from_public_key_der(&der).map_err(|error| KeyFault::Der(error.to_string()))?;
+            if key.is_weak() { Err(KeyFault::Weak) } else { Ok(PublicKey::Ed25519(key)) }
+        };
+        read().map_err(|fault| Error::Key { origin: origin.into(), fault })
+    }
+
+    /// The key as SPKI DER.
+    pub fn to_der(&self) -> Vec<u8> {
+        match self {
+            PublicKey::Ed25519(key) => key.to_public_key_der().expect("an Ed25519 key has an SPKI form").into_vec(),
+        }
+    }
+
+    /// The key as PEM, as `cosign.pub` holds it.
+    pub fn to_pem(&self) -> String {
+        encode(PUBLIC, &self.to_der())
+    }
+
+    /// The key's id.
+    pub fn id(&self) -> KeyId {
+        KeyId(Digest::of(self.to_der()))
+    }
+
+    /// Whether `signature` (raw bytes) over `message` was made with this key's private half: as pure Ed25519, which
+    /// is what nimify writes and cosign checks, or as Ed25519ph, which is what `cosign sign` writes.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let PublicKey::Ed25519(key) = self;
+        let Ok(signature) = Signature::from_slice(signature) else { return false };
+        key.verify_strict(message, &signature).is_ok()
+            || key.verify_prehashed_strict(Sha512::new().chain_update(message), None, &signature).is_ok()
+    }
+}
+
+/// A private key. Its secret is wiped on drop.
+pub struct SigningKey(ed25519_dalek::SigningKey);
+
+impl SigningKey {
+    /// A new Ed25519 key from the system's random numbers.
+    pub fn generate() -> Result<Self, Error> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed).map_err(|error| Error::Random(error.to_string()))?;
+        Ok(SigningKey(ed25519_dalek::SigningKey::from_bytes(&seed)))
+    }
+
+    /// Reads a private key: cosign's encrypted PEM, or PKCS#8 in the clear (for which the password does nothing).
+    /// `origin` names its place in errors.
+    pub fn from_pem(text: &[u8], password: &Password, origin: &str) -> Result<Self, Error> {
+        let read = || {
+            let (label, body) = decode(text)?;
+            let der = match label.as_str() {
+                ENCRYPTED | ENCRYPTED_OLD => envelope::open(&body, password)?,
+                PLAIN => body,
+                _ => return Err(KeyFault::Label { found: label, wanted: ENCRYPTED }),
+            };
+            ed25519_dalek::SigningKey::from_pkcs8_der(&der).map_err(|error| KeyFault::Der(error.to_string()))
+        };
+        read().map(SigningKey).map_err(|fault| Error::Key { origin: origin.into(), fault })
+    }
+
+    /// The key as cosign keeps it: PKCS#8 encrypted under `password`, in PEM.
+    pub fn to_pem(&self, password: &Password) -> Result<Zeroizing<String>, Error> {
+        // Without the public half, so that it is PKCS#8 version 1: Go refuses version 2 for Ed25519.
+        let pair = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
+        let der = pair.to_pkcs8_der().expect("an Ed25519 key has a PKCS#8 form");
+        Ok(Zeroizing::new(encode(ENCRYPTED, &envelope::seal(der.as_bytes(), password)?)))
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        PublicKey::Ed25519(self.0.verifying_key())
+    }
+
+    /// The raw signature (64 bytes, pure Ed25519) over `message`: the same each time.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.0.sign(message).to_vec()
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SigningKey").field(&self.public().id()).finish()
+    }
+}
+
+fn decode(text: &[u8]) -> Result<(String, Zeroizing<Vec<u8>>), KeyFault> {
+    let (label, body) = pem::decode_vec(text.trim_ascii_end()).map_err(|error| KeyFault::Pem(error.to_string()))?;
+    Ok((label.into(), Zeroizing::new(body)))
+}
+
+fn encode(label: &str, body: &[u8]) -> String {
+    pem::encode_string(label, LineEnding::LF, body).expect("our labels and bodies are valid PEM")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_back_from_its_file() {
+        let key = SigningKey::generate().unwrap();
+        let password = Password::from("pw");
+        let text = key.to_pem(&password).unwrap();
+        assert!(text.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n") && text.ends_with("-----\n"));
+        let old = text.replace("SIGSTORE", "COSIGN");
+        for text in [text.as_str(), &old, &text.replace('\n', "\r\n")] {
+            let back = SigningKey::from_pem(text.as_bytes(), &password, "test").unwrap();
+            assert_eq!(back.public(), key.public());
+        }
+        let error = SigningKey::from_pem(text.as_bytes(), &Password::default(), "`k`").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the key from `k` can't be used: the password does not open it, or it was changed"
+        );
+    }
+
+    #[test]
+    fn a_public_key_is_read_as_others_write_it() {
+        // RFC 8410, section 10.1 and 10.3.
+        let public = "-----BEGIN PUBLIC KEY-----\n\
+                      MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
+                      -----END PUBLIC KEY-----\n";
+        let private = "-----BEGIN PRIVATE KEY-----\n\
+                       MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+                       -----END PRIVATE KEY-----\n";
+        let key = PublicKey::from_pem(public.as_bytes(), "test").unwrap();
+        assert_eq!(key.to_pem(), public);
+        let private = SigningKey::from_pem(private.as_bytes(), &Password::default(), "test").unwrap();
+        assert_eq!(private.public(), key);
+        assert!(key.verifies(b"message", &private.sign(b"message")));
+    }
+
+    #[test]
+    fn both_forms_of_ed25519_verify_and_nothing_else() {
+        let key = SigningKey::generate().unwrap();
+        let prehashed = key.0.sign_prehashed(Sha512::new().chain_update(b"message"), None).unwrap().to_vec();
+        for signature in [key.sign(b"message"), prehashed] {
+            assert!(key.public().verifies(b"message", &signature));
+            assert!(!key.public().verifies(b"massage", &signature));
+            assert!(!SigningKey::generate().unwrap().public().verifies(b"message", &signature));
+            for at in 0..signature.len() {
+                let mut changed = signature.clone();
+                changed[at] ^= 1;
+                assert!(!key.public().verifies(b"message", &changed), "byte {at}");
+            }
+            assert!(!key.public().verifies(b"message", &signature[1..]));
+        }
+    }
+
+    #[test]
+    fn a_changed_private_key_file_is_refused() {
+        let text = SigningKey::generate().unwrap().to_pem(&Password::default()).unwrap();
+        let text = text.trim_end().as_bytes();
+        for at in (0..text.len()).step_by(23).chain([text.len() - 1]) {
+            let mut changed = text.to_vec();
+            changed[at] ^= 1 << (at % 8);
+            assert!(SigningKey::from_pem(&changed, &Password::default(), "test").is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_changed_public_key_file_is_refused_or_another_key() {
+        let key = SigningKey::generate().unwrap().public();
+        let text = key.to_pem().into_bytes();
+        for at in 0..text.len() - 1 {
+            for bit in 0..8 {
+                let mut changed = text.clone();
+                changed[at] ^= 1 << bit;
+                if let Ok(other) = PublicKey::from_pem(&changed, "test") {
+                    assert_ne!(other, key, "byte {at}, bit {bit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_with_the_reason() {
+        let wrong = |text: &str| PublicKey::from_pem(text.as_bytes(), "test").unwrap_err().to_string();
+        assert!(wrong("").contains("not a PEM text"));
+        let pair = SigningKey::generate().unwrap();
+        let private = pair.to_pem(&Password::default()).unwrap();
+        assert!(wrong(&private).contains("should be a `PUBLIC KEY`"));
+        assert!(wrong(&encode(PUBLIC, b"junk")).contains("not an Ed25519 key"));
+        let mut weak = pair.public().to_der();
+        weak[12..].fill(0);
+        weak[12] = 1;
+        assert!(wrong(&encode(PUBLIC, &weak)).contains("weak key"));
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let password = Password::from_variables(|name| (name == "COSIGN_PASSWORD").then(|| "hunter2".into()));
+        assert_eq!(password.bytes(), b"hunter2");
+        assert!(!format!("{password:?}").contains("hunter2"));
+        let key = SigningKey::generate().unwrap();
+        assert_eq!(format!("{key:?}"), format!("SigningKey({:?})", key.public().id()));
+    }
+}

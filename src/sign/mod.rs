@@ -1,0 +1,120 @@
+//! `Image` → `SignedImage`, and back: keys, cosign's classic signature inside an OCI layout, and its verification.
+//!
+//! - [`SigningKey`], [`PublicKey`]: Ed25519 pairs, their PEM files as cosign writes them (the private one encrypted), and
+//!   [`KeyStore`], where a user's own pair and the keys that they trust are kept.
+//! - [`sign_layout`] appends a signature to a layout, [`verify_layout`] checks a layout from its bytes up.
+//!
+//! Not here: pushing and pulling signatures, and what an image has to look like inside its layers.
+
+mod classic;
+mod envelope;
+mod keys;
+mod layout;
+mod store;
+mod verify;
+
+pub use classic::{SignedLayout, payload, sign_layout, signature_tag};
+pub use keys::{KeyId, Password, PublicKey, SigningKey};
+pub use store::{Ensured, KeySource, KeyStore, TrustedKeys};
+pub use verify::{Fault, TrustedSignature, Verdict, verify_layout};
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why keys could not be had, or a layout not be signed or read.
+///
+/// Hints: [`Error::Key`] with [`KeyFault::Password`] deserves one that names `NIMIFY_KEY_PASSWORD`;
+/// [`Error::Readable`] the `chmod 600` that mends it; [`Error::NoKey`] `nimify keys generate`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    #[error("can't {attempt} `{}`", path.display())]
+    Io {
+        /// What was attempted: `read`, `write`.
+        attempt: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A key's text is not usable.
+    #[error("the key from {origin} can't be used: {fault}")]
+    Key {
+        /// The file or environment variable that it came from.
+        origin: String,
+        /// What is wrong with it.
+        fault: KeyFault,
+    },
+    /// A private key can be read by others.
+    #[error("the private key `{}` has the mode {mode:04o}: it should be readable by its owner alone", path.display())]
+    Readable {
+        /// The key file, or the folder that holds it.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// No key is at the named place.
+    #[error("there is no key in {origin}")]
+    NoKey {
+        /// The file, folder or environment variable.
+        origin: String,
+    },
+    /// The two halves of the key store's pair are not of one pair.
+    #[error("`{}` is not the public half of the private key beside it", path.display())]
+    OddPair {
+        /// The public half.
+        path: PathBuf,
+    },
+    /// The key store holds another pair already.
+    #[error("`{}` holds another key already ({present})", path.display())]
+    Occupied {
+        /// The private key that is there.
+        path: PathBuf,
+        /// Its public half's id.
+        present: KeyId,
+    },
+    /// A folder holds no OCI layout, or one that can't be signed as it is.
+    #[error("can't sign the layout `{}`: {fault}", path.display())]
+    Layout {
+        /// The layout's folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// The system has no configuration folder for this user.
+    #[error("can't tell where to keep keys: neither `XDG_CONFIG_HOME` nor `HOME` is set to an absolute path")]
+    NoHome,
+    /// The system's random numbers are not to be had.
+    #[error("can't get random numbers from the system: {0}")]
+    Random(String),
+}
+
+/// What is wrong with a key's text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFault {
+    /// Not PEM (RFC 7468).
+    #[error("it is not a PEM text ({0})")]
+    Pem(String),
+    /// PEM of something else.
+    #[error("it is a PEM `{found}`, but should be a `{wanted}`")]
+    Label {
+        /// The label found.
+        found: String,
+        /// The label that should be there.
+        wanted: &'static str,
+    },
+    /// The encrypted body is not cosign's JSON.
+    #[error("its encrypted body is not what cosign writes: {0}")]
+    Envelope(String),
+    /// The password doesn't open it, or its bytes were changed: the cipher can't tell which.
+    #[error("the password does not open it, or it was changed")]
+    Password,
+    /// The DER inside is not an Ed25519 key.
+    #[error("it is not an Ed25519 key in PKCS#8 or SPKI form ({0})")]
+    Der(String),
+    /// A key under which forged signatures verify.
+    #[error("it is a weak key: a point of small order")]
+    Weak,
+}

@@ -1,0 +1,396 @@
+//! Checks a layout from its bytes up, then asks who signed it.
+//!
+//! Nothing is believed that does not follow from what was signed: a signature covers the payload's bytes, the payload
+//! names the image's manifest, the manifest names config and layers by digest. What no digest covers (`index.json`,
+//! `oci-layout`, which files are there) has to be exactly what the rest implies.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::classic::{PAYLOAD_TYPE, Payload, SIGNATURE, SIMPLE_SIGNING, SignatureConfig, signature_tag};
+use super::layout::{
+    Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, INDEX_FILE, Index, IndexEntry, Manifest, Platform, REF_NAME, blob_path,
+    check_blob, parse, read_blob, read_document,
+};
+use super::{Error, KeyId, TrustedKeys};
+use crate::digest::Digest;
+
+/// How deep indexes may nest.
+const DEEPEST: usize = 4;
+
+/// One thing that is not as it should be: where, what, and what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// A file of the layout, relative to it.
+    pub place: String,
+    /// What is wrong there, as the rest of a sentence.
+    pub what: String,
+}
+
+impl Fault {
+    pub(super) fn new(place: &str, what: impl Into<String>) -> Self {
+        Fault { place: place.into(), what: what.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.place, self.what)
+    }
+}
+
+/// A signature that a trusted key made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedSignature {
+    /// The key.
+    pub key: KeyId,
+    /// The repository for which it was made.
+    pub repository: String,
+}
+
+/// What [`verify_layout`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Whole, and signed by at least one trusted key.
+    Trusted {
+        /// The image's manifest (or index).
+        image: Digest,
+        /// The signatures that trusted keys made; never empty.
+        signatures: Vec<TrustedSignature>,
+    },
+    /// Whole, but no trusted key made any of its signatures: who made it is unknown. A failed check.
+    IntactSignerUnknown {
+        /// The image's manifest (or index).
+        image: Digest,
+        /// How many signatures there are.
+        signatures: usize,
+    },
+    /// Whole, but nobody signed it. A failed check.
+    Unsigned {
+        /// The image's manifest (or index).
+        image: Digest,
+    },
+    /// Not whole: every fault that was found. A failed check.
+    Refused {
+        /// The faults, in the order in which they were found; never empty.
+        faults: Vec<Fault>,
+    },
+}
+
+impl Verdict {
+    /// Whether the check passed.
+    pub fn is_trusted(&self) -> bool {
+        matches!(self, Verdict::Trusted { .. })
+    }
+}
+
+/// Checks the layout in `folder`: each file, each digest and size, and its signatures against `trusted`.
+///
+/// Faults of the layout are a [`Verdict`]; only a folder that can't be listed is an [`Error`]. A `cosign.pub` that
+/// lies beside the layout plays no part.
+pub fn verify_layout(folder: &Path, trusted: &TrustedKeys) -> Result<Verdict, Error> {
+    fs::read_dir(folder).map_err(|source| Error::Io { attempt: "read the layout", path: folder.into(), source })?;
+    let mut check = Check { folder, faults: Vec::new(), reached: BTreeSet::new() };
+    let found = check.layout();
+    if !check.faults.is_empty() {
+        return Ok(Verdict::Refused { faults: check.faults });
+    }
+    let (image, claims) = found.expect("a layout without faults has an image");
+    let signatures: Vec<_> = claims.iter().filter_map(|claim| claim.signer(trusted)).collect();
+    Ok(match (claims.len(), signatures.is_empty()) {
+        (0, _) => Verdict::Unsigned { image },
+        (count, true) => Verdict::IntactSignerUnknown { image, signatures: count },
+        (_, false) => Verdict::Trusted { image, signatures },
+    })
+}
+
+/// A signature, its payload well-formed and about this image, its maker not yet known.
+struct Claim {
+    payload: Vec<u8>,
+    repository: String,
+    signature: Vec<u8>,
+}
+
+impl Claim {
+    fn signer(&self, trusted: &TrustedKeys) -> Option<TrustedSignature> {
+        let (key, _) = trusted.iter().find(|(_, key)| key.verifies(&self.payload, &self.signature))?;
+        Some(TrustedSignature { key: *key, repository: self.repository.clone() })
+    }
+}
+
+/// What is needed of an image's config.
+#[derive(Deserialize)]
+struct ImageConfig {
+    #[serde(flatten)]
+    platform: ConfigPlatform,
+    #[serde(default)]
+    config: ConfigDetails,
+}
+
+#[derive(Deserialize)]
+struct ConfigPlatform {
+    architecture: String,
+    os: String,
+    variant: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ConfigDetails {
+    labels: Option<BTreeMap<String, String>>,
+}
+
+struct Check<'a> {
+    folder: &'a Path,
+    faults: Vec<Fault>,
+    /// Blobs that something names.
+    reached: BTreeSet<Digest>,
+}
+
+impl Check<'_> {
+    /// Keeps the fault, or gives the value.
+    fn note<T>(&mut self, result: Result<T, Fault>) -> Option<T> {
+        result.map_err(|fault| self.faults.push(fault)).ok()
+    }
+
+    fn fault(&mut self, place: &str, what: impl Into<String>) {
+        self.faults.push(Fault::new(place, what));
+    }
+
+    fn layout(&mut self) -> Option<(Digest, Vec<Claim>)> {
+        self.version_file();
+        let found = self.index();
+        // With a broken index every blob would be one that nothing names.
+        if found.is_some() {
+            self.nothing_else();
+        }
+        found
+    }
+
+    fn version_file(&mut self) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        struct Version {
+            image_layout_version: String,
+        }
+        let place = "oci-layout";
+        let read = read_document(self.folder, place)
+            .and_then(|bytes| parse(place, "`{\"imageLayoutVersion\":\"1.0.0\"}`", &bytes))
+            .map(|Version { image_layout_version }| image_layout_version);
+        if let Some(version) = self.note(read)
+            && version != "1.0.0"
+        {
+            self.fault(place, format!("says version `{version}`, but should say `1.0.0`"));
+        }
+    }
+
+    fn index(&mut self) -> Option<(Digest, Vec<Claim>)> {
+        let read = read_document(self.folder, INDEX_FILE).and_then(|bytes| {
+            parse::<Index>(INDEX_FILE, "an OCI image index that names an image and its signatures", &bytes)
+        });
+        let index = self.note(read)?;
+        if index.schema_version != 2 {
+            self.fault(INDEX_FILE, format!("has the schema version {}, but should have 2", index.schema_version));
+        }
+        if let Some(found) = index.media_type.filter(|found| found != IMAGE_INDEX) {
+            self.fault(INDEX_FILE, format!("has the media type `{found}`, but should have `{IMAGE_INDEX}`"));
+        }
+        let mut entries = index.manifests.iter();
+        let Some(image) = entries.next() else {
+            self.fault(INDEX_FILE, "names no image");
+            return None;
+        };
+        self.image_entry(image);
+        let tag = signature_tag(&image.digest);
+        let mut claims = None;
+        for entry in entries {
+            if entry.ref_name() != Some(&tag) {
+                let what = format!("names {}, which is neither the image nor its signatures `{tag}`", entry.digest);
+                self.fault(INDEX_FILE, what);
+            } else if claims.is_some() {
+                self.fault(INDEX_FILE, format!("names `{tag}` twice"));
+            } else {
+                claims = Some(self.signatures(entry, &image.digest));
+            }
+        }
+        Some((image.digest, claims.unwrap_or_default()))
+    }
+
+    fn image_entry(&mut self, entry: &IndexEntry) {
+        let config = match entry.media_type.as_str() {
+            IMAGE_MANIFEST => self.image(&entry.digest, entry.size),
+            IMAGE_INDEX => {
+                self.nested(&entry.digest, entry.size, 1);
+                None
+            }
+            other => {
+                self.fault(INDEX_FILE, format!("begins with a `{other}`, but should begin with an image"));
+                None
+            }
+        };
+        if let Some(platform) = &entry.platform {
+            let real = config.as_ref().map(|config| {
+                let ConfigPlatform { architecture, os, variant } = &config.platform;
+                Platform { architecture: architecture.clone(), os: os.clone(), variant: variant.clone() }
+            });
+            if real.as_ref() != Some(platform) {
+                self.fault(INDEX_FILE, "gives the image a platform that is not the one in its config");
+            }
+        }
+        let labels = config.and_then(|config| config.config.labels).unwrap_or_default();
+        for (key, value) in &entry.annotations {
+            if key != REF_NAME {
+                self.fault(INDEX_FILE, format!("has the annotation `{key}`, which nothing vouches for"));
+            } else if let Some(wanted) = wrong_name(value, &labels) {
+                self.fault(INDEX_FILE, format!("calls the image `{value}`, but its labels say `{wanted}`"));
+            }
+        }
+    }
+
+    /// An index inside the layout: an image for several platforms.
+    fn nested(&mut self, digest: &Digest, size: u64, depth: usize) {
+        #[derive(Deserialize)]
+        struct Nested {
+            manifests: Vec<Descriptor>,
+        }
+        self.reached.insert(*digest);
+        let place = blob_path(digest);
+        if depth > DEEPEST {
+            return self.fault(&place, format!("is an index inside more than {DEEPEST} others"));
+        }
+        let read = read_blob(self.folder, digest, size)
+            .and_then(|bytes| parse::<Nested>(&place, "an OCI image index", &bytes));
+        for entry in self.note(read).into_iter().flat_map(|index| index.manifests) {
+            match entry.media_type.as_str() {
+                IMAGE_INDEX => self.nested(&entry.digest, entry.size, depth + 1),
+                IMAGE_MANIFEST => drop(self.image(&entry.digest, entry.size)),
+                _ => self.blob(&entry),
+            }
+        }
+    }
+
+    /// Checks manifest, config and layers; gives the config.
+    fn image(&mut self, digest: &Digest, size: u64) -> Option<ImageConfig> {
+        let manifest = self.manifest(digest, size, "an OCI image manifest")?;
+        for layer in &manifest.layers {
+            self.blob(layer);
+        }
+        self.reached.insert(manifest.config.digest);
+        let read = read_blob(self.folder, &manifest.config.digest, manifest.config.size)
+            .and_then(|bytes| parse(&blob_path(&manifest.config.digest), "an OCI image config", &bytes));
+        self.note(read)
+    }
+
+    fn manifest(&mut self, digest: &Digest, size: u64, what: &str) -> Option<Manifest> {
+        self.reached.insert(*digest);
+        let place = blob_path(digest);
+        let read = read_blob(self.folder, digest, size).and_then(|bytes| parse::<Manifest>(&place, what, &bytes));
+        let manifest = self.note(read)?;
+        if manifest.schema_version != 2 || manifest.media_type.as_deref().is_some_and(|found| found != IMAGE_MANIFEST) {
+            self.fault(&place, format!("should be {what}: schema version 2, media type `{IMAGE_MANIFEST}`"));
+        }
+        Some(manifest)
+    }
+
+    fn blob(&mut self, descriptor: &Descriptor) {
+        // A layer that is named twice is read once.
+        if self.reached.insert(descriptor.digest) {
+            let checked = check_blob(self.folder, &descriptor.digest, descriptor.size);
+            self.note(checked);
+        }
+    }
+
+    fn signatures(&mut self, entry: &IndexEntry, image: &Digest) -> Vec<Claim> {
+        if entry.media_type != IMAGE_MANIFEST || entry.annotations.len() != 1 || entry.platform.is_some() {
+            let what = format!("describes the signatures by more than `{IMAGE_MANIFEST}` and `{REF_NAME}`");
+            self.fault(INDEX_FILE, what);
+        }
+        let Some(manifest) = self.manifest(&entry.digest, entry.size, "a manifest of signatures") else {
+            return Vec::new();
+        };
+        let config = &manifest.config;
+        self.reached.insert(config.digest);
+        let place = blob_path(&config.digest);
+        let read = read_blob(self.folder, &config.digest, config.size)
+            .and_then(|bytes| parse::<SignatureConfig>(&place, "an OCI image config", &bytes));
+        if let Some(config) = self.note(read)
+            && !config.rootfs.diff_ids.iter().eq(manifest.layers.iter().map(|layer| &layer.digest))
+        {
+            self.fault(&place, "has `rootfs.diff_ids` that are not the digests of the payloads");
+        }
+        let claims = manifest.layers.iter().filter_map(|layer| {
+            self.reached.insert(layer.digest);
+            let claim = claim(self.folder, layer, image);
+            self.note(claim)
+        });
+        claims.collect()
+    }
+
+    /// A file that nothing names is one that nobody signed.
+    fn nothing_else(&mut self) {
+        let known = self.reached.iter().map(blob_path).chain(["oci-layout".into(), INDEX_FILE.into()]);
+        let known: BTreeSet<String> = known.collect();
+        for entry in walkdir::WalkDir::new(self.folder).min_depth(1).sort_by_file_name() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.fault(".", format!("can't be listed: {error}"));
+                    continue;
+                }
+            };
+            let path = entry.path().strip_prefix(self.folder).expect("walkdir stays below its root");
+            let path = path.to_string_lossy();
+            let expected = match entry.file_type().is_dir() {
+                true => path == "blobs" || path == "blobs/sha256",
+                false => known.contains(&*path),
+            };
+            if !expected {
+                self.fault(&path, "is no part of the image or of its signatures");
+            }
+        }
+    }
+}
+
+/// Checks one layer of the signatures' manifest, all but who made it.
+fn claim(folder: &Path, layer: &Descriptor, image: &Digest) -> Result<Claim, Fault> {
+    let place = blob_path(&layer.digest);
+    let wrong = |what: String| Err(Fault::new(&place, what));
+    if layer.media_type != SIMPLE_SIGNING {
+        return wrong(format!("has the media type `{}`, but should have `{SIMPLE_SIGNING}`", layer.media_type));
+    }
+    let bytes = read_blob(folder, &layer.digest, layer.size)?;
+    let Payload { critical, .. } = parse(&place, "a payload of cosign", &bytes)?;
+    if critical.kind != PAYLOAD_TYPE {
+        return wrong(format!("has the type `{}`, but should have `{PAYLOAD_TYPE}`", critical.kind));
+    }
+    let named = critical.image.docker_manifest_digest;
+    if named != *image {
+        return wrong(format!("signs {named}, but the image is {image}"));
+    }
+    let Some(Ok(signature)) = layer.annotations.get(SIGNATURE).map(|text| STANDARD.decode(text)) else {
+        return wrong(format!("should have its signature in base64 in the annotation `{SIGNATURE}`"));
+    };
+    Ok(Claim { payload: bytes, repository: critical.identity.docker_reference, signature })
+}
+
+/// The name that the image should have in `index.json`, where `found` isn't one that its labels allow. An image
+/// without such labels may have any name, since it was not made here.
+fn wrong_name(found: &str, labels: &BTreeMap<String, String>) -> Option<String> {
+    let label = |name: &str| labels.get(&format!("org.opencontainers.image.{name}"));
+    let (title, version) = (label("title")?, label("version")?);
+    let tag = match found.rsplit_once(':') {
+        Some((name, tag)) if name == title => tag,
+        Some(_) => "",
+        None => found,
+    };
+    (tag != version && tag != "latest").then(|| format!("{title}:{version}"))
+}
+
+#[cfg(test)]
+pub(super) mod tests;

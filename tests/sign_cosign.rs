@@ -1,0 +1,211 @@
+//! cosign judges our keys and signatures: key files go both ways, and what we sign verifies in a registry.
+//!
+//! cosign and crane come from `tools/setup`, skopeo from the distribution.
+#![expect(clippy::unwrap_used, reason = "what a test sets up may fail it")]
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nimify::digest::Digest;
+use nimify::sign::{KeySource, Password, PublicKey, SigningKey, Verdict, sign_layout, signature_tag, verify_layout};
+use serde_json::json;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// RFC 8410, section 10.3: the form in which openssl writes an Ed25519 key.
+const PLAIN_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+    -----END PRIVATE KEY-----\n";
+
+fn tool(name: &str) -> Command {
+    let tools = std::env::var_os("NIMIFY_TOOLS").map(PathBuf::from);
+    let tools = tools.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"));
+    let installed = tools.join("bin").join(name);
+    let mut command = Command::new(if installed.exists() { installed } else { name.into() });
+    command.env("COSIGN_PASSWORD", "pw").env("SIGSTORE_NO_CACHE", "true").stdin(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("can't run {command:?} ({error}): run tools/setup"))
+}
+
+fn passes(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refuses(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(!output.status.success(), "{command:?} should fail");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// A registry in memory, gone when dropped.
+struct Registry {
+    process: Child,
+    address: String,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let mut command = tool("crane");
+        command.args(["registry", "serve", "--address", &address]).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().unwrap_or_else(|error| panic!("can't run crane ({error}): run tools/setup"));
+        let registry = Registry { process, address };
+        let begin = Instant::now();
+        while TcpStream::connect(&registry.address).is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "the registry does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        registry
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn put(folder: &Path, media_type: &str, bytes: &[u8]) -> serde_json::Value {
+    let digest = Digest::of(bytes);
+    fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
+    fs::write(folder.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+    json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
+}
+
+/// A layout of one image with one layer.
+fn layout(folder: &Path) -> Digest {
+    let layer = put(folder, "application/vnd.oci.image.layer.v1.tar", &[0; 1024]);
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
+    });
+    let config = put(folder, "application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
+    let manifest =
+        json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer] }).to_string();
+    let mut image = put(folder, MANIFEST, manifest.as_bytes());
+    image["annotations"] = json!({ "org.opencontainers.image.ref.name": "digits:1.2.0" });
+    fs::write(folder.join("index.json"), json!({ "schemaVersion": 2, "manifests": [image] }).to_string()).unwrap();
+    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    Digest::of(manifest)
+}
+
+fn write_public(folder: &Path, name: &str, key: &PublicKey) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, key.to_pem()).unwrap();
+    path
+}
+
+fn write_private(path: &Path, key: &SigningKey, password: &Password) {
+    fs::write(path, key.to_pem(password).unwrap().as_bytes()).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn cosign_reads_our_key_files() {
+    let home = tempfile::tempdir().unwrap();
+    let key = SigningKey::generate().unwrap();
+    for (name, password) in [("pw.key", "pw"), ("open.key", "")] {
+        let file = home.path().join(name);
+        write_private(&file, &key, &password.into());
+        let public = passes(tool("cosign").arg("public-key").arg("--key").arg(&file).env("COSIGN_PASSWORD", password));
+        assert_eq!(public.trim_end(), key.public().to_pem().trim_end());
+        let wrong = refuses(tool("cosign").arg("public-key").arg("--key").arg(&file).env("COSIGN_PASSWORD", "no"));
+        assert!(wrong.contains("decrypt"), "{wrong}");
+    }
+}
+
+#[test]
+fn we_read_the_key_files_that_cosign_makes() {
+    // cosign makes ECDSA pairs, but imports Ed25519 ones and then encrypts them itself.
+    let home = tempfile::tempdir().unwrap();
+    let plain = home.path().join("plain.pem");
+    fs::write(&plain, PLAIN_KEY).unwrap();
+    fs::set_permissions(&plain, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut import = tool("cosign");
+    import.arg("import-key-pair").arg("--key").arg(&plain).args(["--output-key-prefix", "imported"]);
+    passes(import.current_dir(home.path()));
+    let private = KeySource::File(home.path().join("imported.key")).signing_key(&"pw".into()).unwrap();
+    let public = KeySource::File(home.path().join("imported.pub")).public_key().unwrap();
+    assert_eq!(private.public(), public);
+    let original = KeySource::File(plain).signing_key(&Password::default()).unwrap();
+    assert_eq!(original.public(), public);
+    // An ECDSA pair is refused for what it is.
+    passes(tool("cosign").args(["generate-key-pair", "--output-key-prefix", "ecdsa"]).current_dir(home.path()));
+    let error = KeySource::File(home.path().join("ecdsa.key")).signing_key(&"pw".into()).unwrap_err();
+    assert!(error.to_string().contains("not an Ed25519 key"), "{error}");
+    let error = KeySource::File(home.path().join("ecdsa.pub")).public_key().unwrap_err();
+    assert!(error.to_string().contains("not an Ed25519 key"), "{error}");
+}
+
+#[test]
+fn cosign_verifies_our_signatures_in_a_registry() {
+    let home = tempfile::tempdir().unwrap();
+    let registry = Registry::start();
+    let repository = format!("{}/ml/digits", registry.address);
+    let folder = home.path().join("image");
+    let image = layout(&folder);
+    let [one, two, stranger] = [(); 3].map(|()| SigningKey::generate().unwrap());
+    for key in [&one, &two] {
+        assert!(sign_layout(&folder, key, &repository).unwrap().added);
+    }
+    for (name, tag) in [("digits:1.2.0", "1.2.0"), (&signature_tag(&image), &signature_tag(&image))] {
+        let mut copy = tool("skopeo");
+        copy.args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false", "--preserve-digests"]);
+        passes(copy.arg(format!("oci:{}:{name}", folder.display())).arg(format!("docker://{repository}:{tag}")));
+    }
+    let verify = |key: &SigningKey| {
+        let key = write_public(home.path(), "cosign.pub", &key.public());
+        let mut command = tool("cosign");
+        command.args(["verify", "--insecure-ignore-tlog=true", "--allow-http-registry", "--key"]).arg(key);
+        command.arg(format!("{repository}@{image}"));
+        command
+    };
+    for key in [&one, &two] {
+        let verified: serde_json::Value = serde_json::from_str(&passes(&mut verify(key))).unwrap();
+        assert_eq!(verified[0]["critical"]["image"]["docker-manifest-digest"], image.to_string());
+        assert_eq!(verified[0]["critical"]["identity"]["docker-reference"], repository);
+    }
+    let refused = refuses(&mut verify(&stranger));
+    assert!(refused.contains("no matching signatures"), "{refused}");
+}
+
+#[test]
+fn we_verify_what_cosign_signed_with_our_key() {
+    let home = tempfile::tempdir().unwrap();
+    let registry = Registry::start();
+    let repository = format!("{}/ml/digits", registry.address);
+    let folder = home.path().join("image");
+    let image = layout(&folder);
+    let copy = |from: String, to: String| {
+        let mut command = tool("skopeo");
+        command.args(["copy", "--quiet", "--insecure-policy", "--preserve-digests", "--src-tls-verify=false"]);
+        passes(command.arg("--dest-tls-verify=false").arg(from).arg(to));
+    };
+    copy(format!("oci:{}:digits:1.2.0", folder.display()), format!("docker://{repository}:1.2.0"));
+    let key = SigningKey::generate().unwrap();
+    let file = home.path().join("cosign.key");
+    write_private(&file, &key, &"pw".into());
+    let mut sign = tool("cosign");
+    sign.args(["sign", "--yes", "--tlog-upload=false", "--allow-http-registry", "--key"]).arg(&file);
+    passes(sign.arg(format!("{repository}@{image}")));
+    let tag = signature_tag(&image);
+    copy(format!("docker://{repository}:{tag}"), format!("oci:{}:{tag}", folder.display()));
+    let trusted = [key.public()].into_iter().collect();
+    assert!(matches!(verify_layout(&folder, &trusted).unwrap(), Verdict::Trusted { .. }));
+    // Ours goes beside it.
+    assert!(sign_layout(&folder, &key, "registry.example.com/ml/other").unwrap().added);
+    match verify_layout(&folder, &trusted).unwrap() {
+        Verdict::Trusted { signatures, .. } => assert_eq!(signatures.len(), 2),
+        other => panic!("{other:?}"),
+    }
+}

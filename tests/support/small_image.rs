@@ -1,0 +1,35 @@
+//! An image with the real base and ONNX Runtime around a small program.
+
+use std::path::{Path, PathBuf};
+
+use nimify::cache::Cache;
+use nimify::image::{Architecture, Compression, ImageRequest, LARGEST_MODEL_LAYER, onnxruntime};
+
+/// The cache that tests share, so that ONNX Runtime is fetched and packed once.
+pub(crate) fn shared_cache() -> Cache {
+    Cache::open(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache")).expect("the tests' cache opens")
+}
+
+/// A request for an image of the program `binary`, with a model of a few bytes written below `folder`.
+pub(crate) fn request(binary: &Path, folder: &Path, cache: &Cache) -> ImageRequest {
+    let architecture = Architecture::host().expect("tests run on a processor that images are made for");
+    let library = onnxruntime::locate(&onnxruntime::Request::from_environment(architecture, cache, false));
+    let model = folder.join("model.onnx");
+    std::fs::write(&model, "weights").expect("the model is written");
+    ImageRequest {
+        name: "small".into(),
+        version: "1.2.3".into(),
+        architecture,
+        binary: binary.into(),
+        onnxruntime: library.expect("ONNX Runtime is to be had: run `tools/setup`").path,
+        service_files: [("service.json".parse().expect("relative"), b"{}".to_vec())].into(),
+        models: [("model.onnx".parse().expect("relative"), model)].into(),
+        compression: Compression::Gzip,
+        model_compression: Compression::None,
+        largest_model_layer: LARGEST_MODEL_LAYER,
+        created: 0,
+        port: 8000,
+        startup_seconds: 60,
+        annotations: [("org.opencontainers.image.description".into(), "A test".into())].into(),
+    }
+}
