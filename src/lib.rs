@@ -9,12 +9,15 @@
 //! ```
 
 pub mod cache;
+pub mod codegen;
+pub mod compile;
 pub mod config;
 pub mod digest;
 pub mod files;
 pub mod image;
 pub mod interrupt;
 pub mod model;
+pub mod openapi;
 pub mod output;
 pub mod plan;
 pub mod probe;

@@ -1,0 +1,106 @@
+//! Why there is no binary.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a crate could not be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no cargo or rustc to run.
+    #[error("`{program}` can't be started")]
+    CargoMissing {
+        /// The program looked for on the `PATH`.
+        program: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// rustc is there and doesn't say its version: a rustup without a toolchain, for example.
+    #[error("`rustc -vV` fails:\n{output}")]
+    Toolchain {
+        /// What it wrote.
+        output: String,
+    },
+    /// rustc is older than the runtime's sources.
+    #[error("rustc {found} is too old: {needed} or newer is needed")]
+    RustTooOld {
+        /// Its version.
+        found: String,
+        /// The oldest that will do.
+        needed: &'static str,
+    },
+    /// A crate is missing from cargo's cache, and the network is not to be used.
+    #[error("cargo's cache lacks crates that the service is made of:\n{output}")]
+    NotCached {
+        /// Cargo's words.
+        output: String,
+    },
+    /// Crates could not be fetched.
+    #[error("the crates that the service is made of can't be fetched:\n{output}")]
+    Network {
+        /// Cargo's words.
+        output: String,
+    },
+    /// The crate doesn't compile, most likely because of the hooks.
+    #[error("the crate in `{}` doesn't compile:\n{output}", folder.display())]
+    Build {
+        /// The user's folder of the crate.
+        folder: PathBuf,
+        /// What the compiler says, with the paths of that folder.
+        output: String,
+    },
+    /// Something in the cache can't be read or written.
+    #[error("can't {action} `{}`", path.display())]
+    Files {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// There is neither a toolchain nor a generic service beside nimify.
+    #[error("there is no generic service at `{}`, and it can't be compiled", looked.display())]
+    NoGeneric {
+        /// Where it was looked for.
+        looked: PathBuf,
+        /// Why it can't be compiled.
+        #[source]
+        source: Box<Error>,
+    },
+    /// The caller asked to stop.
+    #[error("compiling was interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// Makes the error of an operation on a file.
+    pub(super) fn files(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        let path = path.to_path_buf();
+        move |source| Error::Files { action, path, source }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Error::CargoMissing { .. } => {
+                Some("install Rust, or pack the generic service with `--service generic`: it needs no compiler")
+            }
+            Error::Toolchain { .. } => Some("`rustup default stable` installs a toolchain where rustup is used"),
+            Error::RustTooOld { .. } => Some("`rustup update` brings a newer one; `--service generic` needs none"),
+            Error::NotCached { .. } => Some("run once without `--offline`: cargo keeps what it fetches"),
+            Error::Network { .. } => Some("check the network, the proxy and cargo's registry settings"),
+            Error::Build { output, .. } if output.contains("linker `cc` not found") => {
+                Some("install a C linker, such as the package `gcc`, or use `--service generic`")
+            }
+            Error::Build { .. } => Some("the hooks in `src/hooks.rs` are the only part that is yours"),
+            Error::Files { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space, or name another cache with `NIMIFY_CACHE`")
+            }
+            Error::Files { .. } => Some("`NIMIFY_CACHE` names another folder for the cache"),
+            Error::NoGeneric { source, .. } => source.hint(),
+            Error::Interrupted => None,
+        }
+    }
+}

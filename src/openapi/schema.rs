@@ -1,0 +1,158 @@
+//! The schema of one value of a model, as `/v1/predict` writes it in JSON.
+
+use nimify_runtime::signature::{Dim, ElementType, Shape, ValueSpec, ValueType};
+use utoipa::openapi::extensions::{Extensions, ExtensionsBuilder};
+use utoipa::openapi::schema::{
+    AdditionalProperties, AllOfBuilder, AnyOfBuilder, ArrayBuilder, Components, ObjectBuilder, OneOfBuilder, Schema,
+    SchemaFormat, SchemaType, Type,
+};
+use utoipa::openapi::{Ref, RefOr};
+
+/// Which way an object goes: a request may leave an absent optional out, an answer says null.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Request,
+    Answer,
+}
+
+/// An object with one property a value.
+pub(super) fn object(
+    specs: &[ValueSpec],
+    direction: Direction,
+    description: &str,
+    components: &mut Components,
+) -> Schema {
+    let mut object = ObjectBuilder::new()
+        .description(Some(description))
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    for spec in specs {
+        object = object.property(&spec.name, value(&spec.value_type, components));
+        if direction == Direction::Answer || !matches!(spec.value_type, ValueType::Optional { .. }) {
+            object = object.required(&spec.name);
+        }
+    }
+    object.build().into()
+}
+
+/// The schema of a value. Schemas that several values share go to `components`.
+pub(super) fn value(value_type: &ValueType, components: &mut Components) -> RefOr<Schema> {
+    let description = value_type.to_string();
+    match value_type {
+        ValueType::Tensor { element_type, shape } | ValueType::SparseTensor { element_type, shape } => {
+            tensor(*element_type, shape, description, components)
+        }
+        ValueType::Sequence { element } => {
+            ArrayBuilder::new().items(value(element, components)).description(Some(description)).into()
+        }
+        ValueType::Map { key, value: inner } => {
+            let values = value(inner, components);
+            let mut map = ObjectBuilder::new()
+                .description(Some(description))
+                .additional_properties(Some(AdditionalProperties::RefOr(values)));
+            if *key != ElementType::String {
+                map = map
+                    .property_names(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^-?[0-9]+$"))));
+            }
+            map.into()
+        }
+        ValueType::Optional { element } => {
+            let absent = ObjectBuilder::new().schema_type(Type::Null);
+            AnyOfBuilder::new().item(value(element, components)).item(absent).description(Some(description)).into()
+        }
+    }
+}
+
+/// Nested arrays, outermost dimension first; the element itself for a scalar, any nesting for an unknown rank.
+fn tensor(element: ElementType, shape: &Shape, description: String, components: &mut Components) -> RefOr<Schema> {
+    let element = element_schema(element, components);
+    let Some(dims) = shape.dims() else {
+        let nested = format!("nested-{element}");
+        let inner = Ref::from_schema_name(&nested);
+        let schema = OneOfBuilder::new().item(Ref::from_schema_name(&element)).item(ArrayBuilder::new().items(inner));
+        components.schemas.entry(nested.clone()).or_insert_with(|| Schema::from(schema).into());
+        return described(&nested, description, shape);
+    };
+    let Some((outermost, inner)) = dims.split_first() else {
+        return described(&element, description, shape);
+    };
+    let items = inner.iter().rfold(RefOr::Ref(Ref::from_schema_name(&element)), |items, dim| array(items, dim).into());
+    array(items, outermost).description(Some(description)).extensions(Some(shape_extension(shape))).into()
+}
+
+fn array(items: RefOr<Schema>, dim: &Dim) -> ArrayBuilder {
+    let size = match dim {
+        Dim::Fixed(size) => usize::try_from(*size).ok(),
+        Dim::Symbolic(_) | Dim::Unknown => None,
+    };
+    ArrayBuilder::new().items(items).min_items(size).max_items(size)
+}
+
+/// A reference with a description and a shape of its own.
+fn described(component: &str, description: String, shape: &Shape) -> RefOr<Schema> {
+    AllOfBuilder::new()
+        .item(Ref::from_schema_name(component))
+        .description(Some(description))
+        .extensions(Some(shape_extension(shape)))
+        .into()
+}
+
+/// The shape with the names of its dimensions. One extension a schema: utoipa keeps them in a hash map.
+fn shape_extension(shape: &Shape) -> Extensions {
+    let shape = serde_json::to_value(shape).expect("a shape is a list of numbers, strings and nulls");
+    ExtensionsBuilder::new().add("x-nimify-shape", shape).build()
+}
+
+/// Puts the schema of an element among the components and gives its name.
+fn element_schema(element: ElementType, components: &mut Components) -> String {
+    let name = element.name().to_string();
+    components.schemas.entry(name.clone()).or_insert_with(|| RefOr::T(element_type(element)));
+    name
+}
+
+fn element_type(element: ElementType) -> Schema {
+    use ElementType as E;
+    let integer = |minimum: i64, maximum: u64| {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::Custom(element.name().into())))
+            .minimum(Some(minimum))
+            .maximum(Some(maximum))
+            .into()
+    };
+    match element {
+        E::Float32 => float(Some("float")),
+        E::Float64 => float(Some("double")),
+        E::Float16 | E::Bfloat16 => float(None),
+        E::Int8 => integer(i8::MIN.into(), i8::MAX as u64),
+        E::Int16 => integer(i16::MIN.into(), i16::MAX as u64),
+        E::Int32 => integer(i32::MIN.into(), i32::MAX as u64),
+        E::Int64 => integer(i64::MIN, i64::MAX as u64),
+        E::Uint8 => integer(0, u8::MAX.into()),
+        E::Uint16 => integer(0, u16::MAX.into()),
+        E::Uint32 => integer(0, u32::MAX.into()),
+        E::Uint64 => integer(0, u64::MAX),
+        E::Bool => ObjectBuilder::new().schema_type(Type::Boolean).into(),
+        E::String => string(),
+        // No service is made for these: the plan refuses them. The document stays true by promising nothing.
+        _ => ObjectBuilder::new().schema_type(SchemaType::AnyValue).into(),
+    }
+}
+
+/// JSON has no non-finite numbers: they are written as strings.
+fn float(format: Option<&str>) -> Schema {
+    let number =
+        ObjectBuilder::new().schema_type(Type::Number).format(format.map(|name| SchemaFormat::Custom(name.into())));
+    let other = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["NaN", "Infinity", "-Infinity"]));
+    OneOfBuilder::new().item(number).item(other).into()
+}
+
+/// A string; bytes that are not UTF-8 are an object.
+fn string() -> Schema {
+    let base64 = ObjectBuilder::new().schema_type(Type::String).content_encoding("base64");
+    let bytes = ObjectBuilder::new()
+        .description(Some("bytes that are not UTF-8"))
+        .property("b64", base64)
+        .required("b64")
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::String)).item(bytes).into()
+}
