@@ -9,6 +9,7 @@
 //! ```
 
 pub mod cache;
+pub mod chart;
 pub mod codegen;
 pub mod compile;
 pub mod config;

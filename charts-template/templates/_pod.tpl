@@ -1,0 +1,50 @@
+{{/* The image: by digest, or by tag where no digest is given. */}}
+{{- define "nimify.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else if $image.tag -}}
+{{- printf "%s:%s" $image.repository $image.tag -}}
+{{- else -}}
+{{- fail "image.digest and image.tag are both empty: set one of them" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A duration in whole seconds, rounded up. */}}
+{{- define "nimify.seconds" -}}
+{{- $unit := regexFind "[a-z]+$" . -}}
+{{- $number := trimSuffix $unit . | int64 -}}
+{{- if eq $unit "h" -}}{{ mul $number 3600 }}
+{{- else if eq $unit "m" -}}{{ mul $number 60 }}
+{{- else if eq $unit "s" -}}{{ $number }}
+{{- else if eq $unit "ms" -}}{{ div (add $number 999) 1000 }}
+{{- else -}}{{ div (add $number 999999) 1000000 }}
+{{- end -}}
+{{- end -}}
+
+{{/* How long a stopping pod may take: what the service itself allows for, and time for the process to end. */}}
+{{- define "nimify.gracePeriod" -}}
+{{- $delay := include "nimify.seconds" .Values.server.drainDelay | int64 -}}
+{{- $timeout := include "nimify.seconds" .Values.server.drainTimeout | int64 -}}
+{{- add $delay $timeout 5 -}}
+{{- end -}}
+
+{{/* One probe over HTTP. */}}
+{{- define "nimify.probe" -}}
+httpGet:
+  path: {{ .path | quote }}
+  port: http
+periodSeconds: {{ .periodSeconds }}
+timeoutSeconds: {{ .timeoutSeconds }}
+failureThreshold: {{ .failureThreshold }}
+{{- end -}}
+
+{{/* How many pods run at least. */}}
+{{- define "nimify.fewestReplicas" -}}
+{{- if .Values.autoscaling.enabled -}}{{ .Values.autoscaling.minReplicas }}{{- else -}}{{ .Values.replicaCount }}{{- end -}}
+{{- end -}}
+
+{{/* The name of the port that serves the metrics. */}}
+{{- define "nimify.metricsPort" -}}
+{{- if .Values.server.metricsPort -}}metrics{{- else -}}http{{- end -}}
+{{- end -}}

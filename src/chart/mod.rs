@@ -1,0 +1,201 @@
+//! `ServicePlan` + image digest → [`FileTree`] of a Helm chart. Pure: nothing is read and nothing is written.
+//!
+//! The chart is the one in `charts-template/`, which `helm lint` accepts where it stands. Its templates are copied as
+//! they are. `Chart.yaml` and `values.schema.json` are serialised from Rust; `values.yaml` keeps its comments while the
+//! model's values replace the marked scalars, and what comes out is parsed again and compared with what was meant.
+
+mod annotated;
+mod environment;
+mod metadata;
+mod template;
+mod values;
+mod yaml;
+
+use serde_json::{Value, json};
+
+use crate::digest::Digest;
+use crate::files::{FileTree, RelativePath};
+use crate::plan::ServicePlan;
+use metadata::Metadata;
+use nimify_runtime::settings::duration;
+use values::Values;
+
+/// What a chart is rendered from.
+#[derive(Debug, Clone, Copy)]
+pub struct ChartRequest<'a> {
+    /// Names, settings, resources, environments.
+    pub plan: &'a ServicePlan,
+    /// Digest of the image's manifest: the chart runs this image and no other.
+    pub digest: Digest,
+}
+
+/// Why there is no chart. The first three are faults of the configuration, each with its own advice; the last two would
+/// be faults of nimify.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A port is 0, which only a service outside a cluster can use.
+    #[error("`server.{0}` is 0, but the chart's Service needs a port that is known beforehand")]
+    FreePort(&'static str),
+    /// An environment's name can't be part of a file's name.
+    #[error("the environment `{0}` can't name a file: use letters, digits, `.`, `_` and `-`")]
+    EnvironmentName(String),
+    /// An environment sets a value that the chart doesn't have, or sets one to what it doesn't take.
+    #[error("the values of environment `{environment}`: {fault}")]
+    EnvironmentValues {
+        /// The environment.
+        environment: String,
+        /// What is wrong.
+        fault: ValueFault,
+    },
+    /// `charts-template/values.yaml` and the Rust that fills it don't fit together.
+    #[error("the chart's template is inconsistent: {0}")]
+    Template(String),
+    /// The rendered `values.yaml` isn't what was meant.
+    #[error("the rendered `values.yaml` doesn't say what was meant")]
+    Mangled,
+}
+
+/// What is wrong with a value that the user gave.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ValueFault {
+    /// Something other than a mapping stands where values should.
+    #[error("`{path}` should be a mapping")]
+    NotAMapping {
+        /// Where, as helm's `--set` spells it; `values` for the whole.
+        path: String,
+    },
+    /// The chart has no such value.
+    #[error("`{path}` is unknown{}", nearest.as_ref().map(|n| format!("; the nearest known one is `{n}`")).unwrap_or_default())]
+    Unknown {
+        /// Where, as helm's `--set` spells it.
+        path: String,
+        /// The known value whose name is most like it.
+        nearest: Option<String>,
+    },
+    /// The chart's value doesn't take this.
+    #[error("`{path}` can't be {value}: {reason}")]
+    Wrong {
+        /// Where, as helm's `--set` spells it.
+        path: String,
+        /// What was given, as JSON.
+        value: String,
+        /// What it should be.
+        reason: String,
+    },
+}
+
+/// The files of the template that are copied as they are, and `values.yaml` before it is filled.
+pub fn templates() -> FileTree {
+    let path = |path: &str| path.parse().expect("the chart's own paths are relative");
+    let files = template::COPIED.iter().chain(&[("values.yaml", template::VALUES)]);
+    files.map(|(name, text)| (path(name), text.as_bytes().to_vec())).collect()
+}
+
+/// Renders the chart: equal requests, equal bytes.
+pub fn render(request: &ChartRequest<'_>) -> Result<FileTree, Error> {
+    let plan = request.plan;
+    let metadata = Metadata::new(&plan.name, &plan.description, &plan.settings.version);
+    let (values_yaml, values) = render_values(request)?;
+    let schema = schema();
+    let mut files: Vec<(String, String)> =
+        template::COPIED.iter().map(|(path, text)| (path.to_string(), text.to_string())).collect();
+    files.push(("Chart.yaml".into(), metadata.to_yaml()));
+    files.push(("values.schema.json".into(), schema_text(&schema)));
+    files.push(("values.yaml".into(), values_yaml));
+    for (environment, changes) in &plan.environments {
+        if environment.is_empty() || !environment.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+            return Err(Error::EnvironmentName(environment.clone()));
+        }
+        environment::check(&values, &schema, changes)
+            .map_err(|fault| Error::EnvironmentValues { environment: environment.clone(), fault })?;
+        files.push((format!("values-{environment}.yaml"), yaml::write(changes)));
+    }
+    let path = |path: String| RelativePath::try_from(path).expect("the chart's own paths are relative");
+    Ok(files.into_iter().map(|(name, text)| (path(name), text.into_bytes())).collect())
+}
+
+/// `values.yaml`, as text with comments and as the value that it stands for.
+fn render_values(request: &ChartRequest<'_>) -> Result<(String, Value), Error> {
+    let replacements = replacements(request)?;
+    let text = annotated::replace(template::VALUES, &replacements).map_err(Error::Template)?;
+    let mut meant: Value = serde_yaml::from_str(template::VALUES).map_err(|e| Error::Template(e.to_string()))?;
+    for (path, value) in &replacements {
+        let place = meant.pointer_mut(&format!("/{}", path.replace('.', "/")));
+        *place.ok_or_else(|| Error::Template(format!("`{path}` is not in `values.yaml`")))? = value.clone();
+    }
+    let meant: Values = serde_json::from_value(meant).map_err(|e| Error::Template(e.to_string()))?;
+    let read: Values = serde_yaml::from_str(&text).map_err(|_| Error::Mangled)?;
+    if read != meant {
+        return Err(Error::Mangled);
+    }
+    let values = serde_json::to_value(&meant).map_err(|e| Error::Template(e.to_string()))?;
+    Ok((text, values))
+}
+
+/// The model's values, by their paths in `values.yaml`.
+fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>, Error> {
+    let plan = request.plan;
+    let (server, batching, engine) = (&plan.settings.server, &plan.settings.batching, &plan.settings.engine);
+    if server.port == 0 {
+        return Err(Error::FreePort("port"));
+    }
+    if server.metrics_port == Some(0) {
+        return Err(Error::FreePort("metricsPort"));
+    }
+    let count = |count: Option<usize>| count.map_or(json!("auto"), |count| json!(count));
+    let memory = json!(format!("{}Mi", plan.resources.memory_mib));
+    let drain_delay =
+        if server.drain_delay.is_zero() { DRAIN_DELAY.into() } else { duration::format(server.drain_delay) };
+    Ok(vec![
+        ("image.repository", json!(plan.repository)),
+        ("image.digest", json!(request.digest)),
+        ("server.port", json!(server.port)),
+        ("server.metricsPort", json!(server.metrics_port.unwrap_or(0))),
+        ("server.maxBodyBytes", json!(server.max_body_bytes)),
+        ("server.maxConcurrency", json!(server.max_concurrency)),
+        ("server.readTimeout", json!(duration::format(server.read_timeout))),
+        ("server.drainDelay", json!(drain_delay)),
+        ("server.drainTimeout", json!(duration::format(server.drain_timeout))),
+        ("batching.maxBatchSize", json!(batching.max_batch_size)),
+        ("batching.maxQueueDelay", json!(duration::format(batching.max_queue_delay))),
+        ("batching.maxQueue", json!(batching.max_queue)),
+        ("batching.requestTimeout", json!(duration::format(batching.request_timeout))),
+        ("engine.provider", json!(engine.provider)),
+        ("engine.threads", count(engine.threads)),
+        ("engine.instances", count(engine.instances)),
+        ("resources.requests.cpu", json!(format!("{}m", plan.resources.cpu_millis))),
+        ("resources.requests.memory", memory.clone()),
+        ("resources.limits.memory", memory),
+        ("startupProbe.failureThreshold", json!(plan.resources.startup_seconds.div_ceil(STARTUP_PERIOD).max(1))),
+        ("test.sample", json!(plan.sample.is_some())),
+    ])
+}
+
+/// What the chart sets where the plan leaves the drain delay out: long enough for a cluster's load balancers to learn
+/// that the pod is going.
+const DRAIN_DELAY: &str = "5s";
+
+/// Seconds between two questions of the start-up probe, as `values.yaml` has it.
+const STARTUP_PERIOD: u32 = 10;
+
+/// The JSON Schema of the values, with the comments of `values.yaml` as its descriptions.
+fn schema() -> Value {
+    let mut schema = values::schema();
+    for entry in annotated::entries(template::VALUES) {
+        let pointer: String = entry.path.split('.').map(|key| format!("/properties/{key}")).collect();
+        if let Some(Value::Object(property)) = schema.pointer_mut(&pointer) {
+            property.insert("description".into(), entry.comment.into());
+        }
+    }
+    schema
+}
+
+/// `values.schema.json`.
+fn schema_text(schema: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(schema).expect("a JSON value can be written");
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! The files of `charts-template/`, built into the program.
+
+/// `values.yaml`, with its marks.
+pub(super) const VALUES: &str = include_str!("../../charts-template/values.yaml");
+
+macro_rules! copied {
+    ($($path:literal),+ $(,)?) => {
+        /// The files that every chart has unchanged, by their paths in it.
+        pub(super) const COPIED: &[(&str, &str)] = &[$(($path, include_str!(concat!("../../charts-template/", $path)))),+];
+    };
+}
+
+copied!(
+    ".helmignore",
+    "templates/NOTES.txt",
+    "templates/_names.tpl",
+    "templates/_pod.tpl",
+    "templates/configmap.yaml",
+    "templates/deployment.yaml",
+    "templates/horizontalpodautoscaler.yaml",
+    "templates/ingress.yaml",
+    "templates/networkpolicy.yaml",
+    "templates/poddisruptionbudget.yaml",
+    "templates/service.yaml",
+    "templates/serviceaccount.yaml",
+    "templates/servicemonitor.yaml",
+    "templates/tests/request.yaml",
+);

@@ -1,0 +1,306 @@
+//! The chart's values as a Rust type: the one truth behind `values.schema.json`, `values.yaml` and the environments.
+//!
+//! What each value is for stands in `charts-template/values.yaml`, whose comments become the schema's descriptions.
+
+mod kinds;
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+
+use nimify_runtime::settings::Provider;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use kinds::{CountOrAuto, CountOrPercent, DigestOrEmpty, Duration, NameOrEmpty, Port, Quantity};
+
+/// A part of a Kubernetes object, passed on as it is.
+type Object = Map<String, Value>;
+/// Labels or annotations.
+type Texts = BTreeMap<String, String>;
+
+/// The JSON Schema of [`Values`] without descriptions, of the draft that every helm 3 knows, with nothing by reference.
+pub(super) fn schema() -> Value {
+    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<Values>().to_value();
+    if let Value::Object(schema) = &mut schema {
+        schema.insert("title".into(), "Values of the chart".into());
+        schema.remove("description");
+    }
+    schema
+}
+
+/// `values.yaml` as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Values {
+    name_override: NameOrEmpty,
+    fullname_override: NameOrEmpty,
+    image: Image,
+    image_pull_secrets: Vec<Object>,
+    replica_count: u32,
+    server: Server,
+    batching: Batching,
+    engine: Engine,
+    log: Log,
+    env: Vec<EnvironmentVariable>,
+    resources: Resources,
+    node_selector: Texts,
+    tolerations: Vec<Object>,
+    affinity: Object,
+    topology_spread_constraints: Vec<Object>,
+    priority_class_name: String,
+    pod_annotations: Texts,
+    pod_labels: Texts,
+    update_strategy: UpdateStrategy,
+    pod_security_context: Object,
+    container_security_context: Object,
+    extra_volumes: Vec<Object>,
+    extra_volume_mounts: Vec<Object>,
+    service_account: ServiceAccount,
+    service: Service,
+    ingress: Ingress,
+    autoscaling: Autoscaling,
+    pod_disruption_budget: PodDisruptionBudget,
+    network_policy: NetworkPolicy,
+    metrics: Metrics,
+    liveness_probe: Probe,
+    readiness_probe: Probe,
+    startup_probe: Probe,
+    test: Test,
+    /// Values that a chart above this one shares with all of its parts: helm adds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    global: Option<Object>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Image {
+    #[schemars(length(min = 1))]
+    repository: String,
+    digest: DigestOrEmpty,
+    tag: String,
+    pull_policy: PullPolicy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+enum PullPolicy {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Server {
+    port: Port,
+    metrics_port: u16,
+    max_body_bytes: NonZeroU64,
+    max_concurrency: NonZeroU64,
+    read_timeout: Duration,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Batching {
+    max_batch_size: NonZeroU64,
+    max_queue_delay: Duration,
+    max_queue: NonZeroU64,
+    request_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Engine {
+    #[schemars(with = "kinds::ProviderName")]
+    provider: Provider,
+    threads: CountOrAuto,
+    instances: CountOrAuto,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    level: LogLevel,
+    format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct EnvironmentVariable {
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value_from: Option<Object>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Resources {
+    #[serde(default)]
+    requests: BTreeMap<String, Quantity>,
+    #[serde(default)]
+    limits: BTreeMap<String, Quantity>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct UpdateStrategy {
+    #[serde(rename = "type")]
+    kind: UpdateKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rolling_update: Option<RollingUpdate>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+enum UpdateKind {
+    RollingUpdate,
+    Recreate,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RollingUpdate {
+    max_unavailable: CountOrPercent,
+    max_surge: CountOrPercent,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ServiceAccount {
+    create: bool,
+    name: String,
+    annotations: Texts,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Service {
+    #[serde(rename = "type")]
+    kind: ServiceKind,
+    port: Port,
+    annotations: Texts,
+    labels: Texts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+enum ServiceKind {
+    #[serde(rename = "ClusterIP")]
+    ClusterIp,
+    NodePort,
+    LoadBalancer,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Ingress {
+    enabled: bool,
+    class_name: String,
+    annotations: Texts,
+    #[schemars(length(min = 1))]
+    hosts: Vec<IngressHost>,
+    tls: Vec<Object>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct IngressHost {
+    host: String,
+    #[schemars(length(min = 1))]
+    paths: Vec<IngressPath>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct IngressPath {
+    path: String,
+    path_type: PathKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+enum PathKind {
+    Prefix,
+    Exact,
+    ImplementationSpecific,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Autoscaling {
+    enabled: bool,
+    min_replicas: NonZeroU32,
+    max_replicas: NonZeroU32,
+    metrics: Vec<Object>,
+    behavior: Object,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PodDisruptionBudget {
+    enabled: bool,
+    max_unavailable: CountOrPercent,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NetworkPolicy {
+    enabled: bool,
+    from: Vec<Object>,
+    metrics_from: Vec<Object>,
+    egress: Vec<Object>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Metrics {
+    enabled: bool,
+    service_monitor: ServiceMonitor,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ServiceMonitor {
+    enabled: bool,
+    additional_labels: Texts,
+    interval: Duration,
+    scrape_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Probe {
+    enabled: bool,
+    #[schemars(regex(pattern = "^/"))]
+    path: String,
+    period_seconds: NonZeroU16,
+    timeout_seconds: NonZeroU16,
+    failure_threshold: NonZeroU32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Test {
+    sample: bool,
+}

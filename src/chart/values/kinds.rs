@@ -1,0 +1,98 @@
+//! Kinds of single values: each is checked as it is read, and says the same in the JSON Schema.
+
+use std::borrow::Cow;
+use std::num::{NonZeroU16, NonZeroU32};
+
+use nimify_runtime::settings::duration;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::plan::ServiceName;
+
+/// A port: 1 to 65535.
+pub(super) type Port = NonZeroU16;
+
+/// Texts of one form: a name, what checks it, and the pattern that says the same in the schema.
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident, $pattern:literal, $check:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
+        pub(super) struct $name(String);
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                let check: fn(&str) -> Result<(), String> = $check;
+                check(&text).map(|()| $name(text))
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
+    )+};
+}
+
+texts! {
+    /// A whole number and its unit.
+    Duration, "^[0-9]+(us|ms|s|m|h)$", |text| duration::parse(text).map(drop);
+    /// A digest, or nothing.
+    DigestOrEmpty, "^(sha256:[0-9a-f]{64})?$",
+        |text| if text.is_empty() { Ok(()) } else { text.parse::<Digest>().map(drop).map_err(|e| e.to_string()) };
+    /// A name for objects, or nothing.
+    NameOrEmpty, "^([a-z]([a-z0-9-]{0,50}[a-z0-9])?)?$",
+        |text| if text.is_empty() { Ok(()) } else { text.parse::<ServiceName>().map(drop).map_err(|e| e.to_string()) };
+    /// A share.
+    Percent, "^[0-9]+%$", |text| {
+        let number = text.strip_suffix('%').is_some_and(|n| !n.is_empty() && n.bytes().all(|c| c.is_ascii_digit()));
+        if number { Ok(()) } else { Err(format!("`{text}` is not a percentage such as `25%`")) }
+    };
+}
+
+/// A count, or the word that leaves it open.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "it should be a number from 1, or `auto`")]
+pub(super) enum CountOrAuto {
+    Count(NonZeroU32),
+    Word(Auto),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Auto {
+    Auto,
+}
+
+/// A count of pods, or a share of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "it should be a number, or a percentage such as `25%`")]
+pub(super) enum CountOrPercent {
+    Count(u32),
+    Percent(Percent),
+}
+
+/// An amount of a resource, as Kubernetes writes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "it should be a number, or a text such as `250m` or `1Gi`")]
+pub(super) enum Quantity {
+    Number(serde_json::Number),
+    Text(String),
+}
+
+/// The words for [`nimify_runtime::settings::Provider`], which knows no schema.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only its schema is used; a test holds it against the provider's own words")]
+pub(super) enum ProviderName {
+    Auto,
+    Cpu,
+}

@@ -1,0 +1,171 @@
+//! Rules that every render of the chart keeps, checked over the rendered objects.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The objects of a render.
+pub(crate) fn objects(text: &str) -> Vec<Value> {
+    serde_yaml::Deserializer::from_str(text)
+        .map(|document| Value::deserialize(document).unwrap())
+        .filter(|object| !object.is_null())
+        .collect()
+}
+
+pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+/// The one object of a kind.
+pub(crate) fn the<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    match of_kind(objects, kind)[..] {
+        [object] => object,
+        ref several => panic!("{} of {kind}", several.len()),
+    }
+}
+
+/// Whether a label selector's `matchLabels` chooses something with these labels.
+fn selects(selector: &Value, labels: &Value) -> bool {
+    selector.as_object().unwrap().iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// All rules.
+pub(crate) fn hold(objects: &[Value]) {
+    let deployment = the(objects, "Deployment");
+    let pod = &deployment["spec"]["template"];
+    let test = the(objects, "Pod");
+    restricted(&pod["spec"]);
+    restricted(&test["spec"]);
+    together(objects, pod, test);
+    sized(objects, deployment);
+    named(objects);
+    stops_in_time(objects, &pod["spec"]);
+    asks(&pod["spec"]);
+}
+
+/// The restricted Pod Security Standard, and what nimify promises besides: a read-only root, no token, no service links.
+fn restricted(pod: &Value) {
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(pod["enableServiceLinks"], false);
+    for host in ["hostNetwork", "hostPID", "hostIPC"] {
+        assert_eq!(pod.get(host), None);
+    }
+    let security = &pod["securityContext"];
+    assert_eq!(security["runAsNonRoot"], true);
+    assert_ne!(security["runAsUser"], 0);
+    assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
+    for volume in pod["volumes"].as_array().into_iter().flatten() {
+        let kinds: Vec<&String> = volume.as_object().unwrap().keys().filter(|key| *key != "name").collect();
+        let allowed = [
+            "configMap",
+            "csi",
+            "downwardAPI",
+            "emptyDir",
+            "ephemeral",
+            "persistentVolumeClaim",
+            "projected",
+            "secret",
+        ];
+        assert!(kinds.iter().all(|kind| allowed.contains(&kind.as_str())), "{volume}");
+    }
+    for container in pod["containers"].as_array().unwrap() {
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"], false);
+        assert_eq!(security["readOnlyRootFilesystem"], true);
+        assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
+        assert_eq!(security.get("privileged"), None);
+        assert!(container["resources"]["limits"].get("memory").is_some(), "{container}");
+        for port in container["ports"].as_array().into_iter().flatten() {
+            assert_eq!(port.get("hostPort"), None);
+        }
+    }
+}
+
+/// Whatever selects pods selects the service's, and none selects those of the test.
+fn together(objects: &[Value], pod: &Value, test: &Value) {
+    let labels = &pod["metadata"]["labels"];
+    let selector = |object: &Value| match object["kind"].as_str().unwrap() {
+        "Service" => Some(object["spec"]["selector"].clone()),
+        "Deployment" | "PodDisruptionBudget" => Some(object["spec"]["selector"]["matchLabels"].clone()),
+        "NetworkPolicy" => Some(object["spec"]["podSelector"]["matchLabels"].clone()),
+        _ => None,
+    };
+    for selector in objects.iter().filter_map(selector) {
+        assert!(selects(&selector, labels), "{selector} doesn't select {labels}");
+        assert!(!selects(&selector, &test["metadata"]["labels"]), "{selector} selects the test's pod");
+    }
+    let service = the(objects, "Service");
+    for monitor in of_kind(objects, "ServiceMonitor") {
+        assert!(selects(&monitor["spec"]["selector"]["matchLabels"], &service["metadata"]["labels"]));
+        let port = &monitor["spec"]["endpoints"][0]["port"];
+        assert!(service["spec"]["ports"].as_array().unwrap().iter().any(|p| &p["name"] == port), "{port}");
+    }
+    let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
+    for port in service["spec"]["ports"].as_array().unwrap() {
+        assert!(ports.iter().any(|p| p["name"] == port["targetPort"]), "{port}");
+    }
+    let account = &pod["spec"]["serviceAccountName"];
+    for made in of_kind(objects, "ServiceAccount") {
+        assert_eq!(&made["metadata"]["name"], account);
+        assert_eq!(made["automountServiceAccountToken"], false);
+    }
+}
+
+/// Either an autoscaler or a fixed number of pods; a budget only for more than one.
+fn sized(objects: &[Value], deployment: &Value) {
+    let scalers = of_kind(objects, "HorizontalPodAutoscaler");
+    let replicas = deployment["spec"].get("replicas");
+    assert_eq!(scalers.is_empty(), replicas.is_some());
+    let fewest = scalers.first().map_or_else(|| replicas.unwrap(), |scaler| &scaler["spec"]["minReplicas"]);
+    for scaler in &scalers {
+        assert_eq!(scaler["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
+    }
+    let budgets = of_kind(objects, "PodDisruptionBudget");
+    assert!(budgets.is_empty() || fewest.as_u64().unwrap() > 1);
+}
+
+/// Names are DNS labels and labels have values that Kubernetes takes: schemas don't check either.
+fn named(objects: &[Value]) {
+    let word = |text: &str| {
+        let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        text.len() <= 63
+            && text.chars().all(inner)
+            && !text.starts_with(['-', '_', '.'])
+            && !text.ends_with(['-', '_', '.'])
+    };
+    for object in objects {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        assert!(word(name) && !name.contains(['_', '.']) && name == name.to_lowercase(), "{name}");
+        let pod = object.pointer("/spec/template/metadata/labels");
+        for labels in [object["metadata"].get("labels"), pod].into_iter().flatten() {
+            for (key, value) in labels.as_object().unwrap() {
+                assert!(word(value.as_str().unwrap()), "{key}: {value}");
+            }
+            for key in ["name", "instance", "version", "component", "managed-by"] {
+                assert!(labels.get(format!("app.kubernetes.io/{key}")).is_some(), "{key} in {labels}");
+            }
+        }
+    }
+}
+
+/// Kubernetes waits for longer than the service takes to drain.
+fn stops_in_time(objects: &[Value], pod: &Value) {
+    let settings = &the(objects, "ConfigMap")["data"];
+    let seconds =
+        |name: &str| nimify_runtime::settings::duration::parse(settings[name].as_str().unwrap()).unwrap().as_secs_f64();
+    let drain = seconds("NIMIFY_DRAIN_DELAY") + seconds("NIMIFY_DRAIN_TIMEOUT");
+    assert!(pod["terminationGracePeriodSeconds"].as_f64().unwrap() >= drain + 5.0);
+}
+
+/// Loading is waited for by the start-up probe; a live process is never asked about its model.
+fn asks(pod: &Value) {
+    let container = &pod["containers"][0];
+    for (probe, path) in [
+        ("startupProbe", "/v1/health/ready"),
+        ("readinessProbe", "/v1/health/ready"),
+        ("livenessProbe", "/v1/health/live"),
+    ] {
+        if let Some(probe) = container.get(probe) {
+            assert_eq!(probe["httpGet"], json!({"path": path, "port": "http"}));
+        }
+    }
+}
