@@ -10,6 +10,7 @@
 
 pub mod cache;
 pub mod chart;
+pub mod cli;
 pub mod codegen;
 pub mod compile;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod interrupt;
 pub mod model;
 pub mod openapi;
 pub mod output;
+pub mod pipeline;
 pub mod plan;
 pub mod probe;
 pub mod sign;

@@ -1,3 +1,7 @@
 //! The `nimify` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nimify::cli::main()
+}

@@ -1,7 +1,9 @@
 //! `ModelSignature` + `Config` → [`ServicePlan`]: every name, route, limit and resource that the later stages print.
 
+mod decide;
 mod name;
 
+pub use decide::{LICENSE_FILE, plan};
 pub use name::{LONGEST_NAME, NotAServiceName, ServiceName};
 
 use std::collections::BTreeMap;

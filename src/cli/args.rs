@@ -1,0 +1,262 @@
+//! The flags of every command. One word for one thing: a flag, the key in `nimify.yaml` and the chart's value agree.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Turns a model file into a production inference service.
+#[derive(Debug, Parser)]
+#[command(name = "nimify", version, about, propagate_version = true, max_term_width = 110)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show what a model takes and gives, without running it
+    Inspect(InspectArgs),
+    /// Serve a model at once: no code generation, no image
+    Run(RunArgs),
+    /// Make a service, a signed image and a chart from a model
+    Create(CreateArgs),
+    /// Build what `nimify.yaml` describes
+    Build(BuildArgs),
+    /// Load an image into a Docker or Podman engine
+    Load(LoadArgs),
+    /// Sign an image
+    Sign(SignArgs),
+    /// Check every byte and signature of an image
+    Verify(VerifyArgs),
+    /// Make, import and export signing keys
+    Keys(KeysArgs),
+    /// Say what is there, what is missing and how to get it
+    Doctor(DoctorArgs),
+    /// Print the JSON Schema of `nimify.yaml`
+    Schema,
+    /// Say what an exit code means and what to do
+    Explain(ExplainArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Load and run a model under limits: the other half of `probe`
+    #[command(hide = true)]
+    ProbeChild,
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Which binary goes into the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Service {
+    /// A crate generated for this model, with hooks, compiled by cargo
+    Generated,
+    /// `nimify-serve`, the same for every model
+    Generic,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// An ONNX file, or a folder that holds one
+    pub(super) model: PathBuf,
+    /// Load and run it in a limited child process: proves whether requests can be batched
+    #[arg(long)]
+    pub(super) probe: bool,
+    /// A request to try first, as JSON
+    #[arg(long, value_name = "FILE", requires = "probe")]
+    pub(super) sample: Option<PathBuf>,
+    /// Never use the network
+    #[arg(long)]
+    pub(super) offline: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// An ONNX file, or a folder that holds one
+    pub(super) model: PathBuf,
+    /// The model's name in the protocols [default: the file's name]
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Address to bind
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(super) host: String,
+    /// HTTP port
+    #[arg(long, default_value_t = 8000)]
+    pub(super) port: u16,
+    /// A request to warm up with, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) sample: Option<PathBuf>,
+    /// Serve without proving first whether requests can be batched: starts sooner, runs unbatched
+    #[arg(long)]
+    pub(super) no_probe: bool,
+    /// Never use the network
+    #[arg(long)]
+    pub(super) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// An ONNX file, or a folder that holds one
+    pub(super) model: PathBuf,
+    /// The model's name in the protocols [default: the file's name]
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// The folder to write [default: ./NAME]
+    #[arg(long, short, value_name = "DIR")]
+    pub(super) output: Option<PathBuf>,
+    /// The model's version, which becomes the image's tag [default: 0.1.0]
+    #[arg(long, value_name = "VERSION")]
+    pub(super) model_version: Option<String>,
+    /// The repository that the image is meant for, such as registry.example.com/ml/digits [default: NAME]
+    #[arg(long)]
+    pub(super) repository: Option<String>,
+    /// Which binary goes into the image [default: generated where cargo is there]
+    #[arg(long, value_enum)]
+    pub(super) service: Option<Service>,
+    /// A request to try first, as JSON: becomes the recorded sample
+    #[arg(long, value_name = "FILE")]
+    pub(super) sample: Option<PathBuf>,
+    /// Most rows in one run of the model; 1 turns batching off
+    #[arg(long, value_name = "ROWS")]
+    pub(super) max_batch_size: Option<std::num::NonZeroU32>,
+    /// Ask nothing
+    #[arg(long, short)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) how: HowArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// What to build
+    #[arg(long, value_name = "FILE", default_value = "nimify.yaml")]
+    pub(super) config: PathBuf,
+    /// Build for this environment of the file: its name is checked
+    #[arg(long, value_name = "ENV")]
+    pub(super) env: Option<String>,
+    /// Refuse anything that differs from `nimify.lock`
+    #[arg(long)]
+    pub(super) locked: bool,
+    #[command(flatten)]
+    pub(super) how: HowArgs,
+}
+
+/// Flags that `create` and `build` share.
+#[derive(Debug, Args)]
+pub(super) struct HowArgs {
+    /// Never use the network
+    #[arg(long)]
+    pub(super) offline: bool,
+    /// Do not sign the image
+    #[arg(long)]
+    pub(super) unsigned: bool,
+    /// Private key to sign with: a file or env://VARIABLE [default: the key store's]
+    #[arg(long, value_name = "KEY", conflicts_with = "unsigned")]
+    pub(super) key: Option<String>,
+    /// Also write dist/image.tar, which docker, podman and skopeo load
+    #[arg(long)]
+    pub(super) archive: bool,
+    /// Write generated files anew even if they were edited
+    #[arg(long)]
+    pub(super) discard_edits: bool,
+    /// Report only errors
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LoadArgs {
+    /// A folder written by `create` or `build`, or an OCI image layout
+    pub(super) dir: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SignArgs {
+    /// A folder written by `create` or `build`, or an OCI image layout
+    pub(super) dir: PathBuf,
+    /// Private key: a file or env://VARIABLE [default: the key store's]
+    #[arg(long, value_name = "KEY")]
+    pub(super) key: Option<String>,
+    /// The repository that the signature names [default: the image's own name]
+    #[arg(long)]
+    pub(super) repository: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// A folder written by `create` or `build`, or an OCI image layout
+    pub(super) dir: PathBuf,
+    /// A public key to trust, in PEM; may be given several times [default: the key store's]
+    #[arg(long = "key", value_name = "PUB")]
+    pub(super) keys: Vec<PathBuf>,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeysArgs {
+    #[command(subcommand)]
+    pub(super) command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Make a key pair in the key store, if there is none
+    Generate,
+    /// Put a cosign private key into the key store
+    Import {
+        /// The private key, in PEM
+        file: PathBuf,
+    },
+    /// Print the public key, or write the private one to a file
+    Export {
+        /// Write the (encrypted) private key here
+        #[arg(long, value_name = "FILE")]
+        private: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Remove what the cache holds and no current version of nimify uses
+    #[arg(long)]
+    pub(super) fix: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// An exit code
+    pub(super) code: u8,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,186 @@
+//! `nimify create MODEL`: flags and answers → a config → the whole path.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::config::{Config, ModelName, ModelPath, Repository};
+use crate::pipeline::{self, BuildReport, BuildRequest, Signer};
+use crate::plan::ServiceName;
+use crate::sign::{KeySource, KeyStore, Password};
+use crate::{config, files, model};
+
+use super::args::{CreateArgs, Format, HowArgs, Service};
+use super::exit::Exit;
+use super::failure::{self, Failure, Outcome};
+use super::progress::Progress;
+use super::{prompts, report, sign};
+
+pub(super) fn run(args: &CreateArgs) -> Outcome {
+    // Read before anything is asked: nobody wants to answer questions about a file that can't be served.
+    let description = model::inspect(&args.model, &model::Limits::default())?;
+    let (config, output) = settle(args, &description.path)?;
+    let request = BuildRequest {
+        config_text: Some(config.to_yaml()),
+        config: &config,
+        config_folder: &output,
+        output: &output,
+        signer: signer(args.how.key.as_deref().map(sign::source), &args.how, Maker::Create)?,
+        offline: args.how.offline,
+        locked: false,
+        archive: args.how.archive,
+        discard_edits: args.how.discard_edits,
+    };
+    finish(&request, &args.how)
+}
+
+/// Builds with progress, then prints the report: `build` ends in the same way.
+pub(super) fn finish(request: &BuildRequest<'_>, how: &HowArgs) -> Outcome {
+    let mut progress = Progress::new(how.quiet);
+    let built = pipeline::build(request, &mut progress);
+    progress.finish();
+    let built = built?;
+    match how.format {
+        Format::Json => super::print_json(&built),
+        Format::Text if how.quiet => Ok(()),
+        Format::Text => super::print(&report::text(&built, &next(&built))),
+    }
+}
+
+/// The next three commands.
+fn next(built: &BuildReport) -> [String; 3] {
+    let folder = built.folder.display();
+    let (reference, name) = (&built.reference, &built.name);
+    [
+        format!("nimify load {folder}                     # into Docker or Podman"),
+        format!("docker run --rm -p 8000:8000 --read-only {reference}"),
+        format!("helm install {name} {folder}/chart"),
+    ]
+}
+
+/// The config that flags, answers and defaults make, and the folder to write.
+fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure> {
+    let ask = prompts::possible(args.yes);
+    let default_name = args.name.clone().unwrap_or_else(|| stem(model));
+    let name = if ask && args.name.is_none() {
+        prompts::text("Name of the service", &default_name, |text| {
+            let name = text.parse::<ModelName>().map_err(|error| error.to_string())?;
+            ServiceName::derive(name.as_str()).map(drop).map_err(|error| error.to_string())
+        })?
+    } else {
+        default_name
+    };
+    let name: ModelName = word(&name, "--name")?;
+    let service = ServiceName::derive(name.as_str())
+        .map_err(|error| Failure::new(Exit::Config, &error).hint("give another one with `--name`".to_string()))?;
+    let version = asked(ask, args.model_version.as_deref(), "Version", "0.1.0", "--model-version")?;
+    let repository: Repository =
+        asked(ask, args.repository.as_deref(), "Image repository", service.as_str(), "--repository")?;
+
+    let output = args.output.clone().unwrap_or_else(|| service.as_str().into());
+    let output = std::path::absolute(&output).map_err(|error| failure::files("find", &output, &error))?;
+    let mut config = Config::new(name, relative_model(model, &output)?);
+    config.version = version;
+    if repository.as_str() != service.as_str() {
+        config.image.repository = Some(repository);
+    }
+    config.service = args.service.map(|service| match service {
+        Service::Generated => config::ServiceKind::Generated,
+        Service::Generic => config::ServiceKind::Generic,
+    });
+    if let Some(sample) = &args.sample {
+        config.sample = Some(relative(sample, &output)?);
+    }
+    config.batching.max_batch_size = args.max_batch_size;
+    config.check().map_err(|fault| Failure::say(Exit::Config, fault.to_string()))?;
+    Ok((config, output))
+}
+
+/// A flag's value, else an answer, else the default.
+fn asked<T>(ask: bool, flag: Option<&str>, question: &str, default: &str, name: &str) -> Result<T, Failure>
+where
+    T: std::str::FromStr,
+    T::Err: std::error::Error,
+{
+    let answer = match flag {
+        Some(given) => given.to_string(),
+        None if ask => {
+            prompts::text(question, default, |text| text.parse::<T>().map(drop).map_err(|error| error.to_string()))?
+        }
+        None => default.to_string(),
+    };
+    word(&answer, name)
+}
+
+pub(super) fn word<T>(text: &str, flag: &str) -> Result<T, Failure>
+where
+    T: std::str::FromStr,
+    T::Err: std::error::Error,
+{
+    text.parse().map_err(|error: T::Err| Failure::say(Exit::Config, format!("`{flag}`: {error}")))
+}
+
+/// The file's name without its extension, or the folder's where the file is called what every exporter calls it.
+pub(super) fn stem(model: &Path) -> String {
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    match stem(model) {
+        Some(name) if name == "model" => model.parent().and_then(stem).unwrap_or(name),
+        name => name.unwrap_or_default(),
+    }
+}
+
+fn relative_model(model: &Path, output: &Path) -> Result<ModelPath, Failure> {
+    word(&relative(model, output)?.to_string_lossy(), "MODEL")
+}
+
+/// `path` as seen from the folder `from`: what is written in `nimify.yaml` holds wherever both are moved together.
+fn relative(path: &Path, from: &Path) -> Result<PathBuf, Failure> {
+    let path = std::path::absolute(path).map_err(|error| failure::files("find", path, &error))?;
+    let (path, from) = (files::plain(&path), files::plain(from));
+    let shared = path.components().zip(from.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| Component::ParentDir);
+    let joined: PathBuf = up.chain(path.components().skip(shared)).collect();
+    Ok(if joined.starts_with("..") { joined } else { Path::new(".").join(joined) })
+}
+
+/// Which command asks for a signer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Maker {
+    /// Makes a key where there is none.
+    Create,
+    /// Never does.
+    Build,
+}
+
+/// The key that a flag or the config names, or the key store's.
+pub(super) fn signer(key: Option<KeySource>, how: &HowArgs, maker: Maker) -> Result<Signer, Failure> {
+    if how.unsigned {
+        return Ok(Signer::Nobody);
+    }
+    if key.is_some() || maker == Maker::Build {
+        return Ok(Signer::Key(Box::new(sign::signing_key(key)?)));
+    }
+    let store = KeyStore::of_user()?;
+    let ensured = store.ensure(&Password::from_environment())?;
+    if let Some(path) = ensured.made.filter(|_| !how.quiet) {
+        eprintln!("made a signing key: {}", path.display());
+    }
+    Ok(Signer::Key(Box::new(ensured.key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_names_the_model_as_seen_from_its_own_folder() {
+        let relative = |path: &str, from: &str| relative(Path::new(path), Path::new(from)).unwrap();
+        assert_eq!(relative("/a/digits.onnx", "/a/digits"), Path::new("../digits.onnx"));
+        assert_eq!(relative("/a/digits/m.onnx", "/a/digits"), Path::new("./m.onnx"));
+        assert_eq!(relative("/m/x/../y.onnx", "/a/b/c"), Path::new("../../../m/y.onnx"));
+    }
+
+    #[test]
+    fn a_model_called_model_takes_the_name_of_its_folder() {
+        assert_eq!(stem(Path::new("/a/digits.onnx")), "digits");
+        assert_eq!(stem(Path::new("/a/minilm/model.onnx")), "minilm");
+    }
+}

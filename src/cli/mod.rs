@@ -1,0 +1,88 @@
+//! The command line: the only place with words for people, prompts, progress and exit codes.
+
+mod args;
+mod build;
+mod completions;
+mod create;
+mod doctor;
+pub mod exit;
+mod explain;
+mod failure;
+mod inspect;
+mod keys;
+mod load;
+mod progress;
+mod prompts;
+mod report;
+mod run;
+mod schema;
+mod sign;
+mod stage_failures;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command};
+use self::failure::{Failure, Outcome};
+use crate::probe;
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprint!("{}", failure.text());
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command {
+        // These two answer signals themselves, the child by dying.
+        Command::ProbeChild => return Ok(probe::child_main(std::io::stdin(), std::io::stdout())),
+        Command::Run(args) => return run::run(&args),
+        _ => {}
+    }
+    if let Err(error) = crate::interrupt::listen() {
+        eprintln!("warning: Ctrl-C may leave temporary folders behind: {error}");
+    }
+    done(cli.command).map(|()| exit::Exit::Done.into())
+}
+
+fn done(command: Command) -> Outcome {
+    match command {
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Create(args) => create::run(&args),
+        Command::Build(args) => build::run(&args),
+        Command::Load(args) => load::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Keys(args) => keys::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Schema => schema::run(),
+        Command::Explain(args) => explain::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Run(_) | Command::ProbeChild => unreachable!("answered before"),
+    }
+}
+
+/// Prints data to standard output. A reader that has gone away is no failure.
+fn print(text: &str) -> Outcome {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::say(exit::Exit::Files, format!("could not write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON to standard output.
+fn print_json(value: &impl serde::Serialize) -> Outcome {
+    let text = serde_json::to_string_pretty(value).expect("the reports have text keys only");
+    print(&format!("{text}\n"))
+}

@@ -1,0 +1,74 @@
+//! The table that `create` and `build` end with.
+
+use std::fmt::Write as _;
+
+use nimify_runtime::signature::Batching;
+
+use crate::compile::ServiceKind;
+use crate::pipeline::BuildReport;
+
+/// What was made: layers with their sizes, steps with their times, the digest, and what to do next.
+pub(super) fn text(report: &BuildReport, commands: &[String]) -> String {
+    let mut text = String::new();
+    let kind = match report.service {
+        ServiceKind::Generated => "a service compiled for this model",
+        ServiceKind::Generic => "the generic service",
+    };
+    let _ = writeln!(text, "{}  {kind}, in {}", report.reference, report.folder.display());
+    let _ = writeln!(text, "{}", report.digest);
+    let _ = writeln!(text, "\n{:<14}{:>12}{:>14}", "layer", "compressed", "uncompressed");
+    for layer in &report.layers {
+        let _ = writeln!(text, "{:<14}{:>12}{:>14}", layer.title, size(layer.compressed), size(layer.uncompressed));
+    }
+    let (packed, whole) =
+        report.layers.iter().fold((0, 0), |(a, b), layer| (a + layer.compressed, b + layer.uncompressed));
+    let _ = writeln!(text, "{:<14}{:>12}{:>14}", "in all", size(packed), size(whole));
+    let _ = writeln!(text, "\n{:<28}{:>8}", "step", "time");
+    for row in &report.steps {
+        let _ = writeln!(text, "{:<28}{:>8}", row.step.doing(), time(row.seconds));
+    }
+    let _ = writeln!(text, "{:<28}{:>8}", "in all", time(report.steps.iter().map(|row| row.seconds).sum()));
+    let _ = writeln!(text, "\nbatching   {}", batching(&report.batching));
+    let signed = report.signed_by.as_ref().map_or("nobody: --unsigned".into(), |key| format!("the key {key}"));
+    let _ = writeln!(text, "signed by  {signed}");
+    let _ = writeln!(text, "\nnext");
+    for command in commands {
+        let _ = writeln!(text, "  {command}");
+    }
+    text
+}
+
+fn batching(batching: &Batching) -> String {
+    match batching {
+        Batching::Proved { axis, .. } => format!("requests are joined along axis {axis}"),
+        Batching::Refused { reason } | Batching::Unproved { reason } => format!("requests run one by one: {reason}"),
+    }
+}
+
+/// Bytes in decimal units, as registries count them.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+fn time(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_have_the_unit_that_fits() {
+        assert_eq!(
+            [0, 999, 1_500, 29_400_000, 3_000_000_000].map(size),
+            ["0 B", "999 B", "1.5 kB", "29.4 MB", "3.00 GB"]
+        );
+        assert_eq!([0.012, 2.04].map(time), ["12 ms", "2.0 s"]);
+    }
+}

@@ -1,0 +1,52 @@
+//! `nimify run MODEL`: serves at once, in this process.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use nimify_runtime::service::Generic;
+
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::model::{self, Limits};
+use crate::pipeline::{self, ServeRequest};
+use crate::probe;
+
+use super::args::RunArgs;
+use super::create;
+use super::exit::Exit;
+use super::failure::Failure;
+
+pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let description = model::inspect(&args.model, &Limits::default())?;
+    let cache = Cache::from_environment()?;
+    let library = pipeline::locate_onnxruntime(&cache, args.offline)?;
+    let probe = if args.no_probe {
+        None
+    } else {
+        let sample = args.sample.as_deref().map(pipeline::read_sample).transpose()?;
+        Some(probe::probe(&pipeline::probe_request(&description, &library.path, sample)?)?)
+    };
+    for warning in probe.iter().flat_map(|report| &report.warnings) {
+        eprintln!("warning: {warning}");
+    }
+    let config = config(args, &description.path)?;
+    let folder = pipeline::service_folder(&ServeRequest {
+        config: &config,
+        description: &description,
+        probe: probe.as_ref(),
+        onnxruntime: &library.path,
+        port: args.port,
+    })?;
+    let code = nimify_runtime::lifecycle::serve(&folder.path().join("service.json"), &Generic);
+    drop(folder);
+    // The runtime has logged a reason to fail, and its codes are the command line's own.
+    Ok(code)
+}
+
+fn config(args: &RunArgs, model: &Path) -> Result<Config, Failure> {
+    let name = args.name.clone().unwrap_or_else(|| create::stem(model));
+    let mut config = Config::new(create::word(&name, "--name")?, create::word(&model.to_string_lossy(), "MODEL")?);
+    config.server.host = Some(args.host.clone());
+    config.check().map_err(|fault| Failure::say(Exit::Config, fault.to_string()))?;
+    Ok(config)
+}

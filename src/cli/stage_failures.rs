@@ -1,0 +1,194 @@
+//! Each stage's errors → exit code and hint, side by side.
+
+use std::io::ErrorKind;
+
+use crate::{cache, chart, compile, config, image, interrupt, model, pipeline, probe, sign};
+
+use super::exit::Exit;
+use super::failure::{Failure, interrupted};
+
+/// The first I/O error in the chain below `error`, if there is one.
+fn io_below<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    let mut error = Some(error);
+    while let Some(here) = error {
+        if let Some(io) = here.downcast_ref() {
+            return Some(io);
+        }
+        error = here.source();
+    }
+    None
+}
+
+/// What to do about the common troubles with files.
+fn io_hint(error: &std::io::Error) -> Option<String> {
+    let text = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free some space on that disk: `nimify doctor` shows how much the cache takes and prunes it with `--fix`"
+        }
+        ErrorKind::PermissionDenied => "check who owns the path and its permissions",
+        ErrorKind::ReadOnlyFilesystem => "choose a folder that can be written with `--output`",
+        _ => return None,
+    };
+    Some(text.into())
+}
+
+/// A failure whose hint is the stage's own, or that of the I/O error beneath.
+fn failure(exit: Exit, error: &(dyn std::error::Error + 'static), hint: Option<String>) -> Failure {
+    let io = io_below(error);
+    if io.is_some_and(|error| error.kind() == ErrorKind::Interrupted && interrupt::check().is_err()) {
+        return interrupted();
+    }
+    Failure::new(exit, error).hint(hint.or_else(|| io.and_then(io_hint)))
+}
+
+impl From<pipeline::Error> for Failure {
+    fn from(error: pipeline::Error) -> Self {
+        use pipeline::Error;
+        if interrupt::check().is_err() {
+            return interrupted();
+        }
+        match &error {
+            Error::Model(error) => from_model(error),
+            Error::Probe(error) => from_probe(error),
+            Error::Compile(error) => from_compile(error),
+            Error::Image(error) => from_image(error),
+            Error::Load(error) => from_load(error),
+            Error::Sign(error) => from_sign(error),
+            Error::Chart(error) => from_chart(error),
+            Error::Cache(error) => from_cache(error),
+            Error::Generate(inner) => failure(Exit::Internal, inner, None),
+            Error::Interrupted(_) => interrupted(),
+            Error::Files { .. } | Error::Foreign(_) | Error::OtherConfig(_) => {
+                failure(Exit::Files, &error, error.hint())
+            }
+            Error::Edited(_) | Error::HooksWithoutCompiler => failure(Exit::Build, &error, error.hint()),
+            Error::Architecture => failure(Exit::Tool, &error, error.hint()),
+            _ => failure(Exit::Config, &error, error.hint()),
+        }
+    }
+}
+
+fn from_model(error: &model::Error) -> Failure {
+    let exit = match error {
+        model::Error::Io { .. } => Exit::Files,
+        _ => Exit::Model,
+    };
+    failure(exit, error, error.hint())
+}
+
+fn from_probe(error: &probe::Error) -> Failure {
+    let exit = match error {
+        probe::Error::OnnxRuntime { .. } => Exit::Tool,
+        probe::Error::Sample { .. } => Exit::Usage,
+        probe::Error::Start { .. } | probe::Error::NoReport { .. } => Exit::Internal,
+        _ => Exit::Model,
+    };
+    failure(exit, error, error.hint().map(String::from))
+}
+
+fn from_compile(error: &compile::Error) -> Failure {
+    use compile::Error;
+    let exit = match error {
+        Error::CargoMissing { .. } | Error::Toolchain { .. } | Error::RustTooOld { .. } | Error::NoGeneric { .. } => {
+            Exit::Tool
+        }
+        Error::NotCached { .. } | Error::Network { .. } => Exit::Network,
+        Error::Files { .. } => Exit::Files,
+        Error::Interrupted => return interrupted(),
+        _ => Exit::Build,
+    };
+    failure(exit, error, error.hint().map(String::from))
+}
+
+fn from_image(error: &image::Error) -> Failure {
+    use image::Error;
+    let pip = || {
+        let version = image::onnxruntime::VERSION;
+        Some(format!("`pip install onnxruntime=={version}`, or name the library file in `NIMIFY_ONNXRUNTIME`"))
+    };
+    match error {
+        Error::Cache(error) => from_cache(error),
+        Error::OnnxRuntime { .. } => failure(Exit::Tool, error, pip()),
+        Error::MissingLibrary { library, .. } => {
+            failure(Exit::Tool, error, Some(format!("install the package that has `{library}`")))
+        }
+        Error::Files { .. } | Error::Changed { .. } | Error::Layout { .. } => failure(Exit::Files, error, None),
+        _ => failure(Exit::Build, error, None),
+    }
+}
+
+fn from_load(error: &image::load::Error) -> Failure {
+    use image::load::Error;
+    let (exit, hint) = match error {
+        Error::Image(error) => return from_image(error),
+        Error::NotRunning { .. } => {
+            (Exit::Tool, Some("start Docker or Podman, or name the engine's socket in `DOCKER_HOST`"))
+        }
+        Error::NoPermission { .. } => {
+            (Exit::Tool, Some("join the engine's group, use a rootless engine, or run as the user who may"))
+        }
+        Error::Address(_) => (Exit::Config, Some("`DOCKER_HOST` takes `unix:///path/to.sock` or `tcp://host:port`")),
+        Error::Nameless(_) => (Exit::Config, None),
+        Error::Refused { .. } | Error::Lost { .. } => (Exit::Build, None),
+    };
+    failure(exit, error, hint.map(String::from))
+}
+
+fn from_chart(error: &chart::Error) -> Failure {
+    use chart::Error;
+    let exit = match error {
+        Error::Template(_) | Error::Mangled => Exit::Internal,
+        _ => Exit::Config,
+    };
+    failure(exit, error, None)
+}
+
+fn from_cache(error: &cache::Error) -> Failure {
+    let hint = matches!(error, cache::Error::NoPlace).then(|| "set `NIMIFY_CACHE` to a folder".to_string());
+    failure(Exit::Files, error, hint)
+}
+
+fn from_sign(error: &sign::Error) -> Failure {
+    use sign::Error;
+    let (exit, hint) = match error {
+        Error::Io { .. } => (Exit::Files, None),
+        Error::Key { .. } => (Exit::Config, Some("`NIMIFY_KEY_PASSWORD` holds the password of an encrypted key")),
+        Error::NoKey { .. } => {
+            (Exit::Config, Some("`nimify keys generate` makes one; `--key` names another; `--unsigned` does without"))
+        }
+        Error::Readable { .. } => (Exit::Config, Some("`chmod 600` the key, and ask who may have read it")),
+        Error::Occupied { .. } => (Exit::Config, Some("move the key that is there away first: nothing is overwritten")),
+        Error::NoHome => (Exit::Config, Some("set `XDG_CONFIG_HOME`, or name the key with `--key`")),
+        Error::Random(_) => (Exit::Internal, None),
+        _ => (Exit::Trust, None),
+    };
+    failure(exit, error, hint.map(String::from))
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        let missing = matches!(&error, config::Error::Io { source, .. } if source.kind() == ErrorKind::NotFound);
+        let exit = if matches!(error, config::Error::Io { .. }) { Exit::Files } else { Exit::Config };
+        let hint = if missing {
+            Some("`nimify create MODEL` writes one; `--config FILE` names another")
+        } else if exit == Exit::Config {
+            Some("`nimify schema` prints what `nimify.yaml` can hold")
+        } else {
+            None
+        };
+        failure(exit, &error, hint.map(String::from))
+    }
+}
+
+/// Stages that a command calls without the pipeline fail as they do within it.
+macro_rules! by_way_of_the_pipeline {
+    ($($error:ty),+) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                pipeline::Error::from(error).into()
+            }
+        })+
+    };
+}
+
+by_way_of_the_pipeline!(model::Error, probe::Error, image::Error, image::load::Error, sign::Error, cache::Error);

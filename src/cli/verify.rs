@@ -1,0 +1,71 @@
+//! `nimify verify DIR`.
+
+use crate::pipeline;
+use crate::sign::{KeySource, KeyStore, TrustedKeys, Verdict};
+
+use super::args::{Format, VerifyArgs};
+use super::exit::Exit;
+use super::failure::{Failure, Outcome};
+
+pub(super) fn run(args: &VerifyArgs) -> Outcome {
+    let layout = pipeline::layout_in(&args.dir);
+    let verdict = pipeline::verify(&layout, &trusted(args)?).map_err(Failure::from)?;
+    if args.format == Format::Json {
+        super::print_json(&json(&verdict))?;
+    }
+    match verdict {
+        Verdict::Trusted { image, signatures } => {
+            if args.format == Format::Text {
+                super::print(&format!("{image}\nwhole, every byte\n"))?;
+                for signature in signatures {
+                    super::print(&format!("signed by {} for {}\n", signature.key, signature.repository))?;
+                }
+            }
+            Ok(())
+        }
+        Verdict::IntactSignerUnknown { image, signatures } => Err(Failure::say(
+            Exit::Trust,
+            format!("{image} is intact, signer unknown: none of its {signatures} signatures is by a trusted key"),
+        )
+        .hint("get the signer's public key from its owner and pass it with `--key`".to_string())),
+        Verdict::Unsigned { image } => Err(Failure::say(Exit::Trust, format!("{image} is intact, but not signed"))
+            .hint("`nimify sign DIR` signs it with your key".to_string())),
+        Verdict::Refused { faults } => {
+            let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            Err(Failure {
+                exit: Exit::Trust,
+                messages: vec![format!("`{}` is refused", args.dir.display()), faults.join("\n")],
+                hint: Some("build or fetch it again: a changed byte can't be told from an attack".into()),
+            })
+        }
+    }
+}
+
+/// The keys of the flags; without any, those in the user's key store.
+fn trusted(args: &VerifyArgs) -> Result<TrustedKeys, Failure> {
+    if args.keys.is_empty() {
+        return KeyStore::of_user().and_then(|store| store.trusted()).map_err(Failure::from);
+    }
+    let sources: Vec<_> = args.keys.iter().cloned().map(KeySource::File).collect();
+    TrustedKeys::from_sources(&sources).map_err(Failure::from)
+}
+
+fn json(verdict: &Verdict) -> serde_json::Value {
+    match verdict {
+        Verdict::Trusted { image, signatures } => {
+            let signatures: Vec<_> = signatures
+                .iter()
+                .map(|s| serde_json::json!({ "key": s.key.to_string(), "repository": s.repository }))
+                .collect();
+            serde_json::json!({ "verdict": "trusted", "image": image, "signatures": signatures })
+        }
+        Verdict::IntactSignerUnknown { image, signatures } => {
+            serde_json::json!({ "verdict": "intactSignerUnknown", "image": image, "signatures": signatures })
+        }
+        Verdict::Unsigned { image } => serde_json::json!({ "verdict": "unsigned", "image": image }),
+        Verdict::Refused { faults } => {
+            let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            serde_json::json!({ "verdict": "refused", "faults": faults })
+        }
+    }
+}

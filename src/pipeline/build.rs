@@ -1,0 +1,266 @@
+//! `Config` → a folder with everything: the composition of all arrows.
+
+use std::path::Path;
+
+use nimify_runtime::signature::Batching;
+
+use super::error::files;
+use super::observer::{Observer, Step, Stopwatch};
+use super::report::{BuildReport, LayerRow};
+use super::{Error, locked, output_files, parts, service_files};
+use crate::cache::Cache;
+use crate::chart::{self, ChartRequest};
+use crate::compile::{self, CompileRequest, ServiceBinary, ServiceSources};
+use crate::config::{self, Config, Lock};
+use crate::files::FileTree;
+use crate::image::onnxruntime::OnnxRuntime;
+use crate::image::{self, Architecture, Compression, Image, ImageRequest};
+use crate::model::{self, Limits, ModelDescription};
+use crate::output::{self, Stage};
+use crate::plan::{self, ServicePlan};
+use crate::probe::{self, ProbeReport};
+use crate::sign::{self, SigningKey};
+use crate::{codegen, openapi};
+
+/// Who signs the image.
+#[derive(Debug)]
+pub enum Signer {
+    /// Nobody.
+    Nobody,
+    /// The owner of this key.
+    Key(Box<SigningKey>),
+}
+
+/// What is to be built, from what, into what.
+#[derive(Debug)]
+pub struct BuildRequest<'a> {
+    /// What was asked for.
+    pub config: &'a Config,
+    /// The folder that its relative paths start from.
+    pub config_folder: &'a Path,
+    /// `nimify.yaml` to write; `None` where it is there already.
+    pub config_text: Option<String>,
+    /// The folder to write.
+    pub output: &'a Path,
+    /// Who signs.
+    pub signer: Signer,
+    /// Never use the network.
+    pub offline: bool,
+    /// Refuse what differs from the lock.
+    pub locked: bool,
+    /// Write `dist/image.tar` too.
+    pub archive: bool,
+    /// Write generated files anew even if they were edited.
+    pub discard_edits: bool,
+}
+
+/// Builds everything beside `request.output`, then puts it in place: all of it, or nothing.
+pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<BuildReport, Error> {
+    let mut watch = Stopwatch::new(observer);
+    let ground = output::survey(request.output).map_err(files("look at", request.output))?;
+    let old = locked::read(request.output, ground)?;
+    locked::check_ground(request, ground, old.as_ref())?;
+    let cache = Cache::from_environment()?;
+
+    let (description, runtime, probe) = look(request, &cache, &mut watch)?;
+    watch.step(Step::Generate)?;
+    let plan = plan::plan(request.config, &description, Some(&probe))?;
+    let parts = generate(request, &plan, old.as_ref())?;
+    watch.step(Step::Compile)?;
+    let binary = compile(request, &cache, &parts, &mut watch)?;
+
+    watch.step(Step::Pack)?;
+    let stage = Stage::new(request.output, ground).map_err(files("write", request.output))?;
+    let image = image::assemble(&image_request(request, &plan, &description, &runtime, &binary, &parts)?, &cache)?;
+    let layout = stage.path().join("dist/image");
+    image::write_layout(&image, &layout)?;
+    image.base.warnings.iter().for_each(|warning| watch.observer.warn(warning));
+
+    watch.step(Step::Sign)?;
+    let signed_by = sign(request, &plan, &stage, &layout)?;
+    watch.step(Step::Chart)?;
+    let chart = chart::render(&ChartRequest { plan: &plan, digest: image.digest })?;
+
+    watch.step(Step::Write)?;
+    if request.archive {
+        write_archive(&layout, &stage.path().join("dist/image.tar"))?;
+    }
+    let tree = output_files::tree(request, &plan, &parts, chart, old.as_ref())?;
+    let used =
+        locked::Used { plan: &plan, description: &description, runtime: &runtime, binary: &binary, image: &image };
+    let lock = locked::lock(&used, &tree);
+    if request.locked {
+        locked::compare(request.output, old.as_ref(), &lock)?;
+    }
+    let report = report(request, &plan, &image, &binary, probe, signed_by, &mut watch);
+    output_files::write(&stage, &tree, &lock, &report)?;
+    crate::interrupt::check()?;
+    stage.publish().map_err(files("put everything in place in", request.output))?;
+    Ok(report)
+}
+
+/// Reads the model, finds ONNX Runtime, and runs the one with the other.
+fn look(
+    request: &BuildRequest<'_>,
+    cache: &Cache,
+    watch: &mut Stopwatch<'_>,
+) -> Result<(ModelDescription, OnnxRuntime, ProbeReport), Error> {
+    watch.step(Step::Inspect)?;
+    let model = request.config.model.path(request.config_folder);
+    let description = model::inspect(&model, &Limits::default())?;
+    description.contents.warnings.iter().for_each(|warning| watch.observer.warn(warning));
+    watch.step(Step::Provision)?;
+    let runtime = parts::locate_onnxruntime(cache, request.offline)?;
+    watch.step(Step::Probe)?;
+    let sample = request
+        .config
+        .sample
+        .as_ref()
+        .map(|path| parts::read_sample(&crate::files::plain(&request.config_folder.join(path))));
+    let report = probe::probe(&parts::probe_request(&description, &runtime.path, sample.transpose()?)?)?;
+    report.warnings.iter().for_each(|warning| watch.observer.warn(warning));
+    if let Batching::Refused { reason } | Batching::Unproved { reason } = &report.batching {
+        watch.observer.warn(&format!("requests will run one by one: {reason}"));
+    }
+    Ok((description, runtime, report))
+}
+
+/// What is generated, as trees and texts.
+pub(super) struct Generated {
+    /// `service/`, with the user's own files.
+    pub(super) service: FileTree,
+    /// The user's own files among them, by path below `service/`.
+    pub(super) users: FileTree,
+    /// Whether the hooks are no longer those that nimify writes.
+    pub(super) hooks_edited: bool,
+    /// `openapi.yaml`.
+    pub(super) openapi_yaml: String,
+    /// `openapi.json`, as the service serves it.
+    pub(super) openapi_json: String,
+}
+
+fn generate(request: &BuildRequest<'_>, plan: &ServicePlan, old: Option<&Lock>) -> Result<Generated, Error> {
+    let document = openapi::describe(plan);
+    let mut service = codegen::render(plan, &document)?;
+    let untouched = service.iter().find(|(path, _)| path.as_str() == codegen::HOOKS).map(|(_, bytes)| bytes.clone());
+    let users = match old {
+        Some(lock) => output::users_files(request.output, "service", &lock.generated)
+            .map_err(files("read the user's files in", request.output))?,
+        None => FileTree::new(),
+    };
+    service.extend(users.clone());
+    let hooks = service.iter().find(|(path, _)| path.as_str() == codegen::HOOKS).map(|(_, bytes)| bytes);
+    let hooks_edited = hooks != untouched.as_ref();
+    let (openapi_yaml, openapi_json) = (openapi::to_yaml(&document), openapi::to_json(&document));
+    Ok(Generated { service, users, hooks_edited, openapi_yaml, openapi_json })
+}
+
+/// Compiles the crate; without a compiler, and if the config leaves the choice, the generic service stands in.
+fn compile(
+    request: &BuildRequest<'_>,
+    cache: &Cache,
+    generated: &Generated,
+    watch: &mut Stopwatch<'_>,
+) -> Result<ServiceBinary, Error> {
+    let asked = CompileRequest { cache: cache.root(), offline: request.offline };
+    let folder = request.output.join("service");
+    let sources = ServiceSources { files: &generated.service, folder: &folder };
+    let mut tell = |progress| super::observer::compile_progress(watch.observer, progress);
+    let wanted = request.config.service;
+    if wanted != Some(config::ServiceKind::Generic) {
+        match compile::compile(&asked, &sources, &mut tell) {
+            Err(compile::Error::CargoMissing { .. }) if wanted.is_none() => {
+                tell(compile::Progress::Diagnostic(
+                    "no cargo: the generic service is packed, which runs no hooks".into(),
+                ));
+            }
+            done => return Ok(done?),
+        }
+    }
+    if generated.hooks_edited {
+        return Err(Error::HooksWithoutCompiler);
+    }
+    let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
+    let installed = executable.parent().unwrap_or(Path::new("/"));
+    Ok(compile::generic(&asked, installed, &mut tell)?)
+}
+
+fn image_request(
+    request: &BuildRequest<'_>,
+    plan: &ServicePlan,
+    description: &ModelDescription,
+    runtime: &OnnxRuntime,
+    binary: &ServiceBinary,
+    generated: &Generated,
+) -> Result<ImageRequest, Error> {
+    let architecture = Architecture::host().ok_or(Error::Architecture)?;
+    let host = format!("linux/{}", architecture.oci());
+    if let Some(asked) = request.config.image.platform.as_ref().filter(|asked| asked.as_str() != host) {
+        return Err(Error::Platform { asked: asked.to_string(), host });
+    }
+    let compression = match request.config.image.compression.unwrap_or_default() {
+        config::Compression::Gzip => Compression::Gzip,
+        config::Compression::None => Compression::None,
+    };
+    Ok(ImageRequest {
+        name: plan.repository.clone(),
+        version: plan.settings.version.clone(),
+        architecture,
+        binary: binary.path.clone(),
+        onnxruntime: runtime.path.clone(),
+        service_files: service_files::beside_the_binary(request, plan, generated)?,
+        models: service_files::models(description),
+        compression,
+        model_compression: compression,
+        largest_model_layer: image::LARGEST_MODEL_LAYER,
+        created: parts::source_date_epoch()?,
+        port: plan.settings.server.port,
+        startup_seconds: plan.resources.startup_seconds,
+        annotations: [("org.opencontainers.image.description".to_string(), plan.description.clone())].into(),
+    })
+}
+
+/// Signs the layout and puts the public key beside it.
+fn sign(request: &BuildRequest<'_>, plan: &ServicePlan, stage: &Stage, layout: &Path) -> Result<Option<String>, Error> {
+    let Signer::Key(key) = &request.signer else { return Ok(None) };
+    sign::sign_layout(layout, key, &plan.repository)?;
+    let path = stage.path().join("dist/cosign.pub");
+    std::fs::write(&path, key.public().to_pem()).map_err(files("write", &path))?;
+    Ok(Some(key.public().id().to_string()))
+}
+
+fn write_archive(layout: &Path, target: &Path) -> Result<(), Error> {
+    let file = std::fs::File::create(target).map_err(files("write", target))?;
+    let mut out = std::io::BufWriter::new(file);
+    image::archive(layout, &mut out)?;
+    std::io::Write::flush(&mut out).map_err(files("write", target))
+}
+
+fn report(
+    request: &BuildRequest<'_>,
+    plan: &ServicePlan,
+    image: &Image,
+    binary: &ServiceBinary,
+    probe: ProbeReport,
+    signed_by: Option<String>,
+    watch: &mut Stopwatch<'_>,
+) -> BuildReport {
+    let layer = |layer: &image::Layer| LayerRow {
+        title: layer.title.clone(),
+        compressed: layer.size,
+        uncompressed: layer.uncompressed_size,
+        digest: layer.digest,
+    };
+    BuildReport {
+        name: plan.name.clone(),
+        reference: image.reference.clone(),
+        folder: request.output.into(),
+        digest: image.digest,
+        service: binary.kind,
+        batching: plan.signature.batching.clone(),
+        layers: image.layers.iter().map(layer).collect(),
+        steps: watch.rows(),
+        measured: probe.measured,
+        signed_by,
+    }
+}

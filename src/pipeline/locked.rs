@@ -1,0 +1,129 @@
+//! The lock file's part in a build: read before, compared and written after.
+
+use std::path::Path;
+
+use super::Error;
+use super::build::BuildRequest;
+use super::error::files;
+use super::output_files::OutputTree;
+use super::service_files;
+use crate::compile::{self, ServiceBinary, ServiceKind};
+use crate::config::{self, Lock, LockedRuntime, Toolchain};
+use crate::digest::Digest;
+use crate::files::FileTree;
+use crate::image::onnxruntime::{self, OnnxRuntime, Source};
+use crate::image::{Architecture, Image};
+use crate::model::ModelDescription;
+use crate::output::{Ground, LOCK_FILE};
+use crate::plan::ServicePlan;
+use crate::{chart, codegen};
+
+/// Reads the lock of an output folder, if there is one.
+pub(super) fn read(output: &Path, ground: Ground) -> Result<Option<Lock>, Error> {
+    if ground != Ground::Ours {
+        return Ok(None);
+    }
+    let path = output.join(LOCK_FILE);
+    let text = std::fs::read_to_string(&path).map_err(files("read", &path))?;
+    Lock::parse(&text).map(Some).map_err(|source| Error::Lock { path, source })
+}
+
+/// Refuses to build where something would be lost, or without the lock that was asked for.
+pub(super) fn check_ground(request: &BuildRequest<'_>, ground: Ground, old: Option<&Lock>) -> Result<(), Error> {
+    let folder = request.output;
+    if request.locked && old.is_none() {
+        return Err(Error::NoLock(folder.join(LOCK_FILE)));
+    }
+    // `build` writes into the folder of its `nimify.yaml`, which may be new there; `create` into nobody else's.
+    if ground == Ground::Foreign && request.config_text.is_some() {
+        return Err(Error::Foreign(folder.into()));
+    }
+    if request.discard_edits {
+        return Ok(());
+    }
+    let yaml = folder.join("nimify.yaml");
+    match (&request.config_text, std::fs::read_to_string(&yaml)) {
+        (Some(text), Ok(there)) if *text != there => return Err(Error::OtherConfig(yaml)),
+        _ => {}
+    }
+    let Some(old) = old else { return Ok(()) };
+    let mut there = FileTree::new();
+    for path in old.generated.keys() {
+        if let Ok(bytes) = std::fs::read(folder.join(path)) {
+            there.insert(path.clone(), bytes);
+        }
+    }
+    let edited = config::edited(old, &there);
+    if edited.is_empty() { Ok(()) } else { Err(Error::Edited(edited)) }
+}
+
+/// What a build used.
+pub(super) struct Used<'a> {
+    pub(super) plan: &'a ServicePlan,
+    pub(super) description: &'a ModelDescription,
+    pub(super) runtime: &'a OnnxRuntime,
+    pub(super) binary: &'a ServiceBinary,
+    pub(super) image: &'a Image,
+}
+
+pub(super) fn lock(used: &Used<'_>, tree: &OutputTree) -> Lock {
+    let description = used.description;
+    let beside = description.external_files.iter().map(|file| (file.path.clone(), file.digest));
+    let model = beside.chain([(service_files::model_name(description), description.digest)]).collect();
+    let base = used.image.base.files.iter().map(|file| (file.place.display().to_string(), file.digest)).collect();
+    let digests = |tree: &FileTree| tree.iter().map(|(path, bytes)| (path.clone(), Digest::of(bytes))).collect();
+    let in_service = |tree: &FileTree| {
+        let service = tree.iter().filter(|(path, _)| path.as_str().starts_with("service/"));
+        service.map(|(path, bytes)| (path.clone(), Digest::of(bytes))).collect()
+    };
+    Lock {
+        lock_version: Lock::VERSION,
+        nimify: env!("CARGO_PKG_VERSION").into(),
+        model,
+        onnxruntime: onnxruntime(used.runtime),
+        base,
+        templates: templates(),
+        toolchain: toolchain(used.binary),
+        service: match used.binary.kind {
+            ServiceKind::Generated => config::ServiceKind::Generated,
+            ServiceKind::Generic => config::ServiceKind::Generic,
+        },
+        sample: used.plan.sample.as_ref().map(|sample| Digest::of(&sample.request)),
+        batching: serde_json::to_value(&used.plan.signature.batching).expect("a verdict is texts and numbers"),
+        users: in_service(&tree.users),
+        image: used.image.digest,
+        generated: digests(&tree.generated),
+    }
+}
+
+fn onnxruntime(runtime: &OnnxRuntime) -> LockedRuntime {
+    let pinned = Architecture::host().is_some_and(|architecture| runtime.is_pinned(architecture));
+    // The same library is the same wherever it was found; only another one than the pinned is worth a word.
+    let source = if runtime.source == Source::Given && !pinned { "override" } else { "pinned" };
+    LockedRuntime { version: onnxruntime::VERSION.into(), digest: runtime.digest, source: source.into() }
+}
+
+fn toolchain(binary: &ServiceBinary) -> Option<Toolchain> {
+    let text = &binary.toolchain;
+    let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(|rest| rest.trim().to_string());
+    line("host:").map(|target| Toolchain { rustc: text.clone(), target })
+}
+
+/// The digest of everything that is printed or compiled from within nimify.
+fn templates() -> Digest {
+    let trees = [("runtime", compile::workspace()), ("service", codegen::templates()), ("chart", chart::templates())];
+    let mut lines = String::new();
+    for (part, tree) in trees {
+        for (path, bytes) in tree {
+            lines += &format!("{part}/{} {}\n", path.as_str(), Digest::of(bytes));
+        }
+    }
+    Digest::of(lines)
+}
+
+/// Refuses a build that isn't what the lock says.
+pub(super) fn compare(output: &Path, old: Option<&Lock>, new: &Lock) -> Result<(), Error> {
+    let old = old.ok_or_else(|| Error::NoLock(output.join(LOCK_FILE)))?;
+    let differences = config::compare(old, new);
+    if differences.is_empty() { Ok(()) } else { Err(Error::Locked(differences)) }
+}

@@ -1,0 +1,25 @@
+//! The arrows in their order: from what was asked to a folder with a signed image and a chart.
+//!
+//! ```text
+//! Config ─inspect→ ModelDescription ─probe→ ProbeReport ─plan→ ServicePlan ─generate→ sources ─compile→ binary
+//!        ─pack→ Image ─sign→ SignedImage ─chart→ Chart ─write→ the output folder
+//! ```
+//!
+//! Everything is written beside its destination; the last step puts all of it in place, or nothing.
+
+mod build;
+mod error;
+mod locked;
+mod observer;
+mod output_files;
+mod parts;
+mod report;
+mod serve;
+mod service_files;
+
+pub use build::{BuildRequest, Signer, build};
+pub use error::Error;
+pub use observer::{Observer, Step};
+pub use parts::{layout_in, locate_onnxruntime, probe_request, read_sample, repository_of, verify};
+pub use report::{BuildReport, LayerRow, StepRow};
+pub use serve::{ServeRequest, service_folder};

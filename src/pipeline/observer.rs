@@ -1,0 +1,110 @@
+//! Who watches a build.
+
+use std::time::{Duration, Instant};
+
+use super::report::StepRow;
+use crate::compile::Progress;
+
+/// The steps of a build, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// Reading the model.
+    Inspect,
+    /// Finding ONNX Runtime.
+    Provision,
+    /// Running the model in a child.
+    Probe,
+    /// Writing OpenAPI document and crate.
+    Generate,
+    /// Compiling the service.
+    Compile,
+    /// Packing layers and layout.
+    Pack,
+    /// Signing the image.
+    Sign,
+    /// Rendering the chart.
+    Chart,
+    /// Putting everything in place.
+    Write,
+}
+
+impl Step {
+    /// What is being done, for a progress line.
+    pub fn doing(self) -> &'static str {
+        match self {
+            Step::Inspect => "reading the model",
+            Step::Provision => "finding ONNX Runtime",
+            Step::Probe => "probing the model",
+            Step::Generate => "generating the service",
+            Step::Compile => "compiling the service",
+            Step::Pack => "packing the image",
+            Step::Sign => "signing the image",
+            Step::Chart => "writing the chart",
+            Step::Write => "putting everything in place",
+        }
+    }
+}
+
+/// Is told what happens meanwhile.
+pub trait Observer {
+    /// A step begins.
+    fn step(&mut self, step: Step);
+    /// What the step is about right now.
+    fn detail(&mut self, text: &str);
+    /// Something that the user should know.
+    fn warn(&mut self, text: &str);
+}
+
+/// Tells the observer of each step and takes its time.
+pub(super) struct Stopwatch<'a> {
+    pub(super) observer: &'a mut dyn Observer,
+    steps: Vec<StepRow>,
+    since: Option<(Step, Instant)>,
+}
+
+impl<'a> Stopwatch<'a> {
+    pub(super) fn new(observer: &'a mut dyn Observer) -> Self {
+        Stopwatch { observer, steps: Vec::new(), since: None }
+    }
+
+    /// Ends the step before and begins this one, unless the user asked to stop.
+    pub(super) fn step(&mut self, step: Step) -> Result<(), crate::interrupt::Interrupted> {
+        crate::interrupt::check()?;
+        self.end();
+        self.since = Some((step, Instant::now()));
+        self.observer.step(step);
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        if let Some((step, since)) = self.since.take() {
+            self.steps.push(StepRow { step, seconds: seconds(since.elapsed()) });
+        }
+    }
+
+    /// The steps so far, with the time that each took.
+    pub(super) fn rows(&mut self) -> Vec<StepRow> {
+        self.end();
+        self.steps.clone()
+    }
+}
+
+/// Milliseconds are all that anybody reads.
+fn seconds(duration: Duration) -> f64 {
+    duration.as_millis() as f64 / 1000.0
+}
+
+/// Tells the observer what the compiler is about.
+pub(super) fn compile_progress(observer: &mut dyn Observer, progress: Progress) {
+    match progress {
+        Progress::Waiting => observer.detail("another nimify is compiling"),
+        Progress::Fetching => observer.detail("looking for crates"),
+        Progress::Compiling { crates, first_time: true } => {
+            observer.detail(&format!("{crates} crates, once on this machine: this takes minutes"));
+        }
+        Progress::Compiling { .. } => observer.detail(""),
+        Progress::Compiled { crates, of } => observer.detail(&format!("{crates} of {of} crates")),
+        Progress::Diagnostic(text) => observer.warn(text.trim_end()),
+    }
+}

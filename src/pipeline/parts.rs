@@ -1,0 +1,80 @@
+//! What several commands need of the stages: an OCI layout in a folder, ONNX Runtime, a probe of a model.
+
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::error::files;
+use crate::cache::Cache;
+use crate::image::onnxruntime::{self, OnnxRuntime};
+use crate::image::{self, Architecture};
+use crate::model::ModelDescription;
+use crate::probe::ProbeRequest;
+use crate::sign::{self, Fault, TrustedKeys, Verdict};
+
+/// Largest sample that is read, bytes: more than the default limit of a request.
+const LARGEST_SAMPLE: u64 = 256 << 20;
+
+/// The OCI layout in `folder`: `dist/image` in one that nimify wrote, else the folder itself.
+pub fn layout_in(folder: &Path) -> PathBuf {
+    let inside = folder.join("dist/image");
+    if inside.join("oci-layout").is_file() { inside } else { folder.into() }
+}
+
+/// The repository that the image in `layout` calls itself by: its name without the tag.
+pub fn repository_of(layout: &Path) -> Result<String, Error> {
+    let opened = image::open_layout(layout)?;
+    let name = opened.reference.ok_or_else(|| Error::Nameless(layout.into()))?;
+    Ok(match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository.into(),
+        _ => name,
+    })
+}
+
+/// Checks every byte of the image in `layout`, then who signed it.
+pub fn verify(layout: &Path, trusted: &TrustedKeys) -> Result<Verdict, Error> {
+    let verdict = sign::verify_layout(layout, trusted)?;
+    let mut faults: Vec<Fault> = if let Verdict::Refused { faults } = &verdict { faults.clone() } else { Vec::new() };
+    for fault in image::validate(layout) {
+        let fault = Fault { place: fault.place.clone(), what: fault.problem.to_string() };
+        if !faults.iter().any(|known| known.place == fault.place) {
+            faults.push(fault);
+        }
+    }
+    Ok(if faults.is_empty() { verdict } else { Verdict::Refused { faults } })
+}
+
+/// Finds ONNX Runtime for the machine that this runs on.
+pub fn locate_onnxruntime(cache: &Cache, offline: bool) -> Result<OnnxRuntime, Error> {
+    let architecture = Architecture::host().ok_or(Error::Architecture)?;
+    let request = onnxruntime::Request::from_environment(architecture, cache, offline);
+    Ok(onnxruntime::locate(&request)?)
+}
+
+/// Reads a sample that the user gave.
+pub fn read_sample(path: &Path) -> Result<String, Error> {
+    let size = std::fs::metadata(path).map_err(files("read the sample", path))?.len();
+    if size > LARGEST_SAMPLE {
+        return Err(Error::SampleTooLarge { path: path.into(), size, limit: LARGEST_SAMPLE });
+    }
+    std::fs::read_to_string(path).map_err(files("read the sample", path))
+}
+
+/// What the probe of a model is asked.
+pub fn probe_request(
+    description: &ModelDescription,
+    onnxruntime: &Path,
+    sample: Option<String>,
+) -> Result<ProbeRequest, Error> {
+    let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
+    let mut request = ProbeRequest::new(description, executable, onnxruntime.into());
+    request.sample = sample;
+    Ok(request)
+}
+
+/// The time that everything in an image carries: `SOURCE_DATE_EPOCH`, or 0.
+pub(super) fn source_date_epoch() -> Result<u64, Error> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Err(_) => Ok(0),
+        Ok(text) => text.trim().parse().map_err(|_| Error::SourceDateEpoch(text)),
+    }
+}

@@ -1,0 +1,84 @@
+//! The decisions: what was asked for, what the file says and what the probe showed, made into one plan.
+
+use std::path::PathBuf;
+
+use nimify_runtime::settings::{License, ModelFile, ServiceSettings};
+use nimify_runtime::signature::ModelSignature;
+
+use super::{NotAServiceName, Resources, ServiceName, ServicePlan};
+use crate::config::Config;
+use crate::image::onnxruntime;
+use crate::model::ModelDescription;
+use crate::probe::ProbeReport;
+
+/// Where a licence's text stands, relative to `service.json`.
+pub const LICENSE_FILE: &str = "LICENSE";
+
+/// Plans the service. Without a probe, requests run unbatched and there is no sample.
+pub fn plan(
+    config: &Config,
+    description: &ModelDescription,
+    probe: Option<&ProbeReport>,
+) -> Result<ServicePlan, NotAServiceName> {
+    let name = ServiceName::derive(config.name.as_str())?;
+    let read = &description.contents.signature;
+    let batching = probe.map_or_else(|| read.batching.clone(), |report| report.batching.clone());
+    let signature = ModelSignature { batching, ..read.clone() };
+    let sample = probe.and_then(|report| report.sample.clone());
+    Ok(ServicePlan {
+        description: sentence(config, description),
+        settings: settings(config, description, sample.is_some()),
+        repository: config.image.repository.as_ref().map_or(name.to_string(), ToString::to_string),
+        resources: resources(description, config),
+        environments: config.environments.iter().map(|(name, e)| (name.to_string(), e.chart_values())).collect(),
+        name,
+        signature,
+        sample,
+    })
+}
+
+/// The first of: what the config says, the first line that the model says about itself, the model's name.
+fn sentence(config: &Config, description: &ModelDescription) -> String {
+    let doc = description.contents.doc.lines().map(str::trim).find(|line| !line.is_empty());
+    let given = config.description.as_deref().or(doc);
+    given.map_or_else(|| format!("Serves the model {}", config.name), String::from)
+}
+
+fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -> ServiceSettings {
+    let mut engine = config.engine.settings();
+    engine.onnxruntime = Some(PathBuf::from("lib").join(onnxruntime::FILE_NAME));
+    let license =
+        |license: &crate::config::LicenseFile| License { name: license.name.clone(), path: LICENSE_FILE.into() };
+    ServiceSettings {
+        name: config.name.to_string(),
+        version: config.version.to_string(),
+        model: ModelFile {
+            path: PathBuf::from("../models").join(&description.file_name),
+            sha256: description.digest.hex(),
+            // The file's name alone: where it lay on this machine is nobody's business.
+            source: description.file_name.clone(),
+        },
+        signature: "signature.json".into(),
+        openapi: "openapi.json".into(),
+        sample: has_sample.then(|| "sample.json".into()),
+        license: config.license.as_ref().map(license),
+        server: config.server.settings(),
+        batching: config.batching.settings(),
+        engine,
+    }
+}
+
+/// Estimated from bytes, never measured, so that the chart is reproducible. The constants are what was seen on a few
+/// models (process with the library 21 MiB, MiniLM with 87 MiB of weights 119 to 145 MiB), with room on top.
+fn resources(description: &ModelDescription, config: &Config) -> Resources {
+    let mib = description.bytes() >> 20;
+    let instances = config.engine.settings().instances.unwrap_or(1) as u64;
+    // Weights once more for each session, half of them again for activations, and 96 MiB for the process.
+    let memory = 96 + mib.saturating_mul(instances).saturating_add(mib / 2);
+    Resources {
+        cpu_millis: 1000,
+        memory_mib: memory.div_ceil(64).saturating_mul(64),
+        // 20 MiB/s is a slow disk; half a minute covers a busy node.
+        startup_seconds: u32::try_from(30 + mib / 20).unwrap_or(u32::MAX).div_ceil(10).saturating_mul(10),
+    }
+}
