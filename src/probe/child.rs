@@ -13,6 +13,9 @@ use super::proof::{self, Runner};
 use super::sample::{self, Found};
 use super::values::Known;
 
+/// Bytes of a model from which on a run is likely to take tens of milliseconds.
+const SLOW_MODEL: u64 = 32 << 20;
+
 /// Reads a [`Job`] from `input` to its end, does it, and writes what it finds to `output`, a JSON value a line.
 ///
 /// The limits are put on the calling process for good: this is the last thing that a process does.
@@ -89,13 +92,10 @@ impl<W: Write> Child<W> {
             },
             None => ladder(session),
         };
-        let taken = match &found {
+        match &found {
             Ok(found) => self.record(signature, session, found)?,
-            Err(why) => {
-                self.say(&Event::Warning(format!("no sample was found: {why}")))?;
-                Duration::ZERO
-            }
-        };
+            Err(why) => self.say(&Event::Warning(format!("no sample was found: {why}")))?,
+        }
         if let Some(reason) = proof::ruled_out(signature) {
             return Ok(Ok(Batching::Refused { reason }));
         }
@@ -103,8 +103,9 @@ impl<W: Write> Child<W> {
             Ok(found) => found,
             Err(reason) => return Ok(Ok(Batching::Unproved { reason })),
         };
-        // Slow models are compared on as few rows as prove something.
-        let rows = if taken < Duration::from_millis(20) { 8 } else { 3 };
+        // Large models are compared on as few rows as prove something. Not slow ones: the verdict goes into
+        // `signature.json`, and must not depend on how busy the machine is.
+        let rows = if job.model_bytes < SLOW_MODEL { 8 } else { 3 };
         let verdict = prove(session, known, &found, rows);
         if job.sample.is_none() || !matches!(verdict, Batching::Unproved { .. }) {
             return Ok(Ok(verdict));
@@ -117,13 +118,12 @@ impl<W: Write> Child<W> {
     }
 
     /// Reports the sample, and how long a run takes.
-    fn record(&mut self, signature: &ModelSignature, session: &mut Session, found: &Found) -> io::Result<Duration> {
+    fn record(&mut self, signature: &ModelSignature, session: &mut Session, found: &Found) -> io::Result<()> {
         let request = sample::request_json(&found.request, signature);
         let response = sample::answer_json(&found.answer, signature);
         let taken = median_run(session, &found.request);
         let run_us = taken.as_secs_f64() * 1e6;
-        self.say(&Event::Sampled { request, response, run_us, resident_bytes: resident_bytes() })?;
-        Ok(taken)
+        self.say(&Event::Sampled { request, response, run_us, resident_bytes: resident_bytes() })
     }
 }
 

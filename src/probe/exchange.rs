@@ -16,6 +16,8 @@ pub struct Job {
     pub onnxruntime: PathBuf,
     /// The model, as an absolute path.
     pub model: PathBuf,
+    /// Bytes of the model and its external data.
+    pub model_bytes: u64,
     /// What reading the file gave.
     pub signature: ModelSignature,
     /// What the graph reveals about the values of its inputs.

@@ -48,6 +48,8 @@ pub struct ProbeRequest {
     pub onnxruntime: PathBuf,
     /// The model.
     pub model: PathBuf,
+    /// Bytes of the model and its external data.
+    pub model_bytes: u64,
     /// What reading the file gave. If it refused batching, for an operator that couples rows, that stands.
     pub signature: ModelSignature,
     /// What the graph reveals about the values of its inputs, by name.
@@ -61,15 +63,16 @@ pub struct ProbeRequest {
 impl ProbeRequest {
     /// Asks for what `description` read to be run, by `executable` with the library at `onnxruntime`.
     pub fn new(description: &ModelDescription, executable: PathBuf, onnxruntime: PathBuf) -> ProbeRequest {
-        let external: u64 = description.external_files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+        let model_bytes = description.bytes();
         ProbeRequest {
             executable,
             onnxruntime,
             model: description.path.clone(),
+            model_bytes,
             signature: description.contents.signature.clone(),
             hints: description.contents.input_hints.clone(),
             sample: None,
-            limits: Limits::for_model(description.size.saturating_add(external)),
+            limits: Limits::for_model(model_bytes),
         }
     }
 }

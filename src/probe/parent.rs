@@ -29,6 +29,7 @@ pub fn probe(request: &ProbeRequest) -> Result<ProbeReport, Error> {
         onnxruntime: request.onnxruntime.clone(),
         // The folder alone is resolved: external data stands beside the file that the user named, link or not.
         model: beside(model, absolute),
+        model_bytes: request.model_bytes,
         signature: request.signature.clone(),
         hints: request.hints.clone(),
         sample: request.sample.clone(),

@@ -116,7 +116,8 @@ fn close<T>(alone: &[T], joined: &[T], number: impl Fn(&T) -> f64, relative: f64
         let same = a == b || (a.is_nan() && b.is_nan());
         let near = a.is_finite() && b.is_finite() && (a - b).abs() <= absolute * scale + relative * a.abs();
         if !same && !near {
-            return Err(format!("is {b} and not {a} at element {k}"));
+            // Without the numbers: they depend on the processor, and the reason goes into `signature.json`.
+            return Err(format!("differs at element {k}"));
         }
     }
     Ok(())
@@ -157,7 +158,7 @@ mod tests {
     fn floats_may_differ_by_rounding_and_by_no_more() {
         let one = floats(&[2], &[1.0, 1000.0]);
         assert_eq!(compare(&one, &floats(&[2], &[1.00001, 1000.05])), Ok(()));
-        assert_eq!(compare(&one, &floats(&[2], &[1.0, 1001.0])), Err("is 1001 and not 1000 at element 1".into()));
+        assert_eq!(compare(&one, &floats(&[2], &[1.0, 1001.0])), Err("differs at element 1".into()));
         assert!(compare(&one, &floats(&[1, 2], &[1.0, 1000.0])).is_err());
         let odd = floats(&[2], &[f32::NAN, f32::INFINITY]);
         assert_eq!(compare(&odd, &odd.clone()), Ok(()));
