@@ -1,0 +1,310 @@
+//! What a service costs over ONNX Runtime itself, as ratios within one run: start-up, memory, requests a second.
+//!
+//!     source tools/env
+//!     cargo bench --bench serving -- fixtures/digits/digits.onnx [MODEL…]
+//!
+//! For each model: the bare side loads it and runs the recorded sample in a loop, in this process, on as many threads as
+//! there are; the served side is the generic service, driven by `wrk` over HTTP/1.1 with JSON. The client shares the
+//! machine's cores with the service, so the ratio is a lower bound.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nimify::cache::Cache;
+use nimify::compile::{self, CompileRequest};
+use nimify::config::Config;
+use nimify::model::{self, Limits, ModelDescription};
+use nimify::pipeline::{self, ServeRequest};
+use nimify::probe;
+use nimify_runtime::codec::predict;
+use nimify_runtime::engine::{self, Engine, LoadOptions};
+use nimify_runtime::signature::ModelSignature;
+use nimify_runtime::tensor::{Tensor, Value};
+
+type Failed = Box<dyn Error>;
+
+/// How long each window of load lasts.
+const WINDOW: Duration = Duration::from_secs(3);
+/// Starts that a median is taken of.
+const STARTS: usize = 9;
+/// Connections of `wrk`.
+const CONNECTIONS: [usize; 3] = [1, 16, 64];
+/// This program again, as a process that loads a model and does nothing else.
+const BARE: &str = "--bare-load";
+
+fn main() -> Result<(), Failed> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match &arguments[..] {
+        // The benchmark starts itself again for the commands that it measures.
+        [command, ..] if command == probe::SUBCOMMAND => {
+            probe::child_main(std::io::stdin(), std::io::stdout());
+            Ok(())
+        }
+        [command, library, model] if command == BARE => {
+            engine::init(Path::new(library))?;
+            Engine::load(Path::new(model), &options(1))?;
+            println!("loaded {}", resident_kib("self")?);
+            Ok(())
+        }
+        [] => Err("name the models to serve".into()),
+        models => models.iter().try_for_each(|model| measure(Path::new(model))),
+    }
+}
+
+fn measure(model: &Path) -> Result<(), Failed> {
+    let subject = Subject::prepare(model)?;
+    println!("\n{}", subject.description.file_name);
+    subject.starts()?;
+    let server = Server::start(&subject)?;
+    let limit = subject.in_process()?;
+    println!("{:<30}{:>14}{:>12}{:>12}{:>12}", "", "requests/s", "of limit", "p50 ms", "p99 ms");
+    println!("{:<30}{limit:>14.0}", "in process, row by row");
+    if let Some(batched) = subject.in_process_batched()? {
+        println!("{:<30}{batched:>14.0}", "in process, batches of 32");
+    }
+    for connections in CONNECTIONS {
+        let load = wrk(&server.url("/v1/predict"), &subject.body, connections)?;
+        let ratio = load.rate / limit;
+        let label = format!("/v1/predict, {connections} connections");
+        println!("{label:<30}{:>14.0}{ratio:>12.2}{:>12.3}{:>12.3}", load.rate, load.p50, load.p99);
+    }
+    println!("resident after load: {} MiB", resident_kib(&server.child.id().to_string())? / 1024);
+    Ok(())
+}
+
+/// A model with all that both sides need of it.
+struct Subject {
+    description: ModelDescription,
+    signature: ModelSignature,
+    library: PathBuf,
+    binary: PathBuf,
+    folder: tempfile::TempDir,
+    body: PathBuf,
+    request: Vec<Value>,
+}
+
+impl Subject {
+    fn prepare(model: &Path) -> Result<Self, Failed> {
+        let cache = Cache::from_environment()?;
+        let description = model::inspect(model, &Limits::default())?;
+        let library = pipeline::locate_onnxruntime(&cache, false)?.path;
+        let report = probe::probe(&pipeline::probe_request(&description, &library, None)?)?;
+        let sample = report.sample.as_ref().ok_or("no sample was found")?.request.clone();
+        let mut signature = description.contents.signature.clone();
+        signature.batching = report.batching.clone();
+        let config = Config::new("bench".parse()?, description.path.to_string_lossy().parse()?);
+        let request = ServeRequest {
+            config: &config,
+            description: &description,
+            probe: Some(&report),
+            onnxruntime: &library,
+            port: 0,
+        };
+        let folder = pipeline::service_folder(&request)?;
+        let body = folder.path().join("body.json");
+        // One line, as a client would send it.
+        std::fs::write(&body, serde_json::to_string(&serde_json::from_str::<serde_json::Value>(&sample)?)?)?;
+        let ask = CompileRequest { cache: cache.root(), offline: false };
+        let binary = compile::generic(&ask, Path::new("/nonexistent"), &mut |_| {})?.path;
+        let request = predict::decode(sample.as_bytes(), &signature)?;
+        Ok(Subject { description, signature, library, binary, folder, body, request })
+    }
+
+    /// From the start of a process to a loaded session, bare; and to ready, served.
+    fn starts(&self) -> Result<(), Failed> {
+        let (mut bare, mut served, mut memory) = (Vec::new(), Vec::new(), 0);
+        for _ in 0..STARTS {
+            let began = Instant::now();
+            let output = Command::new(std::env::current_exe()?)
+                .arg(BARE)
+                .args([&self.library, &self.description.path])
+                .env("ORT_DISABLE_TELEMETRY", "1")
+                .output()?;
+            bare.push(began.elapsed());
+            let text = String::from_utf8(output.stdout)?;
+            memory = text.trim().trim_start_matches("loaded ").parse::<u64>()?;
+            served.push(Server::start(self)?.ready_after);
+        }
+        let (bare, served) = (median(&mut bare), median(&mut served));
+        println!("bare load, whole process:    {:>7.1} ms   {} MiB", ms(bare), memory / 1024);
+        println!("service, process to ready:   {:>7.1} ms", ms(served));
+        Ok(())
+    }
+
+    /// Runs of the sample a second, in this process: the best of one thread for each core and one session on all.
+    fn in_process(&self) -> Result<f64, Failed> {
+        let cores = engine::cpu_quota();
+        engine::init(&self.library)?;
+        let mut best: f64 = 0.0;
+        for (threads, instances) in [(cores, cores), (cores, 1)] {
+            let engine = self.engine(threads, instances)?;
+            best = best.max(rate(&engine, &self.request, instances));
+        }
+        Ok(best)
+    }
+
+    /// Rows a second in batches of 32, where the model's rows may be joined.
+    fn in_process_batched(&self) -> Result<Option<f64>, Failed> {
+        let Some(axis) = self.signature.batching.axis() else { return Ok(None) };
+        let batch: Option<Vec<Value>> = self.request.iter().map(|value| repeated(value, axis, 32)).collect();
+        let batch = batch.ok_or("a proved axis is that of a tensor")?;
+        let cores = engine::cpu_quota();
+        let mut best: f64 = 0.0;
+        for (threads, instances) in [(cores, cores), (cores, 1)] {
+            best = best.max(32.0 * rate(&self.engine(threads, instances)?, &batch, instances));
+        }
+        Ok(Some(best))
+    }
+
+    fn engine(&self, threads: usize, instances: usize) -> Result<Engine, Failed> {
+        let options = LoadOptions { threads, instances, ..LoadOptions::default() };
+        Ok(Engine::load(&self.description.path, &options)?.bind(&self.signature)?)
+    }
+}
+
+fn options(threads: usize) -> LoadOptions {
+    LoadOptions { threads, instances: 1, ..LoadOptions::default() }
+}
+
+/// `value` with its rows along axis 0 repeated.
+fn repeated(value: &Value, axis: usize, times: usize) -> Option<Value> {
+    let tensor = value.as_tensor().filter(|_| axis == 0)?;
+    let mut shape = tensor.shape.clone();
+    *shape.first_mut()? *= times;
+    let mut data = tensor.data.clone();
+    macro_rules! repeat {
+        ($($variant:ident),+) => {
+            match &mut data { $(nimify_runtime::tensor::TensorData::$variant(v) => *v = v.repeat(times),)+ _ => return None }
+        };
+    }
+    repeat!(Float32, Float64, Int32, Int64, Uint8, Bool);
+    Tensor::new(shape, data).map(Value::Tensor)
+}
+
+/// Runs a second on so many threads at once.
+fn rate(engine: &Engine, request: &[Value], threads: usize) -> f64 {
+    engine.run(request.to_vec()).expect("the sample ran before");
+    let began = Instant::now();
+    let runs: usize = std::thread::scope(|scope| {
+        let loops: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut runs = 0;
+                    while began.elapsed() < WINDOW {
+                        engine.run(request.to_vec()).expect("the sample ran before");
+                        runs += 1;
+                    }
+                    runs
+                })
+            })
+            .collect();
+        loops.into_iter().map(|handle| handle.join().expect("the loop doesn't panic")).sum()
+    });
+    runs as f64 / began.elapsed().as_secs_f64()
+}
+
+struct Server {
+    child: Child,
+    port: u16,
+    ready_after: Duration,
+}
+
+impl Server {
+    fn start(subject: &Subject) -> Result<Self, Failed> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let began = Instant::now();
+        let child = Command::new(&subject.binary)
+            .arg("--config")
+            .arg(subject.folder.path().join("service.json"))
+            .env("NIMIFY_HOST", "127.0.0.1")
+            .env("NIMIFY_PORT", port.to_string())
+            .env("NIMIFY_LOG_LEVEL", "error")
+            .stdout(Stdio::null())
+            .spawn()?;
+        let mut server = Server { child, port, ready_after: Duration::ZERO };
+        while !server.is_ready() {
+            if began.elapsed() > Duration::from_secs(60) || server.child.try_wait()?.is_some() {
+                return Err("the service did not become ready".into());
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        server.ready_after = began.elapsed();
+        Ok(server)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    fn is_ready(&self) -> bool {
+        use std::io::{Read, Write};
+        let ask = || -> std::io::Result<Vec<u8>> {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.write_all(b"GET /v1/health/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+struct Load {
+    rate: f64,
+    p50: f64,
+    p99: f64,
+}
+
+/// One window of load. The script makes `wrk` post the body and print its figures on one line.
+fn wrk(url: &str, body: &Path, connections: usize) -> Result<Load, Failed> {
+    let script = body.with_extension("lua");
+    std::fs::write(
+        &script,
+        format!(
+            "local f = io.open({:?}); wrk.body = f:read('*a'); f:close()\nwrk.method = 'POST'\n\
+             wrk.headers['content-type'] = 'application/json'\n\
+             function done(s, l) print(string.format('FIGURES %d %d %d %d %d', s.requests, s.duration, l:percentile(50), \
+             l:percentile(99), s.errors.status + s.errors.read + s.errors.connect + s.errors.timeout)) end\n",
+            body.display().to_string()
+        ),
+    )?;
+    let seconds = WINDOW.as_secs().to_string();
+    let output = Command::new("wrk")
+        .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "-s"])
+        .arg(&script)
+        .arg(url)
+        .output()
+        .map_err(|error| format!("`wrk` can't be started ({error}): `tools/setup` installs it"))?;
+    let text = String::from_utf8(output.stdout)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("FIGURES ")).ok_or("wrk printed no figures")?;
+    let figures = line.split(' ').map(str::parse).collect::<Result<Vec<f64>, _>>()?;
+    let [requests, micros, p50, p99, errors] = figures[..] else { return Err("wrk printed other figures".into()) };
+    if errors > 0.0 {
+        return Err(format!("{errors} requests failed").into());
+    }
+    Ok(Load { rate: requests / micros * 1e6, p50: p50 / 1e3, p99: p99 / 1e3 })
+}
+
+fn resident_kib(process: &str) -> Result<u64, Failed> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
