@@ -1,14 +1,16 @@
 //! `service healthcheck`: asks the service's own ready route, for images that have no shell and no curl.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::client::{self, Json, Patience, Url};
 use crate::lifecycle::{self, StartError};
 
-/// Shorter than the interval of any health check.
-const TIME: Duration = Duration::from_secs(3);
+/// Shorter than the interval of any health check, which asks again itself.
+const PATIENCE: Patience =
+    Patience { again: Duration::ZERO, connect: Duration::from_secs(3), answer: Duration::from_secs(3) };
 
 /// Why the service isn't healthy.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +27,7 @@ pub enum Unhealthy {
         /// Where.
         address: SocketAddr,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// An answer other than 200.
     #[error("`{address}` isn't ready: {status}")]
@@ -45,11 +47,11 @@ pub fn check(settings_file: &Path) -> Result<(), Unhealthy> {
         return Err(Unhealthy::NoPort);
     }
     let address = SocketAddr::new(reachable(host), server.port);
-    let status = ask(address).map_err(|source| Unhealthy::NoAnswer { address, source })?;
-    match status.split(' ').nth(1) {
-        Some("200") => Ok(()),
-        _ => Err(Unhealthy::NotReady { address, status }),
-    }
+    let url = Url::at(address, "/v1/health/ready");
+    // Longer than any status line; the rest is of no interest.
+    let answer = client::ask(&url, None::<Json<io::Empty>>, 128, PATIENCE)
+        .map_err(|source| Unhealthy::NoAnswer { address, source })?;
+    if answer.is_ok() { Ok(()) } else { Err(Unhealthy::NotReady { address, status: answer.status }) }
 }
 
 /// What is bound everywhere is reached on the loopback.
@@ -61,38 +63,9 @@ fn reachable(host: IpAddr) -> IpAddr {
     }
 }
 
-/// The answer's first line.
-fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, TIME)?;
-    stream.set_read_timeout(Some(TIME))?;
-    stream.set_write_timeout(Some(TIME))?;
-    write!(stream, "GET /v1/health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    // Longer than any status line; the rest is of no interest.
-    let mut answer = Vec::with_capacity(128);
-    stream.take(128).read_to_end(&mut answer)?;
-    let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    Ok(String::from_utf8_lossy(line).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
-
-    #[test]
-    fn the_first_line_is_read_whatever_comes_after() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 256];
-            let length = stream.read(&mut request).unwrap();
-            stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
-            String::from_utf8_lossy(&request[..length]).into_owned()
-        });
-        assert_eq!(ask(address).unwrap(), "HTTP/1.1 503 Service Unavailable");
-        assert!(server.join().unwrap().starts_with("GET /v1/health/ready HTTP/1.1\r\nHost: 127.0.0.1:"));
-    }
 
     #[test]
     fn what_is_bound_everywhere_is_asked_on_the_loopback() {

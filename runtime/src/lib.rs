@@ -6,8 +6,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-mod arguments;
+pub mod arguments;
 pub mod batching;
+pub mod client;
 pub mod codec;
 pub mod engine;
 pub mod environment;
@@ -17,6 +18,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
+pub mod request;
 pub mod service;
 pub mod settings;
 pub mod signature;
@@ -27,14 +29,24 @@ pub mod tensor;
 use arguments::Command;
 use service::Service;
 
-/// The whole `main` of a service: reads the command line and serves, or checks the health of the service that runs.
-/// Exit codes: 0 served and drained, or healthy; 1 not healthy; 2 a wrong command line; otherwise as
-/// [`lifecycle::StartError::exit_code`] says.
+/// The whole `main` of a service: reads the command line and serves, checks the health of the service that runs, or
+/// sends a request to one. Exit codes: 0 served and drained, healthy, or answered with 200; 1 not healthy, or another
+/// answer; 2 a wrong command line; otherwise as [`lifecycle::serve`] says.
 pub fn main(service: &'static dyn Service) -> ExitCode {
     match arguments::parse(std::env::args_os().skip(1), beside_executable()) {
         Ok(Command::Serve(file)) => lifecycle::serve(&file, service),
         Ok(Command::Healthcheck(file)) => match healthcheck::check(&file) {
             Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        },
+        Ok(Command::Request { url, body }) => match request::send(&url, body.as_deref()) {
+            Ok(status) => {
+                println!("{status}");
+                ExitCode::SUCCESS
+            }
             Err(error) => {
                 eprintln!("{error}");
                 ExitCode::FAILURE

@@ -201,6 +201,40 @@ fn the_health_check_says_by_its_exit_code_what_ready_says() {
 }
 
 #[test]
+fn a_request_is_sent_from_the_command_line() {
+    let service = Made { server: json!({"maxBodyBytes": 2000}), ..rows() }.ready();
+    let url = |path: &str| format!("http://localhost:{}{path}", service.address.port());
+    let file = |name: &str, text: &str| {
+        let path = service.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let send = |arguments: &[&str]| {
+        let run = command().arg("request").args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (run.status.code(), text(&run.stdout), text(&run.stderr))
+    };
+    let good = file("good.json", r#"{"x":[[1,2,3]],"b":[[1]]}"#);
+    let answered = (Some(0), "HTTP/1.1 200 OK\n".to_string(), String::new());
+    assert_eq!(send(&["--url", &url("/v1/predict"), "--body", &good]), answered);
+    assert_eq!(send(&["--url", &url("/v1/health/ready")]), answered);
+    let bad = file("bad.json", r#"{"x":[[1,2,"a"]],"b":[[1]]}"#);
+    let large = file("large.json", &" ".repeat(3_000_000));
+    for (path, body, words) in [
+        ("/v1/predict", &bad, ["HTTP/1.1 400 Bad Request", "float32"]),
+        ("/v1/predict", &large, ["HTTP/1.1 413 Payload Too Large", "2000"]),
+        ("/nothing", &good, ["HTTP/1.1 404 Not Found", "/nothing"]),
+    ] {
+        let (code, out, error) = send(&["--url", &url(path), "--body", body]);
+        assert_eq!((code, out), (Some(1), String::new()), "{error}");
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    let (code, _, error) = send(&["--url", &url("/v1/predict"), "--body", "/nowhere.json"]);
+    assert!(code == Some(1) && error.contains("`/nowhere.json`"), "{error}");
+    assert_eq!(send(&["--url", "localhost"]).0, Some(2));
+}
+
+#[test]
 fn the_command_line() {
     let run = |arguments: &[&str]| command().args(arguments).env("NIMIFY_ONNXRUNTIME", onnxruntime()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&run(&["--version"]).stdout), concat!(env!("CARGO_PKG_VERSION"), "\n"));

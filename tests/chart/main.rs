@@ -4,6 +4,7 @@
 
 mod plans;
 mod rules;
+mod runtime;
 mod switches;
 mod tools;
 
