@@ -33,6 +33,7 @@ use service::Service;
 /// sends a request to one. Exit codes: 0 served and drained, healthy, or answered with 200; 1 not healthy, or another
 /// answer; 2 a wrong command line; otherwise as [`lifecycle::serve`] says.
 pub fn main(service: &'static dyn Service) -> ExitCode {
+    engine::turn_off_telemetry();
     match arguments::parse(std::env::args_os().skip(1), beside_executable()) {
         Ok(Command::Serve(file)) => lifecycle::serve(&file, service),
         Ok(Command::Healthcheck(file)) => match healthcheck::check(&file) {

@@ -235,6 +235,22 @@ fn a_request_is_sent_from_the_command_line() {
 }
 
 #[test]
+fn nothing_is_written_below_the_home_of_the_user() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().to_str().unwrap();
+    for opt_in in ["0", ""] {
+        // Variables that would send the writing elsewhere, or stop it, are those of the test alone.
+        let environment = [("HOME", path), ("XDG_CACHE_HOME", ""), ("TMPDIR", path), ("ORT_DISABLE_TELEMETRY", opt_in)];
+        let mut service = rows().ready_with(&environment);
+        assert_eq!(service.predict(&json!({"x": [[1, 2, 3]], "b": [[1]]})).status, 200);
+        service.signal("TERM");
+        assert_eq!(service.exit().0, Some(0));
+        let written: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(written.is_empty(), "{written:?}");
+    }
+}
+
+#[test]
 fn the_command_line() {
     let run = |arguments: &[&str]| command().args(arguments).env("NIMIFY_ONNXRUNTIME", onnxruntime()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&run(&["--version"]).stdout), concat!(env!("CARGO_PKG_VERSION"), "\n"));

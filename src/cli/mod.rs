@@ -30,6 +30,7 @@ use crate::probe;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    nimify_runtime::engine::turn_off_telemetry();
     let cli = Cli::parse();
     match dispatch(cli) {
         Ok(code) => code,

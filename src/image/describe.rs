@@ -67,6 +67,8 @@ fn execution(description: &Description<'_>) -> Result<Config, Error> {
         .user(format!("{USER}:{USER}"))
         .working_dir("/nimify")
         .entrypoint(vec!["/nimify/service".to_string()])
+        // The service says so itself; whatever else is started in the image hears it here.
+        .env(vec!["ORT_DISABLE_TELEMETRY=1".to_string()])
         .exposed_ports(vec![format!("{}/tcp", description.port)])
         .stop_signal("SIGTERM")
         .labels(labels)

@@ -7,6 +7,7 @@ mod convert;
 mod library;
 mod message;
 mod native;
+mod telemetry;
 pub mod threads;
 mod types;
 
@@ -20,6 +21,7 @@ use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 
 pub use library::init;
+pub use telemetry::turn_off_telemetry;
 pub use threads::cpu_quota;
 
 use crate::error::Error;
