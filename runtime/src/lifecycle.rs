@@ -100,7 +100,11 @@ impl StartError {
     }
 }
 
-/// Reads `settings_file`, applies the environment, and serves until a signal comes. 0 after a drain; otherwise what
+/// The exit code of a service that stopped with requests unanswered, as of a program that was interrupted.
+const CUT_OFF: u8 = 130;
+
+/// Reads `settings_file`, applies the environment, and serves until a signal comes. 0 when every request that was in
+/// work has been answered, 130 when some were cut off (by `drainTimeout` or a second signal); otherwise what
 /// [`StartError::exit_code`] says, with the reason in the log.
 pub fn serve(settings_file: &Path, service: &'static dyn Service) -> ExitCode {
     let begun = Instant::now();
@@ -119,7 +123,8 @@ pub fn serve(settings_file: &Path, service: &'static dyn Service) -> ExitCode {
         .and_then(|signature| Ok(App::new(settings, signature, service)?))
         .and_then(|app| run(Arc::new(app), begun))
     {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Drained) => ExitCode::SUCCESS,
+        Ok(End::CutOff) => ExitCode::from(CUT_OFF),
         Err(error) => failed(&error),
     }
 }
@@ -156,7 +161,15 @@ fn signature(settings: &ServiceSettings, service: &dyn Service) -> Result<ModelS
     }
 }
 
-fn run(app: Arc<App>, begun: Instant) -> Result<(), StartError> {
+/// How a service that was told to stop has ended.
+enum End {
+    /// Every request in work was answered.
+    Drained,
+    /// Some were not.
+    CutOff,
+}
+
+fn run(app: Arc<App>, begun: Instant) -> Result<End, StartError> {
     // Two at least, so that a health check is answered while a thread is busy.
     let workers = engine::cpu_quota().max(2);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -172,7 +185,7 @@ fn run(app: Arc<App>, begun: Instant) -> Result<(), StartError> {
 }
 
 /// From binding to the last answer.
-async fn live(app: &Arc<App>, begun: Instant) -> Result<(), StartError> {
+async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
     let mut signals = Signals::new()?;
     let server = &app.settings.server;
     let listener = bind(&server.host, server.port)?;
@@ -188,20 +201,21 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<(), StartError> {
     let accepting = async {
         let service = accept(&listener, Door::Service, app, &graceful);
         match &metrics {
-            Some(metrics) => _ = tokio::join!(service, accept(metrics, Door::Metrics, app, &graceful)),
+            Some(metrics) => tokio::join!(service, accept(metrics, Door::Metrics, app, &graceful)).0,
             None => service.await,
         }
     };
     let drain = tokio::select! {
-        () = accepting => return Ok(()),
+        never = accepting => match never {},
         drain = until_stopped(app, begun, &mut signals) => drain?,
     };
     if drain {
         drop((listener, metrics));
         finish(app, graceful, &mut signals).await;
     }
-    tracing::info!("stopped");
-    Ok(())
+    let in_work = app.in_work();
+    tracing::info!(in_work, "stopped");
+    Ok(if in_work == 0 { End::Drained } else { End::CutOff })
 }
 
 /// Loads, turns ready, waits for a signal and then for `drainDelay`. False when there is nothing to wait for any more.

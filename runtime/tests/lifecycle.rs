@@ -78,7 +78,7 @@ fn idle_connections_do_not_hold_the_drain_up() {
 }
 
 #[test]
-fn the_drain_ends_after_its_time_and_at_a_second_signal() {
+fn requests_are_cut_off_after_the_drains_time_and_at_a_second_signal() {
     for second in [false, true] {
         let timeout = if second { "60s" } else { "300ms" };
         let mut service = Made { server: json!({"drainTimeout": timeout}), ..slow() }.ready();
@@ -93,9 +93,20 @@ fn the_drain_ends_after_its_time_and_at_a_second_signal() {
         if second {
             service.signal("TERM");
         }
-        assert_eq!(service.exit().0, Some(0));
+        let (code, log) = service.exit();
+        assert_eq!(code, Some(130), "{log:#?}");
+        assert_eq!(service.log.wait_for("stopped")["in_work"], 1);
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     }
+}
+
+#[test]
+fn a_second_signal_is_no_failure_while_nothing_is_in_work() {
+    let mut service = Made { server: json!({"drainDelay": "60s"}), ..rows() }.ready();
+    service.signal("TERM");
+    service.log.wait_for("draining");
+    service.signal("INT");
+    assert_eq!(service.exit().0, Some(0));
 }
 
 #[test]

@@ -49,17 +49,30 @@ impl Door {
 }
 
 /// Accepts connections until it is dropped.
-pub(crate) async fn accept(listener: &TcpListener, door: Door, app: &Arc<App>, graceful: &GracefulShutdown) {
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    door: Door,
+    app: &Arc<App>,
+    graceful: &GracefulShutdown,
+) -> Infallible {
+    let mut refused = 0u64;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                if refused > 0 {
+                    tracing::warn!(attempts = refused, "connections are accepted again");
+                    refused = 0;
+                }
                 // A failure costs latency and nothing else.
                 drop(stream.set_nodelay(true));
                 tokio::spawn(serve(stream, peer, door, app.clone(), graceful.watcher()));
             }
             Err(error) => {
-                // Out of file descriptors, mostly: some are given back soon.
-                tracing::warn!(%error, "can't accept a connection");
+                // Out of file descriptors, mostly: some are given back soon. Said once, since each attempt fails alike.
+                if refused == 0 {
+                    tracing::warn!(%error, "can't accept a connection: trying again");
+                }
+                refused += 1;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

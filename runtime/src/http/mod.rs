@@ -1,8 +1,8 @@
 //! HTTP: a request's head → its route → an answer, with a request id on it and a count in the metrics.
 //!
-//! There is no framework between hyper and the routes: a path is matched by [`route`], a body read by [`body`] and an
-//! error written by [`respond`], so that a request pays for nothing that it doesn't use. One file a family of routes:
-//! [`predict`], [`nim`], [`v2`], [`docs`].
+//! There is no framework between hyper and the routes: a path is matched by [`route`], a body read by `body` and an
+//! error written by `respond`, so that a request pays for nothing that it doesn't use. One file a family of routes:
+//! `predict`, `nim`, `v2`, `docs`.
 
 mod app;
 mod body;

@@ -97,6 +97,19 @@ pub fn command() -> Command {
     command
 }
 
+/// The same with a limit on open files, which a shell sets and is then replaced by it.
+fn limited(open_files: Option<u64>) -> Command {
+    let Some(most) = open_files else { return command() };
+    let service = command();
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\"")).arg(service.get_program());
+    for (name, _) in service.get_envs() {
+        shell.env_remove(name);
+    }
+    shell.stdin(Stdio::null());
+    shell
+}
+
 impl Made {
     /// Writes the folder: the very layout of an image, `service.json` last.
     pub fn write(&self, folder: &Path) -> PathBuf {
@@ -135,9 +148,14 @@ impl Made {
 
     /// The same with environment variables.
     pub fn start_with(self, environment: &[(&str, &str)]) -> Service {
+        self.start_by(None, environment)
+    }
+
+    /// The same with a limit on open files.
+    pub fn start_by(self, open_files: Option<u64>, environment: &[(&str, &str)]) -> Service {
         let folder = tempfile::tempdir().unwrap();
         let settings = self.write(folder.path());
-        let mut child = command()
+        let mut child = limited(open_files)
             .arg("--config")
             .arg(&settings)
             .env("NIMIFY_LOG_FORMAT", "json")
