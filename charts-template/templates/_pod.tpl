@@ -10,6 +10,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A count, or the word that leaves it open. */}}
+{{- define "nimify.countOrAuto" -}}
+{{- if kindIs "string" . -}}{{ . }}{{- else -}}{{ int64 . }}{{- end -}}
+{{- end -}}
+
 {{/* A duration in whole seconds, rounded up. */}}
 {{- define "nimify.seconds" -}}
 {{- $unit := regexFind "[a-z]+$" . -}}

@@ -16,10 +16,12 @@ pub enum Error {
     #[error("{0}")]
     RequestTimeout(String),
     /// The body is larger than the limit.
-    #[error("the request body is larger than the limit of {limit} bytes (`maxBodyBytes`)")]
+    #[error("the request body is larger than the limit of {limit} bytes (`{setting}`)")]
     TooLarge {
         /// The limit, bytes.
         limit: u64,
+        /// The setting that it follows from.
+        setting: &'static str,
     },
     /// The content type or encoding is not one that the route takes.
     #[error("{0}")]

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 pub mod arguments;
 pub mod batching;
+pub mod cgroup;
 pub mod client;
 pub mod codec;
 pub mod engine;

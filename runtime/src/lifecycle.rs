@@ -12,7 +12,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::engine::{self, EngineError};
+use crate::cgroup;
+use crate::engine::EngineError;
 use crate::environment::{self, Overridden};
 use crate::http::{App, Door, accept, read_file};
 use crate::logging::{self, LogSettings};
@@ -171,7 +172,7 @@ enum End {
 
 fn run(app: Arc<App>, begun: Instant) -> Result<End, StartError> {
     // Two at least, so that a health check is answered while a thread is busy.
-    let workers = engine::cpu_quota().max(2);
+    let workers = cgroup::cpu_quota().max(2);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .thread_name("http")
@@ -193,6 +194,7 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
     tracing::info!(
         address = %address(&listener),
         metrics = metrics.as_ref().map(|listener| address(listener).to_string()),
+        max_buffered_bytes = app.budget.limit(),
         model = app.settings.name,
         version = app.settings.version,
         "listening"

@@ -68,6 +68,11 @@ pub struct ServerSettings {
     pub metrics_port: Option<u16>,
     /// Largest request body, bytes, after which 413 is answered.
     pub max_body_bytes: u64,
+    /// Bytes of requests in memory at once, over all requests in work, after which 429 is answered (and 413 to a request
+    /// that could never fit); the first 16 KiB of each don't count. `None` takes an eighth of the memory that the
+    /// process may use.
+    #[serde(with = "auto")]
+    pub max_buffered_bytes: Option<usize>,
     /// Requests in work at once, after which 429 is answered.
     pub max_concurrency: usize,
     /// How long a client may take to send its head, and again its body, before the connection is closed.
@@ -88,6 +93,7 @@ impl Default for ServerSettings {
             port: 8000,
             metrics_port: None,
             max_body_bytes: 64 << 20,
+            max_buffered_bytes: None,
             max_concurrency: 1024,
             read_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,

@@ -101,6 +101,14 @@ macro_rules! each_type {
 pub(crate) use each_type;
 
 impl TensorData {
+    /// Bytes that the elements take in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            TensorData::String(texts) => texts.iter().map(|text| size_of::<Bytes>() + text.len()).sum(),
+            data => each_type!(data, elements => size_of_val(elements.as_slice())),
+        }
+    }
+
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

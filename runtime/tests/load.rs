@@ -111,6 +111,50 @@ fn a_client_that_goes_is_counted_and_harms_nobody() {
     assert_eq!(service.predict(&json!({"count": 1})).status, 200);
 }
 
+/// Spaces after a good request, to `length` bytes in all.
+fn padded(length: usize) -> String {
+    let good = r#"{"x":[[1,2,3]],"b":[[1]]}"#;
+    format!("{good}{}", " ".repeat(length - good.len()))
+}
+
+#[test]
+fn bodies_beyond_the_memory_set_aside_for_them_are_told_to_come_again() {
+    let service = Made { server: json!({"maxBufferedBytes": 100_000}), ..rows() }.ready();
+    let post = |body: &str| service.post("/v1/predict", body.as_bytes());
+    assert_eq!(post(&padded(80_000)).status, 200);
+    // A large body that hasn't come as a whole.
+    let (large, mut slow_client) = (padded(90_000), service.connect());
+    write!(slow_client, "POST /v1/predict HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n", large.len()).unwrap();
+    slow_client.write_all(&large.as_bytes()[..85_000]).unwrap();
+    let end = Instant::now() + support::PATIENCE;
+    let refused = loop {
+        let answer = post(&padded(80_000));
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(Instant::now() < end, "what was sent is never counted");
+    };
+    assert!(refused.v1_error(429).contains("`maxBufferedBytes`"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    // Whether its length is announced or not, on a connection that goes on; and before a body is sent at all.
+    let mut stream = service.connect();
+    write!(stream, "POST /v1/infer HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n13880\r\n").unwrap();
+    write!(stream, "{}\r\n0\r\n\r\n", padded(80_000)).unwrap();
+    assert_eq!(answer(&mut stream).status, 429);
+    write!(stream, "POST /v1/predict HTTP/1.1\r\nhost: t\r\ncontent-length: 80000\r\nexpect: 100-continue\r\n\r\n")
+        .unwrap();
+    assert_eq!(answer(&mut stream).status, 429);
+    // A small request is served meanwhile, and a large one afterwards.
+    assert_eq!(post(&padded(16_000)).status, 200);
+    slow_client.write_all(&large.as_bytes()[85_000..]).unwrap();
+    assert_eq!(answer(&mut slow_client).status, 200);
+    assert_eq!(post(&padded(80_000)).status, 200);
+    // What could never fit is not to come again.
+    assert!(post(&padded(116_385)).v1_error(413).contains("116384 bytes (`maxBufferedBytes`)"));
+    let page = service.get("/metrics").text();
+    assert!(page.contains("nimify_panics_total 0\n") && !page.contains("status=\"500\""), "{page}");
+}
+
 #[test]
 fn more_connections_than_file_descriptors_are_outlived() {
     const FILES: u64 = 64;

@@ -152,6 +152,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("server.port", json!(server.port)),
         ("server.metricsPort", json!(server.metrics_port.unwrap_or(0))),
         ("server.maxBodyBytes", json!(server.max_body_bytes)),
+        ("server.maxBufferedBytes", count(server.max_buffered_bytes)),
         ("server.maxConcurrency", json!(server.max_concurrency)),
         ("server.readTimeout", json!(duration::format(server.read_timeout))),
         ("server.drainDelay", json!(drain_delay)),

@@ -97,6 +97,7 @@ struct Server {
     port: Port,
     metrics_port: u16,
     max_body_bytes: NonZeroU64,
+    max_buffered_bytes: CountOrAuto,
     max_concurrency: NonZeroU64,
     read_timeout: Duration,
     drain_delay: Duration,

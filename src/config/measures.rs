@@ -43,7 +43,7 @@ pub enum Count {
     /// Decided where the service runs.
     Auto,
     /// This many.
-    Of(std::num::NonZeroU32),
+    Of(std::num::NonZeroU64),
 }
 
 impl Count {
@@ -51,7 +51,7 @@ impl Count {
     pub fn number(self) -> Option<usize> {
         match self {
             Count::Auto => None,
-            Count::Of(number) => Some(number.get() as usize),
+            Count::Of(number) => Some(usize::try_from(number.get()).unwrap_or(usize::MAX)),
         }
     }
 }

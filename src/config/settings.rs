@@ -111,6 +111,10 @@ pub struct Server {
     /// Largest request body, bytes, after which 413 is answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<NonZeroU64>,
+    /// Bytes of requests in memory at once, over all requests in work, after which 429 is answered; `auto` takes an
+    /// eighth of the memory that the service may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_buffered_bytes: Option<Count>,
     /// Requests in work at once, after which 429 is answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<NonZeroU32>,
@@ -134,6 +138,7 @@ impl Server {
             port: self.port.map_or(default.port, NonZeroU16::get),
             metrics_port: self.metrics_port.map(NonZeroU16::get).or(default.metrics_port),
             max_body_bytes: self.max_body_bytes.map_or(default.max_body_bytes, NonZeroU64::get),
+            max_buffered_bytes: self.max_buffered_bytes.map_or(default.max_buffered_bytes, Count::number),
             max_concurrency: self.max_concurrency.map_or(default.max_concurrency, |count| count.get() as usize),
             read_timeout: self.read_timeout.map_or(default.read_timeout, |time| time.0),
             drain_delay: self.drain_delay.map_or(default.drain_delay, |time| time.0),

@@ -34,7 +34,10 @@ pub(super) fn kinds() -> [(Error, &'static str); 12] {
         (Error::NotFound(none()), "No such model or version."),
         (Error::MethodNotAllowed(none()), "The route exists, this method doesn't."),
         (Error::RequestTimeout(none()), "The body took too long to arrive."),
-        (Error::TooLarge { limit: 0 }, "The body is larger than `maxBodyBytes`."),
+        (
+            Error::TooLarge { limit: 0, setting: "" },
+            "The body is larger than `maxBodyBytes` or `maxBufferedBytes` allows.",
+        ),
         (Error::UnsupportedMediaType(none()), "The content type or encoding is not one that the route takes."),
         (Error::Refused(none()), "Well-formed, but the model refused the values."),
         (Error::QueueFull(none()), "Too many requests wait already."),

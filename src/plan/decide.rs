@@ -72,7 +72,9 @@ fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -
 /// models (process with the library 21 MiB, MiniLM with 87 MiB of weights 119 to 145 MiB), with room on top.
 fn resources(description: &ModelDescription, config: &Config) -> Resources {
     let mib = description.bytes() >> 20;
-    let instances = config.engine.settings().instances.unwrap_or(1) as u64;
+    let engine = config.engine.settings();
+    // `auto` tries one session beside one for each thread, of which a pod with one core has one.
+    let instances = engine.instances.or(engine.threads.map(|threads| threads + 1)).unwrap_or(1) as u64;
     // Weights once more for each session, half of them again for activations, and 96 MiB for the process.
     let memory = 96 + mib.saturating_mul(instances).saturating_add(mib / 2);
     Resources {

@@ -49,6 +49,7 @@ pub(crate) fn unusual() -> ServicePlan {
         port: 9000,
         metrics_port: Some(9001),
         max_body_bytes: 1 << 40,
+        max_buffered_bytes: Some(1 << 41),
         max_concurrency: 12_345_678,
         drain_delay: std::time::Duration::from_millis(2500),
         drain_timeout: std::time::Duration::from_secs(90),

@@ -57,6 +57,7 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
             port: 1,
             metrics_port: Some(2),
             max_body_bytes: 3,
+            max_buffered_bytes: Some(4),
             max_concurrency: 4,
             read_timeout: std::time::Duration::from_secs(5),
             drain_delay: std::time::Duration::from_secs(6),

@@ -8,7 +8,6 @@ mod library;
 mod message;
 mod native;
 mod telemetry;
-pub mod threads;
 mod types;
 
 use std::ffi::CString;
@@ -22,7 +21,6 @@ use ort::session::builder::GraphOptimizationLevel;
 
 pub use library::init;
 pub use telemetry::turn_off_telemetry;
-pub use threads::cpu_quota;
 
 use crate::error::Error;
 use crate::settings::Provider;

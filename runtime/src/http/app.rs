@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::budget::Budget;
 use super::request_id::RequestIds;
 use super::route::Route;
 use super::{docs, nim, v2};
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) service: &'static dyn Service,
     pub(crate) signature: ModelSignature,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) budget: Budget,
     pub(super) documents: Documents,
     pub(super) ids: RequestIds,
     /// Inference requests that haven't been answered.
@@ -100,6 +102,7 @@ impl App {
             sample,
         };
         Ok(App {
+            budget: Budget::of(&settings.server),
             settings,
             service,
             signature,

@@ -1,4 +1,4 @@
-//! A request's body → bytes, within a limit of size and of time.
+//! A request's body → bytes, within limits of size, of memory and of time.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -10,13 +10,28 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderName};
 
+use super::budget::{Budget, Held};
 use crate::error::Error;
 
 /// How much a body may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) bytes: u64,
-    pub(crate) time: Duration,
+pub(super) struct Limits<'a> {
+    pub(super) bytes: u64,
+    pub(super) time: Duration,
+    pub(super) budget: &'a Budget,
+}
+
+impl Limits<'_> {
+    /// 413 for a body that is too long at any time.
+    fn check(&self, bytes: u64) -> Result<(), Error> {
+        if bytes > self.bytes {
+            return Err(Error::TooLarge { limit: self.bytes, setting: "maxBodyBytes" });
+        }
+        if bytes > self.budget.largest() {
+            return Err(Error::TooLarge { limit: self.budget.largest(), setting: "maxBufferedBytes" });
+        }
+        Ok(())
+    }
 }
 
 /// The most that is set aside because of a `Content-Length` alone; more is taken as bytes come.
@@ -48,17 +63,28 @@ pub(crate) fn check_media_type(headers: &HeaderMap, takes: &[&str]) -> Result<()
     )))
 }
 
-/// Reads the body: 413 past the limit, before anything is read where `Content-Length` says so; 408 when it takes too
-/// long; 400 when it breaks off.
-pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming, limits: Limits) -> Result<Bytes, Error> {
+/// Reads the body: 413 past the limit and 429 past the budget, before anything is read where `Content-Length` says so;
+/// 408 when it takes too long; 400 when it breaks off. What is held of the budget is to be kept with what is made of
+/// the body.
+pub(super) async fn read<'a>(
+    headers: &HeaderMap,
+    mut body: Incoming,
+    limits: Limits<'a>,
+) -> Result<(Bytes, Held<'a>), Error> {
     // hyper has read `Content-Length` already and refused one that is no number.
     let announced = body.size_hint().lower();
-    if announced > limits.bytes {
-        discard(headers, body);
-        return Err(Error::TooLarge { limit: limits.bytes });
+    let room = || limits.budget.check(usize::try_from(announced).unwrap_or(usize::MAX));
+    if let Err(error) = limits.check(announced).and_then(|()| room()) {
+        // A client that waits for `100 Continue` sends no body.
+        if !headers.contains_key(EXPECT) {
+            discard(body);
+        }
+        return Err(error);
     }
     let mut gathered = Gathered { first: Bytes::new(), all: BytesMut::new(), announced };
-    let read = match tokio::time::timeout(limits.time, poll_fn(|cx| gathered.poll(&mut body, limits.bytes, cx))).await {
+    let mut held = limits.budget.hold();
+    let gather = poll_fn(|cx| gathered.poll(&mut body, limits, &mut held, cx));
+    let read = match tokio::time::timeout(limits.time, gather).await {
         Ok(read) => read,
         Err(_) => Err(Error::RequestTimeout(format!(
             "the request body did not arrive within {} (`readTimeout`)",
@@ -66,10 +92,10 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming, limits: Limits
         ))),
     };
     match read {
-        Ok(()) => Ok(gathered.finish()),
+        Ok(()) => Ok((gathered.finish(), held)),
         Err(error) => {
-            if matches!(error, Error::TooLarge { .. }) {
-                discard(headers, body);
+            if matches!(error, Error::TooLarge { .. } | Error::QueueFull(_)) {
+                discard(body);
             }
             Err(error)
         }
@@ -84,7 +110,13 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn poll(&mut self, body: &mut Incoming, limit: u64, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll(
+        &mut self,
+        body: &mut Incoming,
+        limits: Limits<'_>,
+        held: &mut Held<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
         loop {
             if body.is_end_stream() {
                 return Poll::Ready(Ok(()));
@@ -98,9 +130,12 @@ impl Gathered {
                 }
             };
             if let Ok(data) = frame.into_data() {
-                if (self.first.len() + self.all.len() + data.len()) as u64 > limit {
-                    return Poll::Ready(Err(Error::TooLarge { limit }));
+                let length = self.first.len() + self.all.len() + data.len();
+                // What was announced has been checked as a whole.
+                if length as u64 > self.announced {
+                    limits.check(length as u64)?;
                 }
+                held.grow(length)?;
                 self.push(data);
             }
         }
@@ -124,11 +159,8 @@ impl Gathered {
     }
 }
 
-/// Reads the rest aside of the answer. A client that waits for `100 Continue` sends no rest.
-fn discard(headers: &HeaderMap, mut body: Incoming) {
-    if headers.contains_key(EXPECT) {
-        return;
-    }
+/// Reads the rest aside of the answer.
+fn discard(mut body: Incoming) {
     tokio::spawn(async move {
         let mut left = DISCARDED_BYTES;
         let all = poll_fn(|cx| {

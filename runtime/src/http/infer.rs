@@ -51,8 +51,20 @@ pub(super) async fn counted(
 }
 
 /// The limits of a request's body.
-pub(super) fn limits(app: &App) -> Limits {
-    Limits { bytes: app.settings.server.max_body_bytes, time: app.settings.server.read_timeout }
+pub(super) fn limits(app: &App) -> Limits<'_> {
+    let server = &app.settings.server;
+    Limits { bytes: server.max_body_bytes, time: server.read_timeout, budget: &app.budget }
+}
+
+/// Bytes that values take in memory, about.
+pub(super) fn bytes(values: &[Value]) -> usize {
+    let one = |value: &Value| match value {
+        Value::Tensor(tensor) => tensor.data.bytes(),
+        Value::Sequence(values) => bytes(values),
+        // No protocol takes a map.
+        Value::Map(_) | Value::Absent => 0,
+    };
+    values.iter().map(one).sum()
 }
 
 /// Runs the model between the hooks.

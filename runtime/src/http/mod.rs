@@ -6,6 +6,7 @@
 
 mod app;
 mod body;
+mod budget;
 mod connection;
 mod docs;
 mod infer;

@@ -11,8 +11,9 @@ use crate::error::Error;
 
 pub(super) async fn predict(app: &App, head: Parts, body: Incoming) -> Result<Response, Error> {
     body::check_media_type(&head.headers, &["application/json"])?;
-    let body = body::read(&head.headers, body, infer::limits(app)).await?;
+    let (body, mut held) = body::read(&head.headers, body, infer::limits(app)).await?;
     let inputs = infer::decode(app, body.len(), || predict::decode(&body, &app.signature))?;
+    held.become_of(|| infer::bytes(&inputs));
     drop(body);
     let outputs = infer::run(app, inputs).await?;
     let answer = infer::encode(app, &outputs, || {

@@ -45,8 +45,9 @@ pub(super) async fn infer(app: &App, target: &Target, head: Parts, body: Incomin
     check_name(app, target)?;
     body::check_media_type(&head.headers, &["application/json", "application/octet-stream"])?;
     let json_length = body::json_length(&head.headers)?;
-    let body = body::read(&head.headers, body, infer::limits(app)).await?;
+    let (body, mut held) = body::read(&head.headers, body, infer::limits(app)).await?;
     let mut request = infer::decode(app, body.len(), || v2::decode(&body, json_length, &app.signature))?;
+    held.become_of(|| infer::bytes(&request.inputs));
     drop(body);
     let inputs = std::mem::take(&mut request.inputs);
     let outputs = infer::run(app, inputs).await?;

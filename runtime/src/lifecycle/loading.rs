@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::StartError;
 use crate::batching::Scheduler;
+use crate::cgroup;
 use crate::codec::predict;
 use crate::engine::{self, Engine, LoadOptions};
 use crate::error::Error;
@@ -25,7 +26,7 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
     let library = settings.onnxruntime.as_deref().ok_or(StartError::NoOnnxRuntime)?;
     let library = std::path::absolute(library).unwrap_or_else(|_| library.to_path_buf());
     let version = engine::init(&library).map_err(StartError::OnnxRuntime)?;
-    let threads = settings.threads.unwrap_or_else(engine::cpu_quota);
+    let threads = settings.threads.unwrap_or_else(cgroup::cpu_quota);
     let engine = choose(app, threads)?;
     app.metrics.loaded(begun.elapsed());
     tracing::info!(

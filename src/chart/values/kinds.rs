@@ -1,7 +1,7 @@
 //! Kinds of single values: each is checked as it is read, and says the same in the JSON Schema.
 
 use std::borrow::Cow;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU64};
 
 use nimify_runtime::settings::duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -62,7 +62,7 @@ texts! {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "it should be a number from 1, or `auto`")]
 pub(super) enum CountOrAuto {
-    Count(NonZeroU32),
+    Count(NonZeroU64),
     Word(Auto),
 }
 
