@@ -3,6 +3,9 @@
 //! cosign and crane come from `tools/setup`, skopeo from the distribution.
 #![expect(clippy::unwrap_used, reason = "what a test sets up may fail it")]
 
+#[path = "support/judges.rs"]
+mod judges;
+
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,10 +25,8 @@ const PLAIN_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
     -----END PRIVATE KEY-----\n";
 
 fn tool(name: &str) -> Command {
-    let tools = std::env::var_os("NIMIFY_TOOLS").map(PathBuf::from);
-    let tools = tools.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"));
-    let installed = tools.join("bin").join(name);
-    let mut command = Command::new(if installed.exists() { installed } else { name.into() });
+    let path = if name == "skopeo" { name.into() } else { judges::tool(&format!("bin/{name}")) };
+    let mut command = Command::new(path);
     command.env("COSIGN_PASSWORD", "pw").env("SIGSTORE_NO_CACHE", "true").stdin(Stdio::null());
     command
 }

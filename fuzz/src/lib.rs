@@ -7,6 +7,8 @@
 // The sources of `nimify` name the runtime by its package.
 extern crate self as nimify_runtime;
 
+#[path = "../../src/config/mod.rs"]
+pub mod config;
 #[path = "../../src/digest.rs"]
 pub mod digest;
 #[path = "../../src/files.rs"]
@@ -14,10 +16,18 @@ pub mod files;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
 
+// What `config` uses of the plan and of signing.
+#[path = "../../src/plan/name.rs"]
+pub mod plan;
+#[path = "../../src/sign/source.rs"]
+pub mod sign;
+
 #[path = "../../runtime/src/codec/mod.rs"]
 pub mod codec;
 #[path = "../../runtime/src/error.rs"]
 pub mod error;
+#[path = "../../runtime/src/settings.rs"]
+pub mod settings;
 #[path = "../../runtime/src/signature.rs"]
 pub mod signature;
 #[path = "../../runtime/src/tensor.rs"]

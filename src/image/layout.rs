@@ -78,7 +78,7 @@ pub struct OpenedLayout {
 }
 
 /// Opens a layout to read the image in it. The manifest is checked against its digest; blobs are not read: that is
-/// [`validate`](super::validate)'s work.
+/// [`validate`](super::validate())'s work.
 pub fn open_layout(folder: &Path) -> Result<OpenedLayout, Error> {
     let index_path = folder.join("index.json");
     let wrong = |path: &Path, reason: String| Error::Layout { path: path.into(), reason };

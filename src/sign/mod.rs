@@ -10,12 +10,14 @@ mod classic;
 mod envelope;
 mod keys;
 mod layout;
+mod source;
 mod store;
 mod verify;
 
 pub use classic::{SignedLayout, payload, sign_layout, signature_tag};
 pub use keys::{KeyId, Password, PublicKey, SigningKey};
-pub use store::{Ensured, KeySource, KeyStore, TrustedKeys};
+pub use source::KeySource;
+pub use store::{Ensured, KeyStore, TrustedKeys};
 pub use verify::{Fault, TrustedSignature, Verdict, verify_layout};
 
 use std::io;

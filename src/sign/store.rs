@@ -8,40 +8,18 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
-use super::{Error, KeyFault, KeyId, Password, PublicKey, SigningKey};
+use super::{Error, KeyFault, KeyId, KeySource, Password, PublicKey, SigningKey};
 use crate::files;
 
 /// Largest key file that is read, bytes.
 const LARGEST_KEY: u64 = 64 << 10;
-
-/// Where a private key is to be had from, as `signing.key` in `nimify.yaml` writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeySource {
-    /// `env://NAME`: a PEM text in an environment variable.
-    Variable(String),
-    /// A PEM file.
-    File(PathBuf),
-}
-
-impl FromStr for KeySource {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text.strip_prefix("env://") {
-            Some(name) => KeySource::Variable(name.into()),
-            None => KeySource::File(text.into()),
-        })
-    }
-}
 
 impl KeySource {
     /// Reads the private key. Encrypted or in the clear, but never from a file that everyone can read.
@@ -367,8 +345,6 @@ mod tests {
 
     #[test]
     fn sources_are_told_apart_and_missing_ones_named() {
-        assert_eq!("env://KEY".parse::<KeySource>().unwrap(), KeySource::Variable("KEY".into()));
-        assert_eq!("keys/cosign.key".parse::<KeySource>().unwrap(), KeySource::File("keys/cosign.key".into()));
         let missing = KeySource::Variable("NIMIFY_TEST_NO_SUCH_VARIABLE".into());
         let error = missing.signing_key(&Password::default()).unwrap_err();
         assert_eq!(error.to_string(), "there is no key in the variable `NIMIFY_TEST_NO_SUCH_VARIABLE`");

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "../support/judges.rs"]
+mod judges;
 mod plans;
 mod rules;
 mod runtime;

@@ -1,22 +1,15 @@
 //! The real tools that judge a chart, from where `tools/setup` puts them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use nimify::files::{self, FileTree};
 
+use crate::judges::tool;
+
 /// Kubernetes versions that every render is judged for: the oldest that the chart accepts, one between, the newest.
 pub(crate) const KUBERNETES: [&str; 3] = ["1.27.0", "1.32.0", "1.37.0"];
-
-/// A file below the tools' folder. Tests never skip: what is missing is an error.
-fn tool(path: &str) -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
-    let folder = std::env::var_os("NIMIFY_TOOLS").filter(|f| !f.is_empty()).map_or_else(default, PathBuf::from);
-    let path = folder.join(path);
-    assert!(path.exists(), "`{}` is missing: run tools/setup", path.display());
-    path
-}
 
 /// A chart on disk.
 pub(crate) struct Chart {
