@@ -16,7 +16,7 @@ pub fn workspace() -> FileTree {
     let runtime = sources::FILES.iter().map(|(path, bytes)| {
         let bytes = if *path == "Cargo.toml" {
             let manifest = std::str::from_utf8(bytes).expect("a manifest is UTF-8");
-            without_table(manifest, "dev-dependencies").into_bytes()
+            without_tables(manifest, &["[dev-dependencies]", "[[bench]]"]).into_bytes()
         } else {
             bytes.to_vec()
         };
@@ -33,13 +33,12 @@ pub(super) fn tree_digest(tree: &FileTree) -> Digest {
     Digest::of(serde_json::to_vec(&list).expect("paths and digests are texts"))
 }
 
-/// A manifest without one of its tables: the runtime's tests don't travel, so what they need is not locked.
-fn without_table(manifest: &str, table: &str) -> String {
-    let header = format!("[{table}]");
+/// A manifest without some of its tables: the runtime's tests and benchmarks don't travel, nor is what they need locked.
+fn without_tables(manifest: &str, headers: &[&str]) -> String {
     let mut inside = false;
     let kept = manifest.split_inclusive('\n').filter(|line| {
         if line.starts_with('[') {
-            inside = line.trim_end() == header;
+            inside = headers.contains(&line.trim_end());
         }
         !inside
     });
@@ -134,9 +133,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_taken_out_of_a_manifest() {
-        let manifest = "[a]\nx = 1\n\n[dev-dependencies]\ny = 1\n\n[[bin]]\nz = 1\n";
-        assert_eq!(without_table(manifest, "dev-dependencies"), "[a]\nx = 1\n\n[[bin]]\nz = 1\n");
+    fn tables_are_taken_out_of_a_manifest() {
+        let manifest = "[a]\nx = 1\n\n[dev-dependencies]\ny = 1\n\n[[bin]]\nz = 1\n\n[[bench]]\nname = \"b\"\n";
+        let kept = without_tables(manifest, &["[dev-dependencies]", "[[bench]]"]);
+        assert_eq!(kept, "[a]\nx = 1\n\n[[bin]]\nz = 1\n\n");
+    }
+
+    #[test]
+    fn the_runtimes_manifest_names_no_file_that_stays_behind() {
+        let tree = workspace();
+        let manifest = &tree[&"runtime/Cargo.toml".parse().unwrap()];
+        let manifest = std::str::from_utf8(manifest).unwrap();
+        for table in ["[[bench]]", "[[test]]", "[[example]]", "dev-dependencies"] {
+            assert!(!manifest.contains(table), "{table}");
+        }
+        assert!(manifest.contains("[[bin]]"));
     }
 
     #[test]
