@@ -59,16 +59,16 @@ def magika():
     return folder / "model.onnx", "proved", [{"bytes": rows}, {"bytes": rows[:1]}], check
 
 
-def silero(variant, samples, state):
-    """Speech or not: audio, a state with its batch on axis 1, the sample rate as a scalar where there is one."""
+def silero(variant, chunk, states=(("state", (2, 1, 128)),)):
+    """Speech or not: audio in chunks, a state with its batch on axis 1, the sample rate as a scalar where there is one."""
     def case():
         model = package("silero-vad") / "silero_vad" / "data" / f"{variant}.onnx"
-        times = np.arange(samples, dtype="float32") / 16000
-        audio = [np.sin(2 * np.pi * pitch * times)[None] * 0.3 for pitch in (110, 220)]
-        base = {state: np.zeros((2, 1, 128), "float32")}
-        if "sr" in [value.name for value in onnx.load(model, load_external_data=False).graph.input]:
-            base["sr"] = np.array(16000, "int64")
-        return model, "refused", [{"input": chunk.astype("float32"), **base} for chunk in audio], None
+        times = np.arange(np.prod(chunk)) / 16000
+        rest = {name: np.zeros(shape, "float32") for name, shape in states}
+        if "sr" in [value.name for value in onnx.load(model).graph.input]:
+            rest["sr"] = np.array(16000, "int64")
+        audio = [(0.3 * np.sin(2 * np.pi * pitch * times)).astype("float32").reshape(chunk) for pitch in (110, 220)]
+        return model, "refused", [{"input": part, **rest} for part in audio], None
     return case
 
 
@@ -101,11 +101,14 @@ def sentences():
 
 CASES = {
     "magika": magika,
-    "silero-vad": silero("silero_vad", 512, "state"),
-    "silero-vad-16k": silero("silero_vad_16k_op15", 512, "state"),
-    "silero-vad-ifless": silero("silero_vad_op18_ifless", 512, "state"),
+    "silero-vad": silero("silero_vad", (1, 512)),
+    "silero-vad-16k": silero("silero_vad_16k_op15", (1, 512)),
+    "silero-vad-half": silero("silero_vad_half", (1, 512)),
+    "silero-vad-ifless": silero("silero_vad_op18_ifless", (1, 512)),
+    "silero-vad-sequence": silero("silero_vad_16k_sequence", (3, 576), (("h", (1, 1, 128)), ("c", (1, 1, 128)))),
     "ocr-detector": rapidocr("ch_PP-OCRv4_det_infer", [(1, 64, 96), (2, 96, 32)]),
     "ocr-classifier": rapidocr("ch_ppocr_mobile_v2.0_cls_infer", [(1, 48, 192), (3, 48, 192)]),
+    "ocr-recogniser": rapidocr("ch_PP-OCRv4_rec_infer", [(1, 48, 160), (2, 48, 96)]),
     "minilm": sentences,
 }
 
