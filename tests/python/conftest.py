@@ -1,0 +1,95 @@
+"""What the tests in this folder stand on: the command line, a Docker Engine, a port."""
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+# Before anything imports it: since 1.29 the library reports on its host unless it is told not to.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Nimify:
+    """The command line, with a key store of its own."""
+
+    def __init__(self, home):
+        self.path = Path(os.environ.get("NIMIFY", ROOT / "target" / "debug" / "nimify")).resolve()
+        assert self.path.is_file(), f"no nimify at {self.path}: build it, or set NIMIFY"
+        self.environment = os.environ | {"XDG_CONFIG_HOME": str(home)}
+
+    def __call__(self, *arguments, **more):
+        """Runs a command that has to succeed; what it printed."""
+        environment = self.environment | more
+        done = subprocess.run([self.path, *arguments], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, f"nimify {' '.join(map(str, arguments))}: {done.returncode}\n{done.stderr}"
+        return done.stdout
+
+    def start(self, *arguments, log):
+        """Starts a command that goes on, its words going to the file `log`."""
+        return subprocess.Popen([self.path, *arguments], env=self.environment, stdout=log, stderr=log)
+
+
+class Engine:
+    """A Docker Engine: the one that answers at `host`, or one that was started here and ends with the tests."""
+
+    # Without these it would need a network of its own and a layered file system.
+    FLAGS = ["--storage-driver=vfs", "--iptables=false", "--bridge=none", "--ip-forward=false", "--log-level=warn"]
+
+    def __init__(self, home):
+        self.host, self.started = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"), None
+        if not self.answers():
+            self.start(home)
+
+    def start(self, home):
+        self.host = f"unix://{home}/docker.sock"
+        folders = [f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid"]
+        # It goes when this process goes, however that ends.
+        command = ["setpriv", "--pdeathsig", "TERM", "dockerd", "--host", self.host, *self.FLAGS, *folders]
+        log = home / "log"
+        with log.open("w") as file:
+            self.started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        deadline = time.monotonic() + 60
+        while not self.answers():
+            if self.started.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                pytest.fail(f"dockerd doesn't start; run tools/setup as root, or start one:\n{log.read_text()}")
+            time.sleep(0.05)
+
+    def answers(self):
+        return subprocess.run(["docker", "--host", self.host, "version"], capture_output=True).returncode == 0
+
+    def docker(self, *arguments):
+        """Runs a `docker` command that has to succeed; all that it printed."""
+        done = subprocess.run(["docker", "--host", self.host, *arguments], text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
+        assert done.returncode == 0, f"docker {arguments[0]}: {done.stdout}"
+        return done.stdout.strip()
+
+    def stop(self):
+        if self.started:
+            self.started.terminate()
+            self.started.wait()
+
+
+@pytest.fixture(scope="session")
+def nimify(tmp_path_factory):
+    return Nimify(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory):
+    engine = Engine(tmp_path_factory.mktemp("docker"))
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+def port():
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
