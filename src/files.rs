@@ -117,6 +117,15 @@ impl StagedFolder {
         self.stage.path()
     }
 
+    /// Puts the folder where nothing stands, or an empty folder: anything else is left alone, and an error.
+    pub fn place(self) -> io::Result<()> {
+        set_mode(self.stage.path(), 0o755)?;
+        fs::rename(self.stage.path(), &self.destination)?;
+        // It is no longer there to be removed.
+        _ = self.stage.keep();
+        Ok(())
+    }
+
     /// Puts the folder in place. What stood there before is swapped out in the same step and then removed.
     pub fn publish(self) -> io::Result<()> {
         set_mode(self.stage.path(), 0o755)?;

@@ -58,7 +58,7 @@ impl From<pipeline::Error> for Failure {
             Error::Cache(error) => from_cache(error),
             Error::Generate(inner) => failure(Exit::Internal, inner, None),
             Error::Interrupted(_) => interrupted(),
-            Error::Files { .. } | Error::Foreign(_) | Error::OtherConfig(_) => {
+            Error::Files { .. } | Error::Foreign(_) | Error::InTheWay { .. } | Error::OtherConfig(_) => {
                 failure(Exit::Files, &error, error.hint())
             }
             Error::Edited(_) | Error::HooksWithoutCompiler => failure(Exit::Build, &error, error.hint()),

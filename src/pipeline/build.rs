@@ -58,7 +58,7 @@ pub struct BuildRequest<'a> {
 pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<BuildReport, Error> {
     let mut watch = Stopwatch::new(observer);
     let ground = output::survey(request.output).map_err(files("look at", request.output))?;
-    let old = locked::read(request.output, ground)?;
+    let old = locked::read(request, ground)?;
     locked::check_ground(request, ground, old.as_ref())?;
     let cache = Cache::from_environment()?;
 
@@ -70,7 +70,7 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let binary = compile(request, &cache, &parts, &mut watch)?;
 
     watch.step(Step::Pack)?;
-    let stage = Stage::new(request.output, ground).map_err(files("write", request.output))?;
+    let stage = Stage::new(request.output).map_err(files("write", request.output))?;
     let image = image::assemble(&image_request(request, &plan, &description, &runtime, &binary, &parts)?, &cache)?;
     let layout = stage.path().join("dist/image");
     image::write_layout(&image, &layout)?;
@@ -95,7 +95,8 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let report = report(request, &plan, &image, &binary, probe, signed_by, &mut watch);
     output_files::write(&stage, &tree, &lock, &report)?;
     crate::interrupt::check()?;
-    stage.publish().map_err(files("put everything in place in", request.output))?;
+    let before = old.map(|lock| lock.generated).unwrap_or_default();
+    stage.publish(&before).map_err(files("put everything in place in", request.output))?;
     Ok(report)
 }
 
@@ -143,11 +144,9 @@ fn generate(request: &BuildRequest<'_>, plan: &ServicePlan, old: Option<&Lock>) 
     let document = openapi::describe(plan);
     let mut service = codegen::render(plan, &document)?;
     let untouched = service.iter().find(|(path, _)| path.as_str() == codegen::HOOKS).map(|(_, bytes)| bytes.clone());
-    let users = match old {
-        Some(lock) => output::users_files(request.output, "service", &lock.generated)
-            .map_err(files("read the user's files in", request.output))?,
-        None => FileTree::new(),
-    };
+    let mut users = output_files::users(request, "service", old)?;
+    // Without a lock nobody knows what the user edited: only the hooks are sure to be theirs.
+    users.retain(|path, _| path.as_str() == codegen::HOOKS || !service.contains_key(path));
     service.extend(users.clone());
     let hooks = service.iter().find(|(path, _)| path.as_str() == codegen::HOOKS).map(|(_, bytes)| bytes);
     let hooks_edited = hooks != untouched.as_ref();

@@ -57,6 +57,14 @@ pub enum Error {
     /// The output folder holds what nimify did not write.
     #[error("`{}` is there already, and nimify did not write it", .0.display())]
     Foreign(PathBuf),
+    /// The folder of `nimify.yaml` holds, under the names that nimify writes, what no lock says that it wrote.
+    #[error("`{}` holds {} already, and no lock file says that nimify wrote them", folder.display(), names(entries))]
+    InTheWay {
+        /// The folder.
+        folder: PathBuf,
+        /// What stands there.
+        entries: Vec<&'static str>,
+    },
     /// Generated files that were edited.
     #[error("generated files were edited: {}", list(.0))]
     Edited(Vec<RelativePath>),
@@ -123,6 +131,10 @@ fn list(paths: &[RelativePath]) -> String {
     paths.iter().map(|path| format!("`{}`", path.as_str())).collect::<Vec<_>>().join(", ")
 }
 
+fn names(entries: &[&str]) -> String {
+    entries.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 fn lines(differences: &[Difference]) -> String {
     differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
@@ -138,11 +150,17 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Error::Foreign(_) => "choose another folder with `--output`, or move that one away",
+            Error::InTheWay { .. } => {
+                "move them away or bring `nimify.lock` back; `--discard-edits` replaces them and keeps the hooks and \
+                 every file of another name"
+            }
             Error::Edited(_) => {
                 "move the edits to `service/src/hooks.rs` or `nimify.yaml`, which are yours, or throw them away with \
                  `--discard-edits`"
             }
-            Error::Lock { .. } => "restore the file from version control, or remove it and build without `--locked`",
+            Error::Lock { .. } => {
+                "bring the file back from version control, or write it anew with `--discard-edits`, which keeps the hooks"
+            }
             Error::NoLock(_) => "build once without `--locked`: that writes it",
             Error::Locked(_) => "build without `--locked` to accept what is new, then commit the new lock file",
             Error::OtherConfig(_) => {

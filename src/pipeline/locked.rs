@@ -14,18 +14,22 @@ use crate::files::FileTree;
 use crate::image::onnxruntime::{self, OnnxRuntime, Source};
 use crate::image::{Architecture, Image};
 use crate::model::ModelDescription;
-use crate::output::{Ground, LOCK_FILE};
+use crate::output::{self, Ground, LOCK_FILE};
 use crate::plan::ServicePlan;
 use crate::{chart, codegen};
 
-/// Reads the lock of an output folder, if there is one.
-pub(super) fn read(output: &Path, ground: Ground) -> Result<Option<Lock>, Error> {
+/// Reads the lock of the output folder, if there is one. With it unreadable, only `--discard-edits` goes on.
+pub(super) fn read(request: &BuildRequest<'_>, ground: Ground) -> Result<Option<Lock>, Error> {
     if ground != Ground::Ours {
         return Ok(None);
     }
-    let path = output.join(LOCK_FILE);
+    let path = request.output.join(LOCK_FILE);
     let text = std::fs::read_to_string(&path).map_err(files("read", &path))?;
-    Lock::parse(&text).map(Some).map_err(|source| Error::Lock { path, source })
+    match Lock::parse(&text) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(_) if request.discard_edits && !request.locked => Ok(None),
+        Err(source) => Err(Error::Lock { path, source }),
+    }
 }
 
 /// Refuses to build where something would be lost, or without the lock that was asked for.
@@ -34,9 +38,15 @@ pub(super) fn check_ground(request: &BuildRequest<'_>, ground: Ground, old: Opti
     if request.locked && old.is_none() {
         return Err(Error::NoLock(folder.join(LOCK_FILE)));
     }
-    // `build` writes into the folder of its `nimify.yaml`, which may be new there; `create` into nobody else's.
-    if ground == Ground::Foreign && request.config_text.is_some() {
-        return Err(Error::Foreign(folder.into()));
+    if ground == Ground::Foreign {
+        // `build` writes into the folder of its `nimify.yaml`, beside what is there; `create` into nobody else's.
+        if request.config_text.is_some() {
+            return Err(Error::Foreign(folder.into()));
+        }
+        let there = output::entries_in(folder);
+        if !there.is_empty() && !request.discard_edits {
+            return Err(Error::InTheWay { folder: folder.into(), entries: there });
+        }
     }
     if request.discard_edits {
         return Ok(());

@@ -38,10 +38,7 @@ pub(super) fn tree(
     generated.insert(plain("signature.json"), codegen::signature_json(plan).into_bytes());
     generated.insert(plain("openapi.yaml"), parts.openapi_yaml.clone().into_bytes());
     for part in ["chart", "samples"] {
-        let Some(lock) = old else { continue };
-        let kept = output::users_files(request.output, part, &lock.generated)
-            .map_err(files("read the user's files in", request.output))?;
-        users.extend(kept.into_iter().map(|(path, bytes)| (below(part, &path), bytes)));
+        users.extend(self::users(request, part, old)?.into_iter().map(|(path, bytes)| (below(part, &path), bytes)));
     }
     let mut recorded = FileTree::new();
     if let Some(sample) = &plan.sample {
@@ -52,6 +49,12 @@ pub(super) fn tree(
         recorded.insert(plain("nimify.yaml"), text.clone().into_bytes());
     }
     Ok(OutputTree { generated, users, recorded })
+}
+
+/// The user's own files below one folder of the output.
+pub(super) fn users(request: &BuildRequest<'_>, part: &str, old: Option<&Lock>) -> Result<FileTree, Error> {
+    let generated = old.map(|lock| lock.generated.clone()).unwrap_or_default();
+    output::users_files(request.output, part, &generated).map_err(files("read the user's files in", request.output))
 }
 
 /// Writes everything but the image, which stands there already.
