@@ -18,6 +18,7 @@ use nimify::config::Config;
 use nimify::model::{self, Limits, ModelDescription};
 use nimify::pipeline::{self, ServeRequest};
 use nimify::probe;
+use nimify_runtime::cgroup;
 use nimify_runtime::codec::predict;
 use nimify_runtime::engine::{self, Engine, LoadOptions};
 use nimify_runtime::signature::ModelSignature;
@@ -135,7 +136,7 @@ impl Subject {
 
     /// Runs of the sample a second, in this process: the best of one thread for each core and one session on all.
     fn in_process(&self) -> Result<f64, Failed> {
-        let cores = engine::cpu_quota();
+        let cores = cgroup::cpu_quota();
         engine::init(&self.library)?;
         let mut best: f64 = 0.0;
         for (threads, instances) in [(cores, cores), (cores, 1)] {
@@ -150,7 +151,7 @@ impl Subject {
         let Some(axis) = self.signature.batching.axis() else { return Ok(None) };
         let batch: Option<Vec<Value>> = self.request.iter().map(|value| repeated(value, axis, 32)).collect();
         let batch = batch.ok_or("a proved axis is that of a tensor")?;
-        let cores = engine::cpu_quota();
+        let cores = cgroup::cpu_quota();
         let mut best: f64 = 0.0;
         for (threads, instances) in [(cores, cores), (cores, 1)] {
             best = best.max(32.0 * rate(&self.engine(threads, instances)?, &batch, instances));

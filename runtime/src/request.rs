@@ -37,7 +37,7 @@ pub enum Failed {
     #[error("`{url}` answered: {status}\n{body}")]
     Refused {
         /// Where.
-        url: Url,
+        url: Box<Url>,
         /// The answer's first line.
         status: String,
         /// The beginning of its body.
@@ -68,5 +68,5 @@ pub fn send(url: &Url, body: Option<&Path>) -> Result<String, Failed> {
         return Ok(answer.status);
     }
     let body = String::from_utf8_lossy(&answer.body).into_owned();
-    Err(Failed::Refused { url: url.clone(), status: answer.status, body })
+    Err(Failed::Refused { url: Box::new(url.clone()), status: answer.status, body })
 }
