@@ -22,11 +22,16 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use self::args::{Cli, Command};
 use self::failure::{Failure, Outcome};
 use crate::probe;
+
+/// Every command with its flags, as clap has them: what the reference page is made of.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {

@@ -149,10 +149,17 @@ fn from_cache(error: &cache::Error) -> Failure {
 }
 
 fn from_sign(error: &sign::Error) -> Failure {
-    use sign::Error;
+    use sign::{Error, KeyFault};
     let (exit, hint) = match error {
         Error::Io { .. } => (Exit::Files, None),
-        Error::Key { .. } => (Exit::Config, Some("`NIMIFY_KEY_PASSWORD` holds the password of an encrypted key")),
+        Error::Key { fault: KeyFault::Password, .. } => {
+            (Exit::Config, Some("`NIMIFY_KEY_PASSWORD` holds the password of an encrypted key"))
+        }
+        Error::Key { fault: KeyFault::Der(_), .. } => (
+            Exit::Config,
+            Some("`nimify keys generate` makes an Ed25519 key, as does `openssl genpkey -algorithm ed25519`"),
+        ),
+        Error::Key { .. } => (Exit::Config, None),
         Error::NoKey { .. } => {
             (Exit::Config, Some("`nimify keys generate` makes one; `--key` names another; `--unsigned` does without"))
         }

@@ -17,6 +17,10 @@ pub fn schema() -> Value {
 fn allow_variables(schema: &mut Value, top: bool) {
     match schema {
         Value::Object(object) => {
+            // A variable fits each of the alternatives, of which `oneOf` would allow a single one.
+            if let Some(alternatives) = object.remove("oneOf") {
+                object.insert("anyOf".into(), alternatives);
+            }
             object.values_mut().for_each(|value| allow_variables(value, false));
             let strict = ["pattern", "enum", "const"].iter().any(|key| object.contains_key(*key))
                 || object.get("type").is_some_and(|kind| kind != "object" && kind != "array" && kind != "string");

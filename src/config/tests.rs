@@ -216,7 +216,9 @@ fn the_schema_accepts_what_is_right_and_refuses_what_is_unknown() {
         let faults: Vec<String> = validator.iter_errors(&json(text)).map(|error| error.to_string()).collect();
         assert!(faults.is_empty(), "{faults:?}");
     }
-    assert!(validator.is_valid(&json(&format!("{LEAST}server: {{ port: \"${{PORT}}\" }}"))));
+    for variable in ["server: { port: \"${PORT}\" }", "image: { compression: \"${HOW}\" }", "service: \"${KIND}\""] {
+        assert!(validator.is_valid(&json(&format!("{LEAST}{variable}"))), "{variable}");
+    }
     for lines in [
         "batchng: {}",
         "server: { prot: 1 }",

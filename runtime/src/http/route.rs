@@ -30,6 +30,11 @@ macro_rules! routes {
                 match self { $(Route::$name => $path,)+ Route::Unknown => "unknown" }
             }
 
+            /// What it answers, in a line.
+            pub fn doc(self) -> &'static str {
+                match self { $(Route::$name => $doc,)+ Route::Unknown => "A path that nobody serves." }
+            }
+
             /// The method that it takes; HEAD goes with GET.
             pub fn method(self) -> Method {
                 match self { $(Route::$name => Method::$method,)+ Route::Unknown => Method::GET }
