@@ -234,6 +234,24 @@ impl ValueSpec {
             _ => None,
         }
     }
+
+    /// Its type when it is there: what stands inside any [`ValueType::Optional`].
+    pub fn present(&self) -> &ValueType {
+        let mut value_type = &self.value_type;
+        while let ValueType::Optional { element } = value_type {
+            value_type = element;
+        }
+        value_type
+    }
+
+    /// The type of the elements in which the value travels where only tensors can: a tensor's own, and strings, which
+    /// are JSON texts, for what is no tensor.
+    pub fn wire_type(&self) -> ElementType {
+        match self.present() {
+            ValueType::Tensor { element_type, .. } => *element_type,
+            _ => ElementType::String,
+        }
+    }
 }
 
 /// Whether requests can be joined into one run of the model, and why.
@@ -318,5 +336,16 @@ mod tests {
             assert_eq!(value, serde_json::json!({"name":"x","kind":"tensor","elementType":"float32","shape":json}));
             assert_eq!(serde_json::from_value::<ValueSpec>(value).unwrap(), spec(shape));
         }
+    }
+
+    #[test]
+    fn what_is_no_tensor_travels_as_strings_and_an_optional_as_what_it_may_hold() {
+        let row = || Box::new(ValueType::Tensor { element_type: ElementType::Float32, shape: Shape::default() });
+        let wire = |value_type| ValueSpec { name: "x".into(), value_type }.wire_type();
+        assert_eq!(wire(*row()), ElementType::Float32);
+        assert_eq!(wire(ValueType::Optional { element: row() }), ElementType::Float32);
+        assert_eq!(wire(ValueType::Sequence { element: row() }), ElementType::String);
+        let map = ValueType::Map { key: ElementType::Int64, value: row() };
+        assert_eq!(wire(ValueType::Optional { element: Box::new(map) }), ElementType::String);
     }
 }

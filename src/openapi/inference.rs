@@ -190,7 +190,7 @@ fn names(specs: &[ValueSpec]) -> RefOr<Schema> {
 }
 
 fn datatypes(specs: &[ValueSpec]) -> RefOr<Schema> {
-    one_of_these(specs.iter().filter_map(|spec| spec.tensor()?.0.datatype()))
+    one_of_these(specs.iter().filter_map(|spec| spec.wire_type().datatype()))
 }
 
 /// A text that is one of these; any text where there are none, since an enumeration may not be empty.

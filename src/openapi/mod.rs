@@ -181,6 +181,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_no_tensor_is_bytes_in_the_inference_protocol() {
+        let map =
+            json!({"kind": "map", "key": "int64", "value": {"kind": "tensor", "elementType": "float32", "shape": []}});
+        let optional = json!({"name": "o", "kind": "optional",
+            "element": {"kind": "tensor", "elementType": "int32", "shape": [1]}});
+        let sequence = json!({"name": "s", "kind": "sequence", "element": map});
+        let document = described(json!([tensor("x", "float32", json!([1])), sequence, optional]));
+        let judge = judge(&document, "InferInput");
+        let input = |name: &str, datatype: &str| json!({"name": name, "shape": [1], "datatype": datatype, "data": []});
+        for (name, datatype) in [("x", "FP32"), ("s", "BYTES"), ("o", "INT32")] {
+            assert!(judge.is_valid(&input(name, datatype)), "{name} {datatype}");
+        }
+        assert!(!judge.is_valid(&input("x", "INT64")));
+    }
+
+    #[test]
     fn an_example_made_from_a_signature_is_valid() {
         for element_type in ["float16", "float32", "float64", "bfloat16", "int8", "uint64", "bool", "string"] {
             for shape in [json!(null), json!([]), json!(["N", 3]), json!([null, "N", 2, 0])] {

@@ -1,5 +1,6 @@
 """What the tests in this folder stand on: the command line, a Docker Engine, a port."""
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -40,16 +41,17 @@ class Engine:
     FLAGS = ["--storage-driver=vfs", "--iptables=false", "--bridge=none", "--ip-forward=false", "--log-level=warn"]
 
     def __init__(self, home):
-        self.host, self.started = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"), None
+        self.home, self.started = home, None
+        self.host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
         if not self.answers():
-            self.start(home)
+            self.start()
 
-    def start(self, home):
-        self.host = f"unix://{home}/docker.sock"
-        folders = [f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid"]
+    def start(self):
+        self.host = f"unix://{self.home}/docker.sock"
+        folders = [f"--data-root={self.home}/data", f"--exec-root={self.home}/exec", f"--pidfile={self.home}/pid"]
         # It goes when this process goes, however that ends.
         command = ["setpriv", "--pdeathsig", "TERM", "dockerd", "--host", self.host, *self.FLAGS, *folders]
-        log = home / "log"
+        log = self.home / "log"
         with log.open("w") as file:
             self.started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         deadline = time.monotonic() + 60
@@ -73,6 +75,9 @@ class Engine:
         if self.started:
             self.started.terminate()
             self.started.wait()
+            # It leaves this mounted, and then its folder can't be removed.
+            subprocess.run(["umount", f"{self.home}/exec/netns/default"], capture_output=True)
+            shutil.rmtree(self.home)
 
 
 @pytest.fixture(scope="session")

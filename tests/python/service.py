@@ -1,15 +1,21 @@
 """A running service seen from outside, and what ONNX Runtime itself says in Python."""
+import base64
 import json
+import math
 import time
 import urllib.error
 import urllib.request
 
+import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
 
 # On a machine that does much else; a service that is alone takes a fraction of a second.
 PATIENCE = 60
+
+# Where ONNX Runtime has another word for a type than numpy.
+DTYPES = {"float": "float32", "double": "float64", "string": "object"}
 
 
 class Service:
@@ -47,21 +53,49 @@ class Service:
         return answer
 
 
+def from_json(kind, value):
+    """The value of an input of ONNX Runtime's type `kind` that a JSON value stands for: an array, a list or nothing."""
+    outer, inner = kind.removesuffix(")").split("(", 1)
+    if outer == "seq":
+        return [from_json(inner, part) for part in value]
+    if outer == "optional":
+        return None if value is None else from_json(inner, value)
+    if inner == "bfloat16":
+        # It alone doesn't read the words for what is not finite.
+        return np.array(value, "float32").astype(ml_dtypes.bfloat16)
+    return np.array(value, DTYPES.get(inner, inner))
+
+
+def to_json(value):
+    """The JSON value that stands for a value: nested lists, words for what is not finite, base64 for what is no text."""
+    if isinstance(value, np.ndarray):
+        return to_json((value.astype("float64") if value.dtype == ml_dtypes.bfloat16 else value).tolist())
+    if isinstance(value, list):
+        return [to_json(part) for part in value]
+    if isinstance(value, dict):
+        return {str(key): to_json(part) for key, part in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return {"b64": base64.b64encode(value).decode()}
+    return value
+
+
 class Reference:
     """ONNX Runtime in Python, over the same model."""
 
-    DTYPES = {"float": "float32", "double": "float64", "string": "object"}
-
     def __init__(self, model):
         self.session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        kinds = {value.name: value.type.removeprefix("tensor(").removesuffix(")") for value in self.session.get_inputs()}
-        self.dtypes = {name: self.DTYPES.get(kind, kind) for name, kind in kinds.items()}
+        self.kinds = {value.name: value.type for value in self.session.get_inputs()}
         self.outputs = [value.name for value in self.session.get_outputs()]
 
-    def arrays(self, body):
-        """A request's inputs as arrays."""
-        return {name: np.array(value, self.dtypes[name]) for name, value in body.items()}
+    def values(self, body):
+        """A request's inputs as it takes them."""
+        return {name: from_json(self.kinds[name], value) for name, value in body.items()}
 
-    def run(self, inputs):
+    def run(self, values):
         """Its answer by the outputs' names."""
-        return dict(zip(self.outputs, self.session.run(None, inputs), strict=True))
+        return dict(zip(self.outputs, self.session.run(None, values), strict=True))

@@ -150,7 +150,7 @@ def test_a_real_model_goes_all_the_way(name, nimify, engine, port, tmp_path):
         with confined(engine, f"{name}:latest", port) as service:
             sample = json.loads((folder / "samples" / "request.json").read_text())
             recorded = json.loads((folder / "samples" / "response.json").read_text())
-            expected = reference.run(reference.arrays(sample))
+            expected = reference.run(reference.values(sample))
             same(service.predict(sample), expected)
             same(recorded, expected)
             answers = []

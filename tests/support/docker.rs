@@ -88,11 +88,13 @@ fn answers(host: &str) -> bool {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let Some((engine, _)) = &mut self.started else { return };
+        let Some((engine, home)) = &mut self.started else { return };
         if let Some(pid) = rustix::process::Pid::from_raw(engine.id() as i32) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         let _ = engine.wait();
+        // It leaves this mounted, and then its folder can't be removed.
+        let _ = Command::new("umount").arg(home.path().join("exec/netns/default")).stderr(Stdio::null()).status();
     }
 }
 

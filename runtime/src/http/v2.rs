@@ -80,15 +80,12 @@ pub(super) fn model_metadata(settings: &ServiceSettings, signature: &ModelSignat
 /// -1 stands for a free dim, and a rank that nobody knows is written as one. What is no tensor travels as JSON texts:
 /// one an element of a sequence, one for anything else.
 fn tensor_metadata(spec: &ValueSpec) -> Value {
-    let (datatype, shape) = match &spec.value_type {
-        ValueType::Tensor { element_type, shape } => {
-            let dims = shape.dims().map_or(vec![-1], |dims| dims.iter().map(size).collect());
-            (element_type.datatype().unwrap_or("BYTES"), dims)
-        }
-        ValueType::Sequence { .. } => ("BYTES", vec![-1]),
-        _ => ("BYTES", vec![1]),
+    let shape = match spec.present() {
+        ValueType::Tensor { shape, .. } => shape.dims().map_or(vec![-1], |dims| dims.iter().map(size).collect()),
+        ValueType::Sequence { .. } => vec![-1],
+        _ => vec![1],
     };
-    json!({"name": spec.name, "datatype": datatype, "shape": shape})
+    json!({"name": spec.name, "datatype": spec.wire_type().datatype(), "shape": shape})
 }
 
 fn size(dim: &Dim) -> i64 {

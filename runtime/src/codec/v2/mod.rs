@@ -72,24 +72,9 @@ fn uneven(name: &str, element_type: ElementType, size: usize) -> Error {
     ))
 }
 
-/// The element type in which a value travels.
-fn element_type(spec: &ValueSpec) -> ElementType {
-    let mut value_type = &spec.value_type;
-    while let ValueType::Optional { element } = value_type {
-        value_type = element;
-    }
-    match value_type {
-        ValueType::Tensor { element_type, .. } => *element_type,
-        _ => ElementType::String,
-    }
-}
-
 /// The value that a tensor of JSON texts stands for, where the model takes none as such.
 fn from_texts(spec: &ValueSpec, tensor: Tensor) -> Result<Value, Error> {
-    let mut value_type = &spec.value_type;
-    while let ValueType::Optional { element } = value_type {
-        value_type = element;
-    }
+    let value_type = spec.present();
     let texts = match (value_type, tensor.data) {
         (ValueType::Sequence { .. } | ValueType::Map { .. }, TensorData::String(texts)) => texts,
         (_, data) => return Ok(Value::Tensor(Tensor { shape: tensor.shape, data })),

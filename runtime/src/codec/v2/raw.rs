@@ -1,7 +1,7 @@
 //! A body that is one tensor's bytes, without any JSON.
 
 use super::super::{binary, check};
-use super::{InferRequest, all_outputs, element_type, from_texts, uneven};
+use super::{InferRequest, all_outputs, from_texts, uneven};
 use crate::error::Error;
 use crate::signature::{Dim, ElementType, ModelSignature, ValueSpec};
 use crate::tensor::{Tensor, TensorData, element_count};
@@ -12,7 +12,7 @@ pub(super) fn decode(body: &[u8], signature: &ModelSignature) -> Result<InferReq
         let text = "a raw body (`Inference-Header-Content-Length: 0`) is for models of one input";
         return Err(Error::BadRequest(format!("{text}, and this one has {}", signature.inputs.len())));
     };
-    let element_type = element_type(spec);
+    let element_type = spec.wire_type();
     let data = match element_type {
         // Triton's rule: the body is one string.
         ElementType::String => TensorData::String(vec![body.to_vec()]),

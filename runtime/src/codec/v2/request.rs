@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::super::json::{Fault, Read, Reader};
 use super::super::read::{self, Nested};
 use super::super::{binary, check, did_you_mean, shown};
-use super::{InferRequest, RequestedOutput, all_outputs, element_type, from_texts, uneven};
+use super::{InferRequest, RequestedOutput, all_outputs, from_texts, uneven};
 use crate::error::Error;
 use crate::signature::{ElementType, ModelSignature, ValueSpec, ValueType};
 use crate::tensor::{Tensor, TensorData, Value, element_count};
@@ -205,7 +205,7 @@ impl<'b, 's> Request<'b, 's> {
     /// The data of an input, at once where name and datatype have been said, as they mostly have.
     fn read_data(&mut self, input: &Input<'b>) -> Result<Data, Error> {
         let spec = input.name.as_deref().and_then(|name| self.signature.inputs.iter().find(|spec| spec.name == name));
-        match (spec, spec.map(element_type), input.datatype.as_deref()) {
+        match (spec, spec.map(ValueSpec::wire_type), input.datatype.as_deref()) {
             // Whether strings are base64 may be said after them.
             (Some(spec), Some(element_type), Some(datatype))
                 if element_type.datatype() == Some(datatype) && element_type != ElementType::String =>
@@ -229,7 +229,7 @@ impl<'b, 's> Request<'b, 's> {
 
     /// The value that an input's parts make.
     fn value(&mut self, spec: &ValueSpec, input: Input<'b>) -> Result<Value, Error> {
-        let (name, element_type) = (&spec.name, element_type(spec));
+        let (name, element_type) = (&spec.name, spec.wire_type());
         let (Some(shape), Some(datatype)) = (input.shape, input.datatype) else {
             return Err(Error::BadRequest(format!("the input `{name}` needs a `shape` and a `datatype`")));
         };
