@@ -27,6 +27,8 @@ pub(super) fn metrics(app: &App) -> Response {
     respond::ok(HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"), page)
 }
 
+/// Where there is no licence, 404: a document of empty fields would read as a licence that allows nothing. What
+/// operators parse strictly is `licenseInfo` in the metadata, which has every field all the same.
 pub(super) fn license(app: &App) -> Result<Response, Error> {
     let document = app.documents.license.clone();
     document.map(respond::json).ok_or_else(|| Error::NotFound("no licence came with this model".into()))
