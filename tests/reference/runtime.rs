@@ -30,6 +30,11 @@ pub(super) fn default_of(defaults: &Value, setting: &str) -> String {
     }
 }
 
+/// How the program in the image is called.
+pub(super) fn usage() -> String {
+    format!("```text\n{}\n```\n", nimify_runtime::arguments::USAGE)
+}
+
 /// One row a setting: nimify's variable and the NIM names that set the same.
 pub(super) fn variables() -> String {
     let defaults = defaults();
