@@ -19,7 +19,7 @@ pub(super) fn errors() -> String {
         Error::NotFound(text()),
         Error::MethodNotAllowed(text()),
         Error::RequestTimeout(text()),
-        Error::TooLarge { limit: 0 },
+        Error::TooLarge { limit: 0, setting: "" },
         Error::UnsupportedMediaType(text()),
         Error::Refused(text()),
         Error::QueueFull(text()),
@@ -36,10 +36,13 @@ pub(super) fn errors() -> String {
         Error::NotFound(_) => "no such route, model or version, or no licence or sample came with the model",
         Error::MethodNotAllowed(_) => "the route exists, the method doesn't; `Allow` says which does",
         Error::RequestTimeout(_) => "the body took longer than `readTimeout`",
-        Error::TooLarge { .. } => "the body is larger than `maxBodyBytes`",
+        Error::TooLarge { .. } => "the body is larger than `maxBodyBytes`, or than `maxBufferedBytes` would ever take",
         Error::UnsupportedMediaType(_) => "a content type or content encoding that the route doesn't take",
         Error::Refused(_) => "well-formed, but the model refused the values",
-        Error::QueueFull(_) => "`maxQueue` requests wait, or `maxConcurrency` are in work; `Retry-After` is set",
+        Error::QueueFull(_) => {
+            "`maxQueue` requests wait, `maxConcurrency` are in work, or their bodies hold `maxBufferedBytes`; `Retry-After` \
+             is set"
+        }
         Error::Internal(_) => "a fault of the service itself, never of the request",
         Error::Unsupported(_) => "a part of the Open Inference Protocol that is not built in",
         Error::NotReady(_) => "the model is still loading, or the service is stopping",
