@@ -40,6 +40,9 @@ fn every_command_of_every_page_works() {
         let left = machine.left_behind();
         println!("{}: {:.1} s", page.path.display(), begin.elapsed().as_secs_f64());
         let fault = match (ran.status.success(), ran.outlived, left.is_empty()) {
+            (false, ..) if ran.status.code() == Some(127) => {
+                "a command is missing: run `tools/setup`, then `source tools/env`".into()
+            }
             (false, ..) => format!("it ended with {}", ran.status),
             (_, true, _) => "it leaves processes running".into(),
             (_, _, false) => format!("it leaves the containers {left}"),

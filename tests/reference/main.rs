@@ -26,6 +26,7 @@ const PARTS: [Part; 10] = [
     ("metrics.md", "metrics", runtime::metrics),
     ("nimify-yaml.md", "keys", config::keys),
     ("nimify-yaml.md", "example", config::example),
+    ("settings.md", "usage", runtime::usage),
     ("settings.md", "variables", runtime::variables),
     ("settings.md", "usage", runtime::usage),
 ];

@@ -1,5 +1,6 @@
 //! What a running service reads from its environment and counts.
 
+use nimify_runtime::arguments::USAGE;
 use nimify_runtime::environment::VARIABLES;
 use nimify_runtime::logging::{Format, Level, LogSettings};
 use nimify_runtime::metrics::METRICS;
@@ -72,6 +73,10 @@ fn logging_has_the_defaults_that_the_page_says() {
     let log = LogSettings::default();
     assert_eq!(Ok(log.level), Level::parse("info"));
     assert_eq!(Ok(log.format), Format::parse("text"));
+}
+
+pub(super) fn usage() -> String {
+    format!("```text\n{}\n```\n", USAGE.trim_end())
 }
 
 pub(super) fn metrics() -> String {
