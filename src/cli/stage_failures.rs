@@ -93,7 +93,7 @@ fn from_compile(error: &compile::Error) -> Failure {
             Exit::Tool
         }
         Error::NotCached { .. } | Error::Network { .. } => Exit::Network,
-        Error::Files { .. } => Exit::Files,
+        Error::Files { .. } | Error::NoSpace { .. } => Exit::Files,
         Error::Interrupted => return interrupted(),
         _ => Exit::Build,
     };
