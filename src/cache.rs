@@ -8,8 +8,10 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::digest::Digest;
+use crate::interrupt;
 
 /// Kinds of entries: one folder of the cache each. Other folders of the cache are not pruned by it.
 pub const KINDS: [&str; 2] = ["layers", "onnxruntime"];
@@ -113,13 +115,16 @@ impl Cache {
         if let Some(value) = check(&place) {
             return Ok(value);
         }
+        // A check that was broken off says nothing about the entry.
+        interrupt::check().map_err(|stop| files("check", &place)(stop.into()))?;
         fs::create_dir_all(&kind).map_err(files("make", &kind))?;
         let lock = lock_file(&kind.join(format!("{}.lock", key.hex())))?;
-        lock.lock().map_err(files("lock", &place))?;
+        wait_for(&lock).map_err(files("lock", &place))?;
         // Another run may have made it while this one waited.
         if let Some(value) = check(&place) {
             return Ok(value);
         }
+        interrupt::check().map_err(|stop| files("check", &place)(stop.into()))?;
         // What an interrupted run left goes too: its name is this entry's.
         let stage = kind.join(format!(".making-{}", key.hex()));
         remove(&place)?;
@@ -138,6 +143,18 @@ fn remove(folder: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(files("remove", folder)(error)),
         _ => Ok(()),
+    }
+}
+
+/// Waits for a lock that another run holds, until the user asks to stop.
+fn wait_for(lock: &File) -> io::Result<()> {
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => interrupt::check()?,
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::interrupt::Stoppable;
+
 /// A SHA-256 digest, written `sha256:<64 lower-case hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -38,9 +40,9 @@ impl Digest {
         }
     }
 
-    /// The digest of a file, and its size.
+    /// The digest of a file, and its size. The user can stop it, however large the file.
     pub fn of_file(path: &Path) -> io::Result<(Self, u64)> {
-        Self::of_reader(std::fs::File::open(path)?)
+        Self::of_reader(Stoppable(std::fs::File::open(path)?))
     }
 
     /// Wraps a finished hash.

@@ -1,9 +1,14 @@
-//! Ctrl-C and SIGTERM: noted once, asked after between steps, so that every stage unwinds and removes what it began.
+//! Ctrl-C, SIGTERM and a closed terminal: noted once, asked after between steps, so that every stage unwinds and removes what it began.
 
-use std::io;
-use std::process::{Child, ExitStatus};
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -15,26 +20,31 @@ pub struct Interrupted;
 /// How long the stages get to clean up before the process ends regardless.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Takes note of SIGINT and SIGTERM from now on. A second signal, or stages that don't come back, end the process.
+/// Takes note of SIGINT, SIGTERM and SIGHUP from now on. A second signal, or stages that don't come back, end the process.
 pub fn listen() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut interrupt, mut terminate) = runtime.block_on(async {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok::<_, io::Error>((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+    let mut signals = runtime.block_on(async {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        kinds.into_iter().map(signal).collect::<io::Result<Vec<_>>>()
     })?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         runtime.block_on(async {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            any(&mut signals).await;
             INTERRUPTED.store(true, Ordering::SeqCst);
-            tokio::select! {
-                _ = interrupt.recv() => {},
-                _ = terminate.recv() => {},
-                () = tokio::time::sleep(PATIENCE) => {},
-            }
+            tokio::select! { () = any(&mut signals) => {}, () = tokio::time::sleep(PATIENCE) => {} }
             std::process::exit(130)
         })
     })?;
     Ok(())
+}
+
+/// Waits for one of the signals.
+async fn any(signals: &mut [Signal]) {
+    std::future::poll_fn(|context| {
+        let came = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+        if came { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Whether to go on.
@@ -48,9 +58,50 @@ pub fn flag() -> &'static AtomicBool {
 }
 
 impl From<Interrupted> for io::Error {
+    /// Not of the kind `Interrupted`: that one asks for another try, and `io::copy` obliges.
     fn from(interrupted: Interrupted) -> Self {
-        io::Error::new(io::ErrorKind::Interrupted, interrupted)
+        io::Error::other(interrupted)
     }
+}
+
+/// A reader that fails once the user asked to stop, so that no large file holds the end up.
+#[derive(Debug)]
+pub struct Stoppable<R>(pub R);
+
+impl<R: Read> Read for Stoppable<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        check()?;
+        self.0.read(buffer)
+    }
+}
+
+/// Waits until the user asks to stop.
+pub async fn asked() -> Interrupted {
+    while check().is_ok() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Interrupted
+}
+
+/// Runs a command to its end, as [`Command::output`] does; it is gone, with all that it started, when the user asks to
+/// stop.
+pub fn output(command: &mut Command) -> io::Result<Output> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = OwnedChild(command.process_group(0).spawn()?);
+    let [stdout, stderr] = [child.0.stdout.take().map(collect), child.0.stderr.take().map(collect)];
+    let status = child.wait()?;
+    let read = |reader: Option<JoinHandle<Vec<u8>>>| reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
+    Ok(Output { status, stdout: read(stdout), stderr: read(stderr) })
+}
+
+/// Reads in a thread of its own, so that neither pipe holds the other up.
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before the pipe broke is what there is.
+        _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
 }
 
 /// A child process that doesn't outlive its owner: dropped while it runs, its whole process group is killed.
@@ -87,8 +138,6 @@ impl Drop for OwnedChild {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::process::CommandExt;
-    use std::process::Command;
 
     #[test]
     fn a_dropped_child_is_gone_with_its_children() {
@@ -106,5 +155,13 @@ mod tests {
     fn a_child_that_ends_is_waited_for() {
         let mut child = OwnedChild(Command::new("sh").args(["-c", "exit 3"]).spawn().unwrap());
         assert_eq!(child.wait().unwrap().code(), Some(3));
+    }
+
+    #[test]
+    fn a_commands_output_comes_whole() {
+        let script = "head -c 200000 /dev/zero; head -c 200000 /dev/zero >&2; exit 4";
+        let output = output(Command::new("sh").args(["-c", script])).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len(), output.stderr.len()), (Some(4), 200_000, 200_000));
+        assert!(super::output(&mut Command::new("/no/such/program")).is_err());
     }
 }

@@ -36,6 +36,15 @@ pub fn survey(path: &Path) -> io::Result<Ground> {
     }
 }
 
+/// Refuses a folder that could not be written, before any work is done for it: the folder itself, or the nearest one
+/// above that is there.
+pub fn check_writable(folder: &Path) -> io::Result<()> {
+    use rustix::fs::Access;
+    let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(rustix::fs::accessat(rustix::fs::CWD, there, wanted, rustix::fs::AtFlags::EACCESS)?)
+}
+
 /// The files below `folder`/`part` that are the user's own: those that are not in `generated`. Build leftovers and
 /// hidden files are no part of anything that is made; they are only kept where they are.
 pub fn users_files(folder: &Path, part: &str, generated: &BTreeMap<RelativePath, Digest>) -> io::Result<FileTree> {

@@ -1,13 +1,13 @@
 //! `nimify doctor`: what is there, what is missing, and how to get it.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde::Serialize;
 
 use crate::cache::{self, Cache};
 use crate::image::load::Engine;
-use crate::pipeline;
 use crate::sign::KeyStore;
+use crate::{interrupt, pipeline};
 
 use super::args::{DoctorArgs, Format};
 use super::exit::Exit;
@@ -118,7 +118,7 @@ fn onnxruntime() -> Result<Finding, Failure> {
 
 /// The first line that a program prints.
 fn version(program: &str, args: &[&str]) -> Result<String, String> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = interrupt::output(Command::new(program).args(args));
     match output {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("not on the path".into()),
         Err(error) => Err(error.to_string()),

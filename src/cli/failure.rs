@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::exit::Exit;
+use crate::interrupt;
 
 /// A failed command.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Failure {
 /// Turns an I/O error on a path into a failure: the path, the system's word, and the hint for the common ones.
 pub(super) fn files(attempt: &str, path: &std::path::Path, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind;
-    if error.kind() == ErrorKind::Interrupted {
+    if interrupt::check().is_err() {
         return interrupted();
     }
     let hint = match error.kind() {

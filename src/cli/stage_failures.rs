@@ -35,7 +35,7 @@ fn io_hint(error: &std::io::Error) -> Option<String> {
 /// A failure whose hint is the stage's own, or that of the I/O error beneath.
 fn failure(exit: Exit, error: &(dyn std::error::Error + 'static), hint: Option<String>) -> Failure {
     let io = io_below(error);
-    if io.is_some_and(|error| error.kind() == ErrorKind::Interrupted && interrupt::check().is_err()) {
+    if interrupt::check().is_err() {
         return interrupted();
     }
     Failure::new(exit, error).hint(hint.or_else(|| io.and_then(io_hint)))
@@ -93,7 +93,7 @@ fn from_compile(error: &compile::Error) -> Failure {
             Exit::Tool
         }
         Error::NotCached { .. } | Error::Network { .. } => Exit::Network,
-        Error::Files { .. } => Exit::Files,
+        Error::Files { .. } | Error::NoSpace { .. } => Exit::Files,
         Error::Interrupted => return interrupted(),
         _ => Exit::Build,
     };

@@ -111,6 +111,9 @@ impl Cargo<'_> {
         match executable {
             Some(executable) if ended.success => Ok(executable),
             _ if diagnostics.is_empty() => Err(self.failure(ended.errors)),
+            _ if diagnostics.contains(NO_SPACE) || ended.errors.contains(NO_SPACE) => {
+                Err(Error::NoSpace { output: last_line(&(diagnostics + &ended.errors), NO_SPACE) })
+            }
             // The compiler's words come first: they name the line. Cargo's only say that it failed.
             _ => Err(Error::Build { folder: self.folder.into(), output: diagnostics.trim_end().to_string() }),
         }
@@ -189,6 +192,9 @@ impl Cargo<'_> {
         if self.offline && ["offline", "--offline"].iter().any(|word| output.contains(word)) {
             return Error::NotCached { output };
         }
+        if output.contains(NO_SPACE) {
+            return Error::NoSpace { output: last_line(&output, NO_SPACE) };
+        }
         if NETWORK.iter().any(|words| output.contains(words)) {
             return Error::Network { output };
         }
@@ -200,6 +206,14 @@ struct Ended {
     success: bool,
     output: String,
     errors: String,
+}
+
+/// How the system says it, in the scrubbed environment's language.
+const NO_SPACE: &str = "No space left on device";
+
+/// The last line with these words.
+fn last_line(text: &str, words: &str) -> String {
+    text.lines().rfind(|line| line.contains(words)).unwrap_or_default().trim().to_string()
 }
 
 /// What cargo says of its progress, which is reported otherwise.

@@ -41,6 +41,12 @@ pub enum Error {
         /// Cargo's words.
         output: String,
     },
+    /// The disk is full.
+    #[error("there is no space left to compile in the cache:\n{output}")]
+    NoSpace {
+        /// The words of cargo or the compiler.
+        output: String,
+    },
     /// The crate doesn't compile, most likely because of the hooks.
     #[error("the crate in `{}` doesn't compile:\n{output}", folder.display())]
     Build {
@@ -95,6 +101,7 @@ impl Error {
                 Some("install a C linker, such as the package `gcc`, or use `--service generic`")
             }
             Error::Build { .. } => Some("the hooks in `src/hooks.rs` are the only part that is yours"),
+            Error::NoSpace { .. } => Some("free some space, or name another cache with `NIMIFY_CACHE`"),
             Error::Files { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, or name another cache with `NIMIFY_CACHE`")
             }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Error;
+use crate::interrupt;
 
 /// The compiler that `PATH` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +22,8 @@ pub(super) struct Toolchain {
 impl Toolchain {
     /// Asks rustc.
     pub(super) fn find() -> Result<Self, Error> {
-        let output =
-            command("rustc").arg("-vV").output().map_err(|source| Error::CargoMissing { program: "rustc", source })?;
+        let output = interrupt::output(command("rustc").arg("-vV"));
+        let output = output.map_err(|source| Error::CargoMissing { program: "rustc", source })?;
         let text = String::from_utf8_lossy(&output.stdout);
         let failed = || Error::Toolchain { output: String::from_utf8_lossy(&output.stderr).trim_end().to_string() };
         if !output.status.success() {

@@ -15,6 +15,7 @@ use super::error::{Error, files};
 use super::layer::Hashing;
 use super::layout::{self, OpenedLayout, blob_path, open_layout};
 use crate::digest::Digest;
+use crate::interrupt::Stoppable;
 
 /// An archive that is yet to be read: its parts in order.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ pub fn archive(folder: &Path, out: &mut impl Write) -> Result<u64, Error> {
     let layout = open_layout(folder)?;
     let tags = layout.reference.clone().into_iter().collect::<Vec<_>>();
     let mut archive = Archive::new(&layout, &tags)?;
-    io::copy(&mut archive, out).map_err(files("archive", folder))
+    io::copy(&mut Stoppable(&mut archive), out).map_err(files("archive", folder))
 }
 
 impl Archive {

@@ -19,6 +19,7 @@ use super::error::{Error, files};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::files::RelativePath;
+use crate::interrupt::Stoppable;
 
 /// How a layer's tar is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -253,7 +254,7 @@ fn write_tar<W: Write>(plan: &Plan, out: W, place: &Path) -> Result<W, Error> {
                 if file.metadata().map_err(files("read", source))?.len() != *size {
                     return Err(changed());
                 }
-                let mut file = Hashing::new(BufReader::with_capacity(1 << 16, file).take(*size));
+                let mut file = Hashing::new(BufReader::with_capacity(1 << 16, Stoppable(file)).take(*size));
                 tar.append_data(&mut header, path, &mut file).map_err(files("pack", source))?;
                 if file.finish() != (*digest, *size) {
                     return Err(changed());

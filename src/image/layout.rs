@@ -1,7 +1,7 @@
 //! OCI image layouts: writing one, and opening one to read the image in it.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
@@ -12,6 +12,7 @@ use super::error::{Error, files};
 use super::{Image, layer};
 use crate::digest::Digest;
 use crate::files::{set_mode, write_atomically};
+use crate::interrupt::Stoppable;
 
 /// `oci-layout`, the mark of the format.
 pub(super) const MARK: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -51,8 +52,11 @@ fn copy_blob(layer: &layer::Layer, target: &Path) -> Result<(), Error> {
         }
     }
     let folder = target.parent().expect("blobs stand in a folder");
-    let beside = tempfile::Builder::new().prefix(".nimify-").tempfile_in(folder).map_err(files("write", target))?;
-    fs::copy(&layer.blob, beside.path()).map_err(files("copy a layer to", target))?;
+    let mut beside = tempfile::Builder::new().prefix(".nimify-").tempfile_in(folder).map_err(files("write", target))?;
+    let blob = File::open(&layer.blob).map_err(files("read", &layer.blob))?;
+    if rustix::fs::ioctl_ficlone(&beside, &blob).is_err() {
+        io::copy(&mut Stoppable(blob), &mut beside).map_err(files("copy a layer to", target))?;
+    }
     set_mode(beside.path(), 0o644).map_err(files("write", target))?;
     beside.persist(target).map_err(|error| error.error).map_err(files("write", target))?;
     Ok(())

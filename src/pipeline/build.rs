@@ -60,6 +60,7 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let ground = output::survey(request.output).map_err(files("look at", request.output))?;
     let old = locked::read(request, ground)?;
     locked::check_ground(request, ground, old.as_ref())?;
+    output::check_writable(request.output).map_err(files("write", request.output))?;
     let cache = Cache::from_environment()?;
 
     let (description, runtime, probe) = look(request, &cache, &mut watch)?;

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal};
 use super::error::Stage;
 use super::exchange::{Event, Failure, Job};
 use super::{Error, Measured, ProbeReport, ProbeRequest, SUBCOMMAND};
+use crate::interrupt;
 use crate::plan::Sample;
 
 /// The most that a child may say. Its sample is the long part: 16 million numbers at most.
@@ -102,13 +103,13 @@ fn received(from: &Receiver<Vec<u8>>) -> Vec<u8> {
     from.recv_timeout(Duration::from_secs(5)).unwrap_or_default()
 }
 
-/// Waits until `deadline`; kills the child and all in its group after it.
+/// Waits until `deadline` or until the user asks to stop; kills the child and all in its group after it.
 fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
     let mut pause = Duration::from_millis(1);
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break Some(status),
-            Ok(None) if Instant::now() < deadline => {
+            Ok(None) if Instant::now() < deadline && interrupt::check().is_ok() => {
                 thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(10));
             }
