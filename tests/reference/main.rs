@@ -28,7 +28,6 @@ const PARTS: [Part; 10] = [
     ("nimify-yaml.md", "example", config::example),
     ("settings.md", "usage", runtime::usage),
     ("settings.md", "variables", runtime::variables),
-    ("settings.md", "usage", runtime::usage),
 ];
 
 #[test]

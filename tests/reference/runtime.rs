@@ -31,11 +31,6 @@ pub(super) fn default_of(defaults: &Value, setting: &str) -> String {
     }
 }
 
-/// How the program in the image is called.
-pub(super) fn usage() -> String {
-    format!("```text\n{}\n```\n", nimify_runtime::arguments::USAGE)
-}
-
 /// One row a setting: nimify's variable and the NIM names that set the same.
 pub(super) fn variables() -> String {
     let defaults = defaults();
@@ -75,6 +70,7 @@ fn logging_has_the_defaults_that_the_page_says() {
     assert_eq!(Ok(log.format), Format::parse("text"));
 }
 
+/// How the program in the image is called.
 pub(super) fn usage() -> String {
     format!("```text\n{}\n```\n", USAGE.trim_end())
 }
