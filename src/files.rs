@@ -59,7 +59,7 @@ pub type FileTree = BTreeMap<RelativePath, Vec<u8>>;
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".nimify-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
+    file.as_file_mut().write_all(bytes)?;
     set_mode(file.path(), 0o644)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())

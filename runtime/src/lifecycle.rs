@@ -89,14 +89,15 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit code, as `nimify`'s own: 3 a bad model, 4 bad settings, 5 no ONNX Runtime, 1 anything else.
+    /// The exit code, as `nimify`'s own: 3 a bad model, 4 bad settings or a port that can't be had, 5 no ONNX Runtime, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Model(_) => 3,
             StartError::Settings { .. } | StartError::Json { .. } | StartError::Environment(_) => 4,
             StartError::File(_) | StartError::OtherSignature { .. } | StartError::Host(_) => 4,
+            StartError::Bind { .. } => 4,
             StartError::NoOnnxRuntime | StartError::OnnxRuntime(_) => 5,
-            StartError::Bind { .. } | StartError::System { .. } | StartError::LoadingPanicked => 1,
+            StartError::System { .. } | StartError::LoadingPanicked => 1,
         }
     }
 }

@@ -38,9 +38,6 @@ pub(super) enum Command {
     Explain(ExplainArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
-    /// Load and run a model under limits: the other half of `probe`
-    #[command(hide = true)]
-    ProbeChild,
 }
 
 /// How data is printed.
@@ -126,7 +123,7 @@ pub(super) struct CreateArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) sample: Option<PathBuf>,
     /// Most rows in one run of the model; 1 turns batching off
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", value_parser = rows)]
     pub(super) max_batch_size: Option<std::num::NonZeroU32>,
     /// Ask nothing
     #[arg(long, short)]
@@ -249,6 +246,10 @@ pub(super) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub(super) shell: clap_complete::Shell,
+}
+
+fn rows(text: &str) -> Result<std::num::NonZeroU32, &'static str> {
+    text.parse().map_err(|_| "give a whole number of at least 1")
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure>
 }
 
 /// A flag's value, else an answer, else the default.
-fn asked<T>(ask: bool, flag: Option<&str>, question: &str, default: &str, name: &str) -> Result<T, Failure>
+fn asked<T>(ask: bool, flag: Option<&str>, question: &'static str, default: &str, name: &str) -> Result<T, Failure>
 where
     T: std::str::FromStr,
     T::Err: std::error::Error,

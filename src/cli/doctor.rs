@@ -131,7 +131,8 @@ fn version(program: &str, args: &[&str]) -> Result<String, String> {
 }
 
 fn engine() -> Result<String, String> {
-    Engine::find(|name| std::env::var(name).ok()).map(|engine| engine.to_string()).map_err(|error| error.to_string())
+    let found = Engine::find(|name| std::env::var(name).ok()).and_then(|engine| engine.answers().map(|()| engine));
+    found.map(|engine| engine.to_string()).map_err(|error| error.to_string())
 }
 
 fn key() -> Result<String, String> {

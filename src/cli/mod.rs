@@ -36,8 +36,11 @@ pub fn command() -> clap::Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     nimify_runtime::engine::turn_off_telemetry();
-    let cli = Cli::parse();
-    match dispatch(cli) {
+    // The other half of a probe, which no person calls: it answers signals by dying.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == probe::SUBCOMMAND) {
+        return probe::child_main(std::io::stdin(), std::io::stdout());
+    }
+    match dispatch(Cli::parse()) {
         Ok(code) => code,
         Err(failure) => {
             eprint!("{}", failure.text());
@@ -47,11 +50,9 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
-    match cli.command {
-        // These two answer signals themselves, the child by dying.
-        Command::ProbeChild => return Ok(probe::child_main(std::io::stdin(), std::io::stdout())),
-        Command::Run(args) => return run::run(&args),
-        _ => {}
+    // A service answers signals itself.
+    if let Command::Run(args) = cli.command {
+        return run::run(&args);
     }
     if let Err(error) = crate::interrupt::listen() {
         eprintln!("warning: Ctrl-C may leave temporary folders behind: {error}");
@@ -72,7 +73,7 @@ fn done(command: Command) -> Outcome {
         Command::Schema => schema::run(),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),
-        Command::Run(_) | Command::ProbeChild => unreachable!("answered before"),
+        Command::Run(_) => unreachable!("answered before"),
     }
 }
 

@@ -112,7 +112,12 @@ fn from_image(error: &image::Error) -> Failure {
         Error::MissingLibrary { library, .. } => {
             failure(Exit::Tool, error, Some(format!("install the package that has `{library}`")))
         }
-        Error::Files { .. } | Error::Changed { .. } | Error::Layout { .. } => failure(Exit::Files, error, None),
+        Error::Layout { .. } => failure(
+            Exit::Files,
+            error,
+            Some("give a folder that `create` or `build` wrote, or an OCI image layout".into()),
+        ),
+        Error::Files { .. } | Error::Changed { .. } => failure(Exit::Files, error, None),
         _ => failure(Exit::Build, error, None),
     }
 }
@@ -150,6 +155,10 @@ fn from_cache(error: &cache::Error) -> Failure {
 
 fn from_sign(error: &sign::Error) -> Failure {
     use sign::{Error, KeyFault};
+    if let Error::Readable { path, .. } = error {
+        let hint = format!("`chmod go= {}`, and ask who may have read the key or changed it", path.display());
+        return failure(Exit::Config, error, Some(hint));
+    }
     let (exit, hint) = match error {
         Error::Io { .. } => (Exit::Files, None),
         Error::Key { fault: KeyFault::Password, .. } => {
@@ -163,7 +172,6 @@ fn from_sign(error: &sign::Error) -> Failure {
         Error::NoKey { .. } => {
             (Exit::Config, Some("`nimify keys generate` makes one; `--key` names another; `--unsigned` does without"))
         }
-        Error::Readable { .. } => (Exit::Config, Some("`chmod 600` the key, and ask who may have read it")),
         Error::Occupied { .. } => (Exit::Config, Some("move the key that is there away first: nothing is overwritten")),
         Error::NoHome => (Exit::Config, Some("set `XDG_CONFIG_HOME`, or name the key with `--key`")),
         Error::Random(_) => (Exit::Internal, None),

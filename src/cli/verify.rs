@@ -1,7 +1,7 @@
 //! `nimify verify DIR`.
 
 use crate::pipeline;
-use crate::sign::{KeySource, KeyStore, TrustedKeys, Verdict};
+use crate::sign::{Error, KeySource, KeyStore, TrustedKeys, Verdict};
 
 use super::args::{Format, VerifyArgs};
 use super::exit::Exit;
@@ -25,7 +25,7 @@ pub(super) fn run(args: &VerifyArgs) -> Outcome {
         }
         Verdict::IntactSignerUnknown { image, signatures } => Err(Failure::say(
             Exit::Trust,
-            format!("{image} is intact, signer unknown: none of its {signatures} signatures is by a trusted key"),
+            format!("{image} is intact, signer unknown: no trusted key made {}", of(signatures)),
         )
         .hint("get the signer's public key from its owner and pass it with `--key`".to_string())),
         Verdict::Unsigned { image } => Err(Failure::say(Exit::Trust, format!("{image} is intact, but not signed"))
@@ -47,7 +47,16 @@ fn trusted(args: &VerifyArgs) -> Result<TrustedKeys, Failure> {
         return KeyStore::of_user().and_then(|store| store.trusted()).map_err(Failure::from);
     }
     let sources: Vec<_> = args.keys.iter().cloned().map(KeySource::File).collect();
-    TrustedKeys::from_sources(&sources).map_err(Failure::from)
+    TrustedKeys::from_sources(&sources).map_err(|error| {
+        let missing = matches!(error, Error::NoKey { .. });
+        let hint =
+            missing.then(|| "`--key` takes the path of a public key, such as the signer's `cosign.pub`".to_string());
+        Failure::from(error).hint(hint)
+    })
+}
+
+fn of(signatures: usize) -> String {
+    if signatures == 1 { "its signature".into() } else { format!("any of its {signatures} signatures") }
 }
 
 fn json(verdict: &Verdict) -> serde_json::Value {

@@ -100,8 +100,8 @@ impl Cargo<'_> {
             }
             Ok(Message::Words { target, message }) if target.name == "service" => {
                 let text = in_folder(&message.rendered.unwrap_or_default(), self.folder);
-                diagnostics += &text;
-                progress(Progress::Diagnostic(text));
+                // Errors are told once, in the end.
+                if message.level == "warning" { progress(Progress::Diagnostic(text)) } else { diagnostics += &text }
             }
             Ok(Message::Words { message, .. }) if message.level == "error" => {
                 diagnostics += &message.rendered.unwrap_or_default();

@@ -106,7 +106,7 @@ impl Error {
                 Some("free some space, or name another cache with `NIMIFY_CACHE`")
             }
             Error::Files { .. } => Some("`NIMIFY_CACHE` names another folder for the cache"),
-            Error::NoGeneric { source, .. } => source.hint(),
+            Error::NoGeneric { .. } => Some("install Rust, or put the `nimify-serve` of this release beside `nimify`"),
             Error::Interrupted => None,
         }
     }

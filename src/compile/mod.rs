@@ -91,7 +91,7 @@ pub enum Progress {
         /// of so many.
         of: usize,
     },
-    /// The compiler's words on the service's crate: a warning or an error in the hooks.
+    /// The compiler's words on the service's crate: a warning, most likely on the hooks.
     Diagnostic(String),
 }
 

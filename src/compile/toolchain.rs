@@ -23,7 +23,10 @@ impl Toolchain {
     /// Asks rustc.
     pub(super) fn find() -> Result<Self, Error> {
         let output = interrupt::output(command("rustc").arg("-vV"));
-        let output = output.map_err(|source| Error::CargoMissing { program: "rustc", source })?;
+        let output = output.map_err(|source| match interrupt::check() {
+            Ok(()) => Error::CargoMissing { program: "rustc", source },
+            Err(_) => Error::Interrupted,
+        })?;
         let text = String::from_utf8_lossy(&output.stdout);
         let failed = || Error::Toolchain { output: String::from_utf8_lossy(&output.stderr).trim_end().to_string() };
         if !output.status.success() {

@@ -55,7 +55,7 @@ fn copy_blob(layer: &layer::Layer, target: &Path) -> Result<(), Error> {
     let mut beside = tempfile::Builder::new().prefix(".nimify-").tempfile_in(folder).map_err(files("write", target))?;
     let blob = File::open(&layer.blob).map_err(files("read", &layer.blob))?;
     if rustix::fs::ioctl_ficlone(&beside, &blob).is_err() {
-        io::copy(&mut Stoppable(blob), &mut beside).map_err(files("copy a layer to", target))?;
+        io::copy(&mut Stoppable(blob), beside.as_file_mut()).map_err(files("copy a layer to", target))?;
     }
     set_mode(beside.path(), 0o644).map_err(files("write", target))?;
     beside.persist(target).map_err(|error| error.error).map_err(files("write", target))?;
@@ -85,6 +85,9 @@ pub struct OpenedLayout {
 /// [`validate`](super::validate())'s work.
 pub fn open_layout(folder: &Path) -> Result<OpenedLayout, Error> {
     let index_path = folder.join("index.json");
+    if !index_path.is_file() {
+        return Err(Error::Layout { path: folder.into(), reason: "there is no `index.json` in it".into() });
+    }
     let wrong = |path: &Path, reason: String| Error::Layout { path: path.into(), reason };
     let index: ImageIndex = parse(&index_path, &read_json(&index_path)?)?;
     let descriptor = index.manifests().first().cloned();

@@ -140,18 +140,28 @@ impl Engine {
         })
     }
 
+    /// Whether somebody listens there.
+    pub fn answers(&self) -> Result<(), Error> {
+        let connected = match self {
+            Engine::Unix(path) => UnixStream::connect(path).map(drop),
+            Engine::Tcp(address) => std::net::TcpStream::connect(address).map(drop),
+        };
+        let socket = || match self {
+            Engine::Unix(path) => path.display().to_string(),
+            Engine::Tcp(_) => self.to_string(),
+        };
+        connected.map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => Error::NoPermission { socket: socket() },
+            _ => Error::NotRunning { tried: vec![socket()] },
+        })
+    }
+
     /// Connects, and settles on a version of the API.
     async fn connect(&self) -> Result<Docker, Error> {
         let docker = match self {
             Engine::Unix(path) => {
+                self.answers()?;
                 let socket = path.display().to_string();
-                match UnixStream::connect(path) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                        return Err(Error::NoPermission { socket });
-                    }
-                    Err(_) => return Err(Error::NotRunning { tried: vec![socket] }),
-                }
                 Docker::connect_with_unix(&socket, LONGEST_SECONDS, bollard::API_DEFAULT_VERSION)
             }
             Engine::Tcp(address) => Docker::connect_with_http(address, LONGEST_SECONDS, bollard::API_DEFAULT_VERSION),

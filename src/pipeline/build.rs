@@ -121,7 +121,9 @@ fn look(
         .map(|path| parts::read_sample(&crate::files::plain(&request.config_folder.join(path))));
     let report = probe::probe(&parts::probe_request(&description, &runtime.path, sample.transpose()?)?)?;
     report.warnings.iter().for_each(|warning| watch.observer.warn(warning));
-    if let Batching::Refused { reason } | Batching::Unproved { reason } = &report.batching {
+    if let Batching::Refused { reason } | Batching::Unproved { reason } = &report.batching
+        && !report.warnings.iter().any(|told| told.contains(reason))
+    {
         watch.observer.warn(&format!("requests will run one by one: {reason}"));
     }
     Ok((description, runtime, report))

@@ -105,6 +105,6 @@ pub(super) fn compile_progress(observer: &mut dyn Observer, progress: Progress) 
         }
         Progress::Compiling { .. } => observer.detail(""),
         Progress::Compiled { crates, of } => observer.detail(&format!("{crates} of {of} crates")),
-        Progress::Diagnostic(text) => observer.warn(text.trim_end()),
+        Progress::Diagnostic(text) => observer.warn(text.strip_prefix("warning: ").unwrap_or(&text).trim_end()),
     }
 }

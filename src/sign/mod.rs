@@ -26,7 +26,7 @@ use std::path::PathBuf;
 /// Why keys could not be had, or a layout not be signed or read.
 ///
 /// Hints: [`Error::Key`] with [`KeyFault::Password`] deserves one that names `NIMIFY_KEY_PASSWORD`;
-/// [`Error::Readable`] the `chmod 600` that mends it; [`Error::NoKey`] `nimify keys generate`.
+/// [`Error::Readable`] the `chmod` that mends it; [`Error::NoKey`] `nimify keys generate`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -48,8 +48,8 @@ pub enum Error {
         /// What is wrong with it.
         fault: KeyFault,
     },
-    /// A private key can be read by others.
-    #[error("the private key `{}` has the mode {mode:04o}: it should be readable by its owner alone", path.display())]
+    /// A private key, or the folder of keys, is open to others.
+    #[error("`{}` has the mode {mode:04o}: what holds a private key should be open to its owner alone", path.display())]
     Readable {
         /// The key file, or the folder that holds it.
         path: PathBuf,
