@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nimify::model::{self, inspect};
-use nimify::probe::{Error, Limits, ProbeReport, ProbeRequest, probe};
+use nimify::probe::{Error, Job, Limits, ProbeReport, ProbeRequest, child_main, probe};
 use nimify_runtime::signature::Batching;
+use serde_json::{Value, json};
 
 fn onnxruntime() -> PathBuf {
     let path = std::env::var_os("NIMIFY_ONNXRUNTIME");
@@ -114,6 +115,62 @@ fn the_users_sample_is_the_sample() {
     }
 }
 
+/// What the child says to a request, without limits and so in this process: a value a line.
+fn said(request: &ProbeRequest) -> Vec<Value> {
+    let job = Job {
+        onnxruntime: request.onnxruntime.clone(),
+        model: request.model.canonicalize().unwrap(),
+        model_bytes: request.model_bytes,
+        signature: request.signature.clone(),
+        hints: request.hints.clone(),
+        sample: request.sample.clone(),
+        limits: None,
+        parent: 0,
+    };
+    let mut output = Vec::new();
+    child_main(serde_json::to_vec(&job).unwrap().as_slice(), &mut output);
+    String::from_utf8(output).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn limits_change_nothing_of_what_a_child_finds() {
+    let digits = std::fs::read_to_string(fixture("digits/samples/7.json")).unwrap();
+    for (name, sample) in [
+        ("digits/digits.onnx", None),
+        ("digits/digits.onnx", Some(digits)),
+        ("models/constant_rows.onnx", Some(r#"{"x": [[1, 2]]}"#.to_string())),
+        ("models/coupled_mean.onnx", None),
+        ("models/coupled_quantized.onnx", None),
+        ("models/labels.onnx", None),
+        ("models/map_output.onnx", None),
+        ("models/no_inputs.onnx", None),
+        ("models/row_count.onnx", None),
+        ("models/scalar.onnx", None),
+        ("models/sequence_input.onnx", None),
+        ("models/state.onnx", None),
+        ("models/tokens.onnx", None),
+        ("models/types.onnx", None),
+    ] {
+        let asked = ProbeRequest { sample, ..request(name) };
+        let limited = probe(&asked);
+        let events = said(&asked);
+        match limited {
+            Ok(report) => {
+                let sampled = events.iter().find_map(|event| event.get("Sampled"));
+                let text = |key: &str| sampled.map(|sampled| sampled[key].as_str().unwrap().to_string());
+                assert_eq!(text("request"), report.sample.as_ref().map(|sample| sample.request.clone()), "{name}");
+                assert_eq!(text("response"), report.sample.as_ref().map(|sample| sample.response.clone()), "{name}");
+                assert_eq!(events.last().unwrap(), &json!({ "Proved": report.batching }), "{name}");
+            }
+            Err(error) => {
+                let failure = events.last().unwrap()["Failed"].as_object().unwrap_or_else(|| panic!("{name}: {error}"));
+                let reason = failure.values().next().unwrap().as_str().unwrap();
+                assert!(error.to_string().contains(reason), "{name}: {error}, {reason}");
+            }
+        }
+    }
+}
+
 #[test]
 fn models_that_do_not_load_say_why() {
     let any = request("models/mlp.onnx");
@@ -130,10 +187,12 @@ fn models_that_do_not_load_say_why() {
         ("text", ""),
         ("truncated", ""),
     ] {
-        let error = probe(&ProbeRequest { model: fixture(&format!("broken/{name}.onnx")), ..any.clone() }).unwrap_err();
+        let asked = ProbeRequest { model: fixture(&format!("broken/{name}.onnx")), ..any.clone() };
+        let error = probe(&asked).unwrap_err();
         assert!(matches!(&error, Error::Load { .. }), "{name}: {error}");
         let text = error.to_string();
         assert!(text.contains(name) && text.contains(words), "{text}");
+        assert!(said(&asked).last().unwrap()["Failed"]["Load"].is_string(), "{name}");
     }
 }
 

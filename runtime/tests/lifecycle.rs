@@ -149,7 +149,7 @@ fn what_keeps_it_from_starting_is_said_with_an_exit_code() {
         (3, "rows.onnx", fails(&rows(), &[], spoiled("rows.onnx", "not a model"))),
         (3, "signature", fails(&other, &[], as_it_is)),
         (5, "nowhere.so", fails(&rows(), &[("NIMIFY_ONNXRUNTIME", "/nowhere.so")], as_it_is)),
-        (1, "127.0.0.1", fails(&rows(), &[("NIMIFY_PORT", &port)], as_it_is)),
+        (4, "127.0.0.1", fails(&rows(), &[("NIMIFY_PORT", &port)], as_it_is)),
     ] {
         assert_eq!(got, Some(code), "{words}: {log}");
         assert!(log.contains(words), "{words}: {log}");

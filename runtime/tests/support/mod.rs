@@ -219,7 +219,7 @@ impl Log {
     }
 }
 
-/// A running service; killed when dropped.
+/// A running service; ended when dropped, killed if it takes longer than a moment.
 pub struct Service {
     child: Child,
     pub log: Log,
@@ -231,7 +231,12 @@ pub struct Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It may have ended already.
+        // An end in good order writes what is measured of coverage. It may have ended already.
+        let _ = Command::new("kill").arg(self.id().to_string()).stderr(Stdio::null()).status();
+        let end = Instant::now() + Duration::from_secs(1);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
