@@ -89,7 +89,8 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit code, as `nimify`'s own: 3 a bad model, 4 bad settings or a port that can't be had, 5 no ONNX Runtime, 1 anything else.
+    /// The exit code, as `nimify`'s own: 3 a bad model, 4 bad settings or a port that can't be had, 5 no ONNX Runtime,
+    /// 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Model(_) => 3,
