@@ -6,9 +6,8 @@ use std::path::PathBuf;
 /// A file below the tools' folder. Tests never skip: what is missing is an error.
 pub(crate) fn tool(path: &str) -> PathBuf {
     let folder = |name| env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let cache = || folder("XDG_CACHE_HOME").or_else(|| Some(env::home_dir()?.join(".cache")));
-    let tools = folder("NIMIFY_TOOLS").or_else(|| Some(cache()?.join("nimify-tools")));
-    let path = tools.expect("there is a home").join(path);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(env::home_dir()?.join(".cache")));
+    let path = cache.expect("there is a home").join("nimify-tools").join(path);
     assert!(path.exists(), "`{}` is missing: run tools/setup", path.display());
     path
 }
