@@ -85,15 +85,17 @@ fn walk(tar: impl Read, limits: &Limits, paths: &mut Paths<'_>) -> io::Result<()
         }
         let kind = entry.header().entry_type();
         if kind.is_gnu_longname() {
-            long_path = Some(text(&mut entry, LONGEST_PATH)?);
+            long_path = Some(terminated(&bytes(&mut entry, LONGEST_PATH)?));
         } else if kind.is_gnu_longlink() {
-            long_link = Some(text(&mut entry, LONGEST_PATH)?);
+            long_link = Some(terminated(&bytes(&mut entry, LONGEST_PATH)?));
         } else if kind.is_pax_local_extensions() {
-            let record = text(&mut entry, LONGEST_RECORD)?;
-            long_path = pax(&record, "path").or(long_path);
-            long_link = pax(&record, "linkpath").or(long_link);
-            if pax(&record, "size").is_some() {
-                return Err(io::Error::other("a size in an extension record is not supported"));
+            let record = bytes(&mut entry, LONGEST_RECORD)?;
+            let values = pax(&record).ok_or_else(|| io::Error::other("an extension record is malformed"))?;
+            long_path = values.get(b"path".as_slice()).map(|path| lossy(path)).or(long_path);
+            long_link = values.get(b"linkpath".as_slice()).map(|link| lossy(link)).or(long_link);
+            // Others give an entry another size or name.
+            if let Some(key) = values.keys().find(|key| **key == b"size" || key.starts_with(b"GNU.sparse.")) {
+                return Err(io::Error::other(format!("`{}` in an extension record is not supported", lossy(key))));
             }
         } else if !kind.is_pax_global_extensions() {
             let path = long_path.take().unwrap_or_else(|| lossy(&entry.header().path_bytes()));
@@ -105,26 +107,38 @@ fn walk(tar: impl Read, limits: &Limits, paths: &mut Paths<'_>) -> io::Result<()
     Ok(())
 }
 
-fn text(entry: &mut impl Read, longest: u64) -> io::Result<String> {
+fn bytes(entry: &mut impl Read, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     entry.take(longest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > longest {
         return Err(io::Error::other(format!("an extension record is longer than {longest} bytes")));
     }
-    if let Some(end) = bytes.iter().rposition(|&byte| byte != 0) {
-        bytes.truncate(end + 1);
-    }
-    Ok(lossy(&bytes))
+    Ok(bytes)
+}
+
+/// A text up to its first zero.
+fn terminated(bytes: &[u8]) -> String {
+    lossy(bytes.split(|&byte| byte == 0).next().unwrap_or_default())
 }
 
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A value of an extension record of lines `<length> <key>=<value>`.
-fn pax(record: &str, key: &str) -> Option<String> {
-    let line = record.lines().filter_map(|line| line.split_once(' ')?.1.split_once('=')).find(|(name, _)| *name == key);
-    line.map(|(_, value)| value.into())
+/// The values of an extension record of lines `<length> <key>=<value>`, read as engines do: by their lengths, since a
+/// value may hold line breaks, and the last of several with one key.
+fn pax(mut record: &[u8]) -> Option<BTreeMap<&[u8], &[u8]>> {
+    let mut values = BTreeMap::new();
+    while !record.is_empty() {
+        let space = record.iter().position(|&byte| byte == b' ')?;
+        let length: usize = std::str::from_utf8(&record[..space]).ok()?.parse().ok()?;
+        let (line, rest) = record.split_at_checked(length)?;
+        let pair = line.get(space + 1..)?.strip_suffix(b"\n")?;
+        let equals = pair.iter().position(|&byte| byte == b'=')?;
+        values.insert(&pair[..equals], &pair[equals + 1..]);
+        record = rest;
+    }
+    Some(values)
 }
 
 impl Paths<'_> {

@@ -319,3 +319,82 @@ fn a_signature_beside_the_image_is_checked_too() {
     fs::write(blob_path(home.path(), &Digest::of("{}")), "[]").unwrap();
     has!(problems(home.path()), Problem::Digest { .. });
 }
+
+/// A tar of one entry, whose header is preceded by these extensions: the header's type and its content.
+fn extended(extensions: &[(u8, &[u8])], path: &str, kind: u8) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut put = |name: &str, kind: u8, content: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(name).unwrap();
+        header.set_entry_type(tar::EntryType::new(kind));
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        builder.append(&header, content).unwrap();
+    };
+    extensions.iter().for_each(|(kind, content)| put("extension", *kind, content));
+    put(path, kind, &[]);
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn paths_are_those_that_an_engine_reads() {
+    use Problem::*;
+    let paths = |extensions: &[(u8, &[u8])], kind: u8| Draft::of(vec![extended(extensions, "short", kind)]).problems();
+    let long = format!("{}/b", "a".repeat(200));
+    assert_eq!(paths(&[(b'L', format!("{long}\0").as_bytes())], b'0'), []);
+    has!(paths(&[(b'L', b"../evil\0")], b'0'), Escapes);
+    // What follows the zero is not read by anyone.
+    has!(paths(&[(b'L', b"../evil\0/..")], b'0'), Escapes);
+    has!(paths(&[(b'K', b"../../etc/shadow\0")], b'1'), LinkEscapes);
+    has!(paths(&[(b'x', b"18 mtime=12345678\n13 path=a/b/c\n")], b'0'), Layer(_));
+    assert_eq!(paths(&[(b'x', b"14 path=a/b/c\n")], b'0'), []);
+    has!(paths(&[(b'x', b"16 path=../evil\n")], b'0'), Escapes);
+    has!(paths(&[(b'x', b"26 linkpath=../etc/shadow\n")], b'1'), LinkEscapes);
+    // The last of two counts, and a line break in a value begins no line.
+    has!(paths(&[(b'x', b"10 path=a\n16 path=../evil\n")], b'0'), Escapes);
+    assert_eq!(paths(&[(b'x', b"16 path=../evil\n10 path=a\n")], b'0'), []);
+    has!(paths(&[(b'x', b"27 comment=x\n16 path=../evil\n")], b'0'), Layer(_));
+    assert_eq!(paths(&[(b'x', b"29 comment=x\n16 path=../evil\n")], b'0'), []);
+    // What would change an entry in another way, and what is no record.
+    for record in [
+        &b"9 size=7\n"[..],
+        b"23 GNU.sparse.name=a/b\n",
+        b"8 path=a\n",
+        b"x path=a\n",
+        b"99 path=a\n",
+        b"path",
+        b"5 ab\n",
+    ] {
+        let told = paths(&[(b'x', record)], b'0');
+        assert!(matches!(told[..], [Layer(_)]), "{:?}: {told:?}", record.escape_ascii().to_string());
+    }
+    // A path for everything that follows is for none of it.
+    assert_eq!(paths(&[(b'g', b"16 path=../evil\n")], b'0'), []);
+}
+
+/// Puts what `index.json` names into an index of its own, `depth` times.
+fn nest(folder: &Path, depth: usize) {
+    for _ in 0..depth {
+        let inner = fs::read(folder.join("index.json")).unwrap();
+        let digest = Digest::of(&inner);
+        fs::write(blob_path(folder, &digest), &inner).unwrap();
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let entry = json!({ "mediaType": kind, "digest": digest, "size": inner.len() });
+        let outer = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": [entry] });
+        fs::write(folder.join("index.json"), outer.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn an_index_in_an_index_is_followed_but_not_for_ever() {
+    assert_eq!(spoilt(|at| nest(at, 1)), []);
+    let changed = spoilt(|at| {
+        let path = blob(at, "plain");
+        nest(at, 2);
+        fs::write(path, "changed").unwrap();
+    });
+    assert!(changed.iter().any(|problem| matches!(problem, Problem::Digest { .. })), "{changed:?}");
+    let deep = spoilt(|at| nest(at, 9));
+    assert!(deep.iter().any(|problem| matches!(problem, Problem::Depth)), "{deep:?}");
+}

@@ -273,3 +273,54 @@ fn a_folder_that_is_not_there_is_an_error_and_not_a_verdict() {
     let error = verify_layout(&home.path().join("none"), &TrustedKeys::default()).unwrap_err();
     assert!(error.to_string().contains("can't read the layout"), "{error}");
 }
+
+/// Puts what `index.json` names into an index of its own.
+fn nest(folder: &Path) {
+    let inner = fs::read(folder.join(INDEX_FILE)).unwrap();
+    let index = json(serde_json::json!({
+        "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [with(put(folder, &inner), IMAGE_INDEX)],
+    }));
+    fs::write(folder.join(INDEX_FILE), index).unwrap();
+}
+
+#[test]
+fn an_image_of_several_platforms_is_checked_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let key = SigningKey::generate().unwrap();
+    layout(home.path());
+    nest(home.path());
+    sign_layout(home.path(), &key, "ml/digits").unwrap();
+    let trusted = trust(&[&key]);
+    let verdict = verify_layout(home.path(), &trusted).unwrap();
+    assert!(verdict.is_trusted(), "{verdict:?}");
+    for (path, bytes) in files::read_tree(home.path()).unwrap() {
+        let mut changed = bytes.clone();
+        changed[bytes.len() / 2] ^= 1;
+        fs::write(home.path().join(&path), changed).unwrap();
+        assert!(!faults(home.path(), &trusted).is_empty(), "{path:?}");
+        fs::write(home.path().join(&path), bytes).unwrap();
+    }
+    for _ in 0..=DEEPEST {
+        nest(home.path());
+    }
+    let text = faults(home.path(), &trusted);
+    assert!(text.contains(&format!("is an index inside more than {DEEPEST} others")), "{text}");
+}
+
+#[test]
+fn an_index_without_an_image_or_with_signatures_twice_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let key = SigningKey::generate().unwrap();
+    layout(home.path());
+    sign_layout(home.path(), &key, "ml/digits").unwrap();
+    let path = home.path().join(INDEX_FILE);
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let entries = index["manifests"].as_array_mut().unwrap();
+    entries.push(entries[1].clone());
+    fs::write(&path, json(index.clone())).unwrap();
+    let text = faults(home.path(), &trust(&[&key]));
+    assert!(text.contains("names `sha256-") && text.contains("` twice"), "{text}");
+    index["manifests"] = serde_json::json!([]);
+    fs::write(&path, json(index)).unwrap();
+    assert!(faults(home.path(), &trust(&[&key])).contains("names no image"));
+}
