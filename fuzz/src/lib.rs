@@ -13,6 +13,8 @@ pub mod config;
 pub mod digest;
 #[path = "../../src/files.rs"]
 pub mod files;
+#[path = "../../src/interrupt.rs"]
+pub mod interrupt;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
 
