@@ -1,11 +1,12 @@
 //! The serving library behind every service that nimify makes.
 //!
 //! A request goes one way through it: bytes → [`codec`] → values → [`batching`] → [`engine`] → values → [`codec`] →
-//! bytes. [`http`] and [`lifecycle`] carry it; [`service`] is where a generated crate joins in.
+//! bytes. [`inference`] says so once for every protocol, [`http`] and [`lifecycle`] carry it; [`service`] is where a generated crate joins in.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod app;
 pub mod arguments;
 pub mod batching;
 pub mod cgroup;
@@ -16,6 +17,7 @@ pub mod environment;
 pub mod error;
 pub mod healthcheck;
 pub mod http;
+pub mod inference;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;

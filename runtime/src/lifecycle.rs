@@ -12,10 +12,11 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::app::App;
 use crate::cgroup;
 use crate::engine::EngineError;
 use crate::environment::{self, Overridden};
-use crate::http::{App, Door, accept, read_file};
+use crate::http::{Door, accept, read_file};
 use crate::logging::{self, LogSettings};
 use crate::service::Service;
 use crate::settings::ServiceSettings;

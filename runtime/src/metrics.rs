@@ -13,6 +13,7 @@ use prometheus::{
 
 use crate::batching::Observer;
 use crate::error::Error;
+use crate::inference::Stages;
 
 /// One metric.
 #[derive(Debug, Clone, Copy)]
@@ -240,27 +241,21 @@ impl Metrics {
     }
 
     /// Counts the end of an inference request.
-    pub fn inferred(&self, outcome: Outcome, took: Duration) {
+    pub fn inferred(&self, outcome: Outcome, took: Duration, stages: &Stages) {
         match outcome {
             Outcome::Success => {
                 self.success.inc();
                 self.request_us.inc_by(micros(took));
+                self.input_us.inc_by(micros(stages.decode));
+                self.queue_us.inc_by(micros(stages.queue));
+                self.infer_us.inc_by(micros(stages.compute));
+                self.output_us.inc_by(micros(stages.encode));
             }
             Outcome::Rejected => self.failures[0].inc(),
             Outcome::Canceled => self.failures[1].inc(),
             Outcome::Backend => self.failures[2].inc(),
             Outcome::Other => self.failures[3].inc(),
         }
-    }
-
-    /// Adds the time that reading a request took.
-    pub fn decoded(&self, took: Duration) {
-        self.input_us.inc_by(micros(took));
-    }
-
-    /// Adds the time that writing an answer took.
-    pub fn encoded(&self, took: Duration) {
-        self.output_us.inc_by(micros(took));
     }
 
     /// Notes how long the model took to load.
@@ -285,12 +280,10 @@ impl Metrics {
 }
 
 impl Observer for Metrics {
-    fn batch(&self, rows: usize, queued: Duration, ran: Duration) {
+    fn batch(&self, rows: usize, _ran: Duration) {
         self.batch_size.observe(rows as f64);
         self.rows.inc_by(rows as u64);
         self.runs.inc();
-        self.queue_us.inc_by(micros(queued));
-        self.infer_us.inc_by(micros(ran));
     }
 }
 
@@ -310,7 +303,7 @@ mod tests {
     fn every_metric_of_the_table_is_on_the_page_with_its_type_and_no_other() {
         let metrics = Metrics::new("digits \"1\"", "0.1", ["/v1/predict"]);
         metrics.answered(0, 200, Duration::from_millis(3));
-        metrics.batch(4, Duration::from_micros(5), Duration::from_micros(7));
+        metrics.batch(4, Duration::from_micros(7));
         let page = page(&metrics);
         let mut on_page: Vec<String> =
             page.lines().filter_map(|l| l.strip_prefix("# TYPE ")).map(String::from).collect();
@@ -347,11 +340,11 @@ mod tests {
     #[test]
     fn failures_are_counted_by_their_reason() {
         let metrics = Metrics::new("m", "1", []);
-        metrics.inferred(Outcome::from(&Error::QueueFull(String::new())), Duration::ZERO);
-        metrics.inferred(Outcome::from(&Error::Refused(String::new())), Duration::ZERO);
-        metrics.inferred(Outcome::from(&Error::BadRequest(String::new())), Duration::ZERO);
-        metrics.inferred(Outcome::Canceled, Duration::ZERO);
-        metrics.inferred(Outcome::Success, Duration::from_micros(9));
+        metrics.inferred(Outcome::from(&Error::QueueFull(String::new())), Duration::ZERO, &Stages::default());
+        metrics.inferred(Outcome::from(&Error::Refused(String::new())), Duration::ZERO, &Stages::default());
+        metrics.inferred(Outcome::from(&Error::BadRequest(String::new())), Duration::ZERO, &Stages::default());
+        metrics.inferred(Outcome::Canceled, Duration::ZERO, &Stages::default());
+        metrics.inferred(Outcome::Success, Duration::from_micros(9), &Stages::default());
         let page = page(&metrics);
         for reason in ["REJECTED", "CANCELED", "BACKEND", "OTHER"] {
             let line = format!("nv_inference_request_failure{{model=\"m\",reason=\"{reason}\",version=\"1\"}} 1\n");

@@ -11,6 +11,7 @@ use half::{bf16, f16};
 use nimify_runtime::batching::{Observer, Scheduler};
 use nimify_runtime::engine::{Engine, EngineError, LoadOptions, init};
 use nimify_runtime::error::Error;
+use nimify_runtime::inference::Urgency;
 use nimify_runtime::settings::BatchingSettings;
 use nimify_runtime::signature::{Batching, ElementType, ModelSignature, ValueType};
 use nimify_runtime::tensor::{Tensor, TensorData, Value};
@@ -252,7 +253,7 @@ fn many_threads_share_a_pool() {
 fn rows_that_are_joined_come_back_to_their_requests() {
     struct Largest(AtomicUsize);
     impl Observer for Largest {
-        fn batch(&self, rows: usize, _queued: Duration, _ran: Duration) {
+        fn batch(&self, rows: usize, _ran: Duration) {
             self.0.fetch_max(rows, Ordering::Relaxed);
         }
     }
@@ -268,12 +269,14 @@ fn rows_that_are_joined_come_back_to_their_requests() {
         let tasks = (0..16u8).map(|k| {
             let scheduler = scheduler.clone();
             let x = f32::from(k);
-            tokio::spawn(async move { scheduler.infer(vec![floats(&[1, 3], &[x; 3]), floats(&[1, 1], &[x])]).await })
+            tokio::spawn(async move {
+                scheduler.infer(vec![floats(&[1, 3], &[x; 3]), floats(&[1, 1], &[x])], Urgency::default()).await
+            })
         });
         for (k, task) in tasks.collect::<Vec<_>>().into_iter().enumerate() {
-            let outputs = task.await.expect("no task panics").expect("the model takes any row");
+            let answer = task.await.expect("no task panics").expect("the model takes any row");
             let x = 3.0 * k as f32;
-            assert_eq!(outputs, [floats(&[1, 3], &[x; 3]), floats(&[1], &[3.0 * x])]);
+            assert_eq!(answer.outputs, [floats(&[1, 3], &[x; 3]), floats(&[1], &[3.0 * x])]);
         }
     });
     assert_eq!(largest.0.load(Ordering::Relaxed), 16);

@@ -23,6 +23,7 @@ use self::queue::{Job, Queue};
 use self::worker::Worker;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::inference::Urgency;
 use crate::settings::BatchingSettings;
 use crate::signature::ModelSignature;
 use crate::tensor::Value;
@@ -48,14 +49,26 @@ impl Executor for Engine {
 
 /// What is told of each run of the model, for the metrics. Called on the thread that ran it: it should be quick.
 pub trait Observer: Send + Sync + 'static {
-    /// A run is over, well or not: how many rows it had (1 where rows can't be counted), how long the oldest of its
-    /// requests had waited, and how long it took.
-    fn batch(&self, rows: usize, queued: Duration, ran: Duration);
+    /// A run is over, well or not: how many rows it had (1 where rows can't be counted), and how long it took.
+    fn batch(&self, rows: usize, ran: Duration);
 }
 
 /// Watches nothing.
 impl Observer for () {
-    fn batch(&self, _rows: usize, _queued: Duration, _ran: Duration) {}
+    fn batch(&self, _rows: usize, _ran: Duration) {}
+}
+
+/// The answer to one request, and what it took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// One value an output, in the signature's order.
+    pub outputs: Vec<Value>,
+    /// How long the request waited for the model.
+    pub queued: Duration,
+    /// How long the run took that it was part of.
+    pub ran: Duration,
+    /// Rows in that run.
+    pub rows: usize,
 }
 
 /// Takes requests and gives answers. Dropping it lets the threads end once the queue is empty.
@@ -107,9 +120,9 @@ impl Scheduler {
     /// Answers one request: one value an input in the signature's order, each of which fits the signature; one value an
     /// output.
     ///
-    /// Fails with [`Error::QueueFull`], with [`Error::DeadlineExceeded`] after `requestTimeout`, or as the model does.
+    /// Fails with [`Error::QueueFull`], with [`Error::DeadlineExceeded`] after `requestTimeout` or the request's own, or as the model does.
     /// Where the future is dropped, the request is dropped too unless it is running already.
-    pub async fn infer(&self, inputs: Vec<Value>) -> Result<Vec<Value>, Error> {
+    pub async fn infer(&self, inputs: Vec<Value>, urgency: Urgency) -> Result<Answer, Error> {
         let counted = self.axis.and_then(|axis| rows::count(&inputs, axis));
         let rows = counted.unwrap_or(1);
         let size = inline::size(&inputs);
@@ -117,7 +130,8 @@ impl Scheduler {
             return self.run_here(inputs, rows, size);
         }
         let arrived = Instant::now();
-        let deadline = arrived + self.timeout;
+        let timeout = urgency.timeout.map_or(self.timeout, |own| own.min(self.timeout));
+        let deadline = arrived + timeout;
         let (reply, answer) = oneshot::channel();
         // No rows, or more than a batch may have: a run of its own.
         let joins = counted.is_some_and(|rows| (1..=self.max_rows).contains(&rows));
@@ -126,8 +140,9 @@ impl Scheduler {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::Internal("the inference thread gave no answer".into())),
             Err(_) => {
-                let timeout = crate::settings::duration::format(self.timeout);
-                Err(Error::DeadlineExceeded(format!("no answer within {timeout} (`requestTimeout`)")))
+                let whose = if timeout < self.timeout { "the request's own time" } else { "`requestTimeout`" };
+                let timeout = crate::settings::duration::format(timeout);
+                Err(Error::DeadlineExceeded(format!("no answer within {timeout} ({whose})")))
             }
         }
     }
@@ -137,13 +152,13 @@ impl Scheduler {
         self.queue.len()
     }
 
-    fn run_here(&self, inputs: Vec<Value>, rows: usize, size: usize) -> Result<Vec<Value>, Error> {
+    fn run_here(&self, inputs: Vec<Value>, rows: usize, size: usize) -> Result<Answer, Error> {
         let started = Instant::now();
         let outputs = worker::guarded(&*self.executor, inputs);
         let ran = started.elapsed();
         self.inline.ran(size, ran);
-        self.observer.batch(rows, Duration::ZERO, ran);
-        outputs
+        self.observer.batch(rows, ran);
+        outputs.map(|outputs| Answer { outputs, queued: Duration::ZERO, ran, rows })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::rows;
+use super::{Answer, rows};
 use crate::error::Error;
 use crate::settings::BatchingSettings;
 use crate::tensor::Value;
@@ -24,7 +24,7 @@ pub(super) struct Job {
     pub(super) size: usize,
     pub(super) arrived: Instant,
     pub(super) deadline: Instant,
-    pub(super) reply: oneshot::Sender<Result<Vec<Value>, Error>>,
+    pub(super) reply: oneshot::Sender<Result<Answer, Error>>,
 }
 
 impl Job {

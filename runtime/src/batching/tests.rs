@@ -19,6 +19,9 @@ struct Doubler {
     runs: Arc<AtomicUsize>,
 }
 
+/// Nothing special.
+const NOW: Urgency = Urgency { priority: 0, timeout: None };
+
 const PANICS: i64 = 1 << 40;
 
 impl Executor for Doubler {
@@ -52,7 +55,7 @@ impl Executor for Doubler {
 struct Notes(Mutex<BTreeMap<usize, usize>>);
 
 impl Observer for Notes {
-    fn batch(&self, rows: usize, _queued: Duration, _ran: Duration) {
+    fn batch(&self, rows: usize, _ran: Duration) {
         *self.0.lock().unwrap().entry(rows).or_default() += 1;
     }
 }
@@ -102,7 +105,7 @@ fn all_at_once(bench: &Bench, requests: Vec<Vec<Value>>) -> Vec<Result<Vec<Value
             .into_iter()
             .map(|inputs| {
                 let scheduler = bench.scheduler.clone();
-                tokio::spawn(async move { scheduler.infer(inputs).await })
+                tokio::spawn(async move { scheduler.infer(inputs, NOW).await.map(|answer| answer.outputs) })
             })
             .collect();
         let mut answers = Vec::new();
@@ -207,7 +210,7 @@ fn a_full_queue_and_a_passed_deadline_are_said() {
     runtime().block_on(async {
         let send = |k| {
             let scheduler = bench.scheduler.clone();
-            tokio::spawn(async move { scheduler.infer(request(&[1], k)).await })
+            tokio::spawn(async move { scheduler.infer(request(&[1], k), NOW).await.map(|answer| answer.outputs) })
         };
         let running = send(0);
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -223,7 +226,7 @@ fn a_full_queue_and_a_passed_deadline_are_said() {
         }
         // Those whose time is over make room for others, and never run.
         let scheduler = bench.scheduler.clone();
-        let _ = scheduler.infer(request(&[1], 4)).await;
+        let _ = scheduler.infer(request(&[1], 4), NOW).await.map(|answer| answer.outputs);
         tokio::time::sleep(Duration::from_millis(900)).await;
         assert_eq!(bench.scheduler.queue_len(), 0);
     });
@@ -235,10 +238,12 @@ fn a_request_that_nobody_waits_for_does_not_run() {
     let bench = bench(Duration::from_millis(100), 0, 1, settings());
     runtime().block_on(async {
         let scheduler = bench.scheduler.clone();
-        let running = tokio::spawn(async move { scheduler.infer(request(&[1], 0)).await });
+        let running =
+            tokio::spawn(async move { scheduler.infer(request(&[1], 0), NOW).await.map(|answer| answer.outputs) });
         tokio::time::sleep(Duration::from_millis(30)).await;
         let scheduler = bench.scheduler.clone();
-        let gone = tokio::spawn(async move { scheduler.infer(request(&[1], 1)).await });
+        let gone =
+            tokio::spawn(async move { scheduler.infer(request(&[1], 1), NOW).await.map(|answer| answer.outputs) });
         tokio::time::sleep(Duration::from_millis(30)).await;
         gone.abort();
         assert!(running.await.unwrap().is_ok());
@@ -257,7 +262,7 @@ fn quick_runs_happen_where_the_request_is() {
     let here = std::thread::current().id();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ran = runtime.block_on(async {
-        bench.scheduler.infer(request(&[1, 4], 1)).await.unwrap();
+        bench.scheduler.infer(request(&[1, 4], 1), NOW).await.map(|answer| answer.outputs).unwrap();
         std::thread::current().id()
     });
     assert_eq!(ran, here);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::inline::Inline;
 use super::queue::{Job, Queue};
-use super::{Executor, Observer, rows};
+use super::{Answer, Executor, Observer, rows};
 use crate::error::Error;
 use crate::tensor::Value;
 
@@ -38,8 +38,9 @@ impl Worker {
     fn answer(&self, mut batch: Vec<Job>) {
         match self.queue.axis() {
             Some(axis) if batch.len() > 1 => {
-                if let Some(answers) = self.run_joined(&batch, axis) {
-                    for (job, answer) in batch.into_iter().zip(answers) {
+                if let Some((run, parts)) = self.run_joined(&batch, axis) {
+                    for (job, outputs) in batch.into_iter().zip(parts) {
+                        let answer = run.answer(job.arrived, outputs);
                         // Nobody may wait for it any more.
                         let _ = job.reply.send(Ok(answer));
                     }
@@ -55,31 +56,46 @@ impl Worker {
     }
 
     /// Runs a batch as one. `None` if that failed, or if it didn't give back the rows that went in.
-    fn run_joined(&self, batch: &[Job], axis: usize) -> Option<Vec<Vec<Value>>> {
+    fn run_joined(&self, batch: &[Job], axis: usize) -> Option<(Run, Vec<Vec<Value>>)> {
         let requests: Vec<&[Value]> = batch.iter().map(|job| job.inputs.as_slice()).collect();
         let counts: Vec<usize> = batch.iter().map(|job| job.rows).collect();
         let joined = rows::join(&requests, axis)?;
         let size = batch.iter().map(|job| job.size).sum();
-        let outputs = self.run(joined, counts.iter().sum(), size, batch[0].arrived).ok()?;
-        let answers = rows::split(outputs, axis, &counts);
+        let (run, outputs) = self.run(joined, counts.iter().sum(), size);
+        let answers = rows::split(outputs.ok()?, axis, &counts);
         if answers.is_none() {
             tracing::error!("the model gave other rows than it was given: requests run alone from now on");
             self.queue.stop_joining();
         }
-        answers
+        Some((run, answers?))
     }
 
     fn run_alone(&self, job: Job) {
-        let outputs = self.run(job.inputs, job.rows, job.size, job.arrived);
-        let _ = job.reply.send(outputs);
+        let (run, outputs) = self.run(job.inputs, job.rows, job.size);
+        let _ = job.reply.send(outputs.map(|outputs| run.answer(job.arrived, outputs)));
     }
 
-    fn run(&self, inputs: Vec<Value>, rows: usize, size: usize, arrived: Instant) -> Result<Vec<Value>, Error> {
+    fn run(&self, inputs: Vec<Value>, rows: usize, size: usize) -> (Run, Result<Vec<Value>, Error>) {
         let started = Instant::now();
         let outputs = guarded(&*self.executor, inputs);
-        let ran: Duration = started.elapsed();
-        self.inline.ran(size, ran);
-        self.observer.batch(rows, started.saturating_duration_since(arrived), ran);
-        outputs
+        let took = started.elapsed();
+        self.inline.ran(size, took);
+        self.observer.batch(rows, took);
+        (Run { started, took, rows }, outputs)
+    }
+}
+
+/// A run of the model that is over.
+struct Run {
+    started: Instant,
+    took: Duration,
+    rows: usize,
+}
+
+impl Run {
+    /// What a request that was part of it is answered.
+    fn answer(&self, arrived: Instant, outputs: Vec<Value>) -> Answer {
+        let queued = self.started.saturating_duration_since(arrived);
+        Answer { outputs, queued, ran: self.took, rows: self.rows }
     }
 }

@@ -10,8 +10,9 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderName};
 
-use super::budget::{Budget, Held};
+use crate::app::App;
 use crate::error::Error;
+use crate::inference::{Budget, Held};
 
 /// How much a body may take.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +22,13 @@ pub(super) struct Limits<'a> {
     pub(super) budget: &'a Budget,
 }
 
-impl Limits<'_> {
+impl<'a> Limits<'a> {
+    /// As the settings say.
+    pub(super) fn of(app: &'a App) -> Limits<'a> {
+        let server = &app.settings.server;
+        Limits { bytes: server.max_body_bytes, time: server.read_timeout, budget: &app.budget }
+    }
+
     /// 413 for a body that is too long at any time.
     fn check(&self, bytes: u64) -> Result<(), Error> {
         if bytes > self.bytes {

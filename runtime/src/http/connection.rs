@@ -21,8 +21,8 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::app::App;
 use super::route::{Route, Target};
+use crate::app::App;
 
 /// Longer than the idle time of any load balancer that is known, so that it is they who close.
 const KEEP_ALIVE: Duration = Duration::from_secs(630);

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use serde_json::json;
 
-use super::app::App;
 use super::respond::{self, Response};
 use super::route::Route;
+use crate::app::App;
 use crate::error::Error;
 use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;

@@ -4,12 +4,10 @@
 //! error written by `respond`, so that a request pays for nothing that it doesn't use. One file a family of routes:
 //! `predict`, `nim`, `v2`, `docs`.
 
-mod app;
 mod body;
-mod budget;
 mod connection;
 mod docs;
-mod infer;
+mod documents;
 mod nim;
 mod predict;
 mod request_id;
@@ -28,14 +26,17 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Version};
 
-pub use app::Unreadable;
-pub(crate) use app::{App, Phase, read as read_file};
 pub(crate) use connection::{Door, accept};
+pub use documents::Unreadable;
+pub(crate) use documents::{Documents, read as read_file};
 use request_id::REQUEST_ID;
+pub(crate) use request_id::RequestIds;
 use respond::Response;
 use route::{Route, Target};
 
+use crate::app::{App, Phase};
 use crate::error::Error;
+use crate::inference::Work;
 
 /// Answers one request. Never fails: what goes wrong is in the answer.
 async fn answer(app: &App, door: Door, request: Request<Incoming>) -> Response {
@@ -111,8 +112,7 @@ async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Res
     }
     let documents = &app.documents;
     match route {
-        Route::Predict | Route::Infer => infer::counted(app, predict::predict(app, head, body)).await,
-        Route::ModelInfer => infer::counted(app, v2::infer(app, &target, head, body)).await,
+        Route::Predict | Route::Infer | Route::ModelInfer => infer(app, &target, head, body).await,
         Route::Live => Ok(nim::live()),
         Route::Ready => nim::ready(app),
         Route::Metrics | Route::NimMetrics => Ok(nim::metrics(app)),
@@ -132,6 +132,16 @@ async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Res
         }
         Route::Unknown => Err(Error::NotFound(format!("there is nothing at `{path}`"))),
     }
+}
+
+async fn infer(app: &App, target: &Target, head: Parts, body: Incoming) -> Result<Response, Error> {
+    let mut work = Work::begin(app);
+    let result = match work.admit() {
+        Err(refused) => Err(refused),
+        Ok(()) if target.route == Route::ModelInfer => v2::infer(&mut work, target, head, body).await,
+        Ok(()) => predict::predict(&mut work, head, body).await,
+    };
+    work.end(result)
 }
 
 #[cfg(test)]

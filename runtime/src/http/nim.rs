@@ -7,8 +7,8 @@ use hyper::header::HeaderValue;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
-use super::app::App;
 use super::respond::{self, Response};
+use crate::app::App;
 use crate::error::Error;
 use crate::settings::{License, ServiceSettings};
 use crate::signature::ModelSignature;

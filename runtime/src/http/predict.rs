@@ -3,20 +3,21 @@
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 
-use super::app::App;
+use super::body::{self, Limits};
 use super::respond::{self, Response};
-use super::{body, infer};
 use crate::codec::predict;
 use crate::error::Error;
+use crate::inference::{self, Work};
 
-pub(super) async fn predict(app: &App, head: Parts, body: Incoming) -> Result<Response, Error> {
+pub(super) async fn predict(work: &mut Work<'_>, head: Parts, body: Incoming) -> Result<Response, Error> {
+    let app = work.app;
     body::check_media_type(&head.headers, &["application/json"])?;
-    let (body, mut held) = body::read(&head.headers, body, infer::limits(app)).await?;
-    let inputs = infer::decode(app, body.len(), || predict::decode(&body, &app.signature))?;
-    held.become_of(|| infer::bytes(&inputs));
+    let (body, mut held) = body::read(&head.headers, body, Limits::of(app)).await?;
+    let inputs = work.decode(body.len(), || predict::decode(&body, &app.signature))?;
+    held.become_of(|| inference::bytes(&inputs));
     drop(body);
-    let outputs = infer::run(app, inputs).await?;
-    let answer = infer::encode(app, &outputs, || {
+    let outputs = work.run(inputs).await?;
+    let answer = work.encode(&outputs, || {
         let mut answer = Vec::new();
         predict::encode(&outputs, &app.signature, &mut answer);
         answer

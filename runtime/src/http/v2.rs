@@ -6,12 +6,13 @@ use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use serde_json::{Value, json};
 
-use super::app::App;
+use super::body::{self, Limits};
 use super::respond::{self, Response};
 use super::route::Target;
-use super::{body, infer};
+use crate::app::App;
 use crate::codec::v2;
 use crate::error::Error;
+use crate::inference::{self, Work};
 use crate::settings::ServiceSettings;
 use crate::signature::{Dim, ModelSignature, ValueSpec, ValueType};
 
@@ -41,18 +42,24 @@ fn check_name(app: &App, target: &Target) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) async fn infer(app: &App, target: &Target, head: Parts, body: Incoming) -> Result<Response, Error> {
+pub(super) async fn infer(
+    work: &mut Work<'_>,
+    target: &Target,
+    head: Parts,
+    body: Incoming,
+) -> Result<Response, Error> {
+    let app = work.app;
     check_name(app, target)?;
     body::check_media_type(&head.headers, &["application/json", "application/octet-stream"])?;
     let json_length = body::json_length(&head.headers)?;
-    let (body, mut held) = body::read(&head.headers, body, infer::limits(app)).await?;
-    let mut request = infer::decode(app, body.len(), || v2::decode(&body, json_length, &app.signature))?;
-    held.become_of(|| infer::bytes(&request.inputs));
+    let (body, mut held) = body::read(&head.headers, body, Limits::of(app)).await?;
+    let mut request = work.decode(body.len(), || v2::decode(&body, json_length, &app.signature))?;
+    held.become_of(|| inference::bytes(&request.inputs));
     drop(body);
     let inputs = std::mem::take(&mut request.inputs);
-    let outputs = infer::run(app, inputs).await?;
+    let outputs = work.run(inputs).await?;
     let model = v2::ModelName { name: &app.settings.name, version: &app.settings.version };
-    let (answer, json_length) = infer::encode(app, &outputs, || v2::encode(model, &request, &outputs, &app.signature));
+    let (answer, json_length) = work.encode(&outputs, || v2::encode(model, &request, &outputs, &app.signature));
     let Some(json_length) = json_length else { return Ok(respond::json(answer)) };
     let response = respond::ok(HeaderValue::from_static("application/octet-stream"), answer);
     Ok(respond::header(response, body::JSON_LENGTH, HeaderValue::from(json_length)))

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::StartError;
+use crate::app::App;
 use crate::batching::Scheduler;
 use crate::cgroup;
 use crate::codec::predict;
 use crate::engine::{self, Engine, LoadOptions};
 use crate::error::Error;
-use crate::http::App;
 
 /// Loads on a thread of its own, so that health is answered meanwhile.
 pub(super) fn start(app: Arc<App>) -> oneshot::Receiver<Result<Scheduler, StartError>> {

@@ -1,17 +1,13 @@
 //! What every request shares: settings, the model once it is loaded, metrics, and documents made once at start.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-
-use super::budget::Budget;
-use super::request_id::RequestIds;
-use super::route::Route;
-use super::{docs, nim, v2};
 use crate::batching::Scheduler;
 use crate::error::Error;
+use crate::http::route::Route;
+use crate::http::{Documents, RequestIds, Unreadable};
+use crate::inference::Budget;
 use crate::metrics::Metrics;
 use crate::service::Service;
 use crate::settings::ServiceSettings;
@@ -36,43 +32,12 @@ pub(crate) struct App {
     pub(crate) signature: ModelSignature,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) budget: Budget,
-    pub(super) documents: Documents,
-    pub(super) ids: RequestIds,
+    pub(crate) documents: Documents,
+    pub(crate) ids: RequestIds,
     /// Inference requests that haven't been answered.
-    pub(super) in_work: AtomicUsize,
+    pub(crate) in_work: AtomicUsize,
     phase: AtomicU8,
     scheduler: OnceLock<Scheduler>,
-}
-
-/// Answers that never change.
-pub(super) struct Documents {
-    pub(super) models: Bytes,
-    pub(super) metadata: Bytes,
-    pub(super) manifest: Bytes,
-    pub(super) license: Option<Bytes>,
-    pub(super) version: Bytes,
-    pub(super) server: Bytes,
-    pub(super) model: Bytes,
-    pub(super) openapi: Bytes,
-    pub(super) docs_model: Bytes,
-    pub(super) sample: Option<Bytes>,
-}
-
-/// A file that `service.json` names and that can't be read.
-#[derive(Debug, thiserror::Error)]
-#[error("can't read `{}`, which `{setting}` in the settings names: {source}", path.display())]
-pub struct Unreadable {
-    /// The setting that names it.
-    pub setting: &'static str,
-    /// The file.
-    pub path: std::path::PathBuf,
-    /// Why not.
-    pub source: std::io::Error,
-}
-
-/// Reads a file that a setting names.
-pub(crate) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, Unreadable> {
-    std::fs::read(path).map_err(|source| Unreadable { setting, path: path.to_path_buf(), source })
 }
 
 impl App {
@@ -84,23 +49,7 @@ impl App {
     ) -> Result<App, Unreadable> {
         let routes = Route::ALL.iter().map(|route| route.label());
         let metrics = Metrics::new(&settings.name, &settings.version, routes);
-        let license = match &settings.license {
-            Some(license) => Some(nim::LicenseText::new(license, read("license.path", &license.path)?)),
-            None => None,
-        };
-        let sample = settings.sample.as_ref().map(|path| read("sample", path)).transpose()?.map(Bytes::from);
-        let documents = Documents {
-            models: nim::models(&settings),
-            metadata: nim::metadata(&settings, license.as_ref()),
-            manifest: nim::manifest(&settings, &signature),
-            license: license.as_ref().map(nim::LicenseText::document),
-            version: nim::version(&settings),
-            server: v2::server_metadata(),
-            model: v2::model_metadata(&settings, &signature),
-            openapi: read("openapi", &settings.openapi)?.into(),
-            docs_model: docs::model(&settings, &signature, sample.is_some()),
-            sample,
-        };
+        let documents = Documents::read(&settings, &signature)?;
         Ok(App {
             budget: Budget::of(&settings.server),
             settings,
@@ -147,17 +96,17 @@ impl App {
     }
 
     /// Requests that wait for the model.
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.scheduler.get().map_or(0, Scheduler::queue_len)
     }
 
     /// The model, if requests can be sent to it.
-    pub(super) fn scheduler(&self) -> Result<&Scheduler, Error> {
+    pub(crate) fn scheduler(&self) -> Result<&Scheduler, Error> {
         self.scheduler.get().ok_or_else(|| Error::NotReady("the model is still loading".into()))
     }
 
     /// Whether a new request should come here.
-    pub(super) fn ready(&self) -> Result<(), Error> {
+    pub(crate) fn ready(&self) -> Result<(), Error> {
         match self.phase() {
             Phase::Ready => Ok(()),
             Phase::Loading => Err(Error::NotReady("the model is still loading".into())),

@@ -41,12 +41,12 @@ impl Budget {
     }
 
     /// The largest request that is possible at all, bytes.
-    pub(super) fn largest(&self) -> u64 {
+    pub(crate) fn largest(&self) -> u64 {
         self.limit.saturating_add(FREE) as u64
     }
 
     /// Refuses a request of `bytes` bytes for which there is no room now; one with room may still come too late.
-    pub(super) fn check(&self, bytes: usize) -> Result<(), Error> {
+    pub(crate) fn check(&self, bytes: usize) -> Result<(), Error> {
         let more = counted(bytes);
         if more > 0 && self.held.load(Ordering::Relaxed).saturating_add(more) > self.limit {
             return Err(self.full());
@@ -55,7 +55,7 @@ impl Budget {
     }
 
     /// What a request that begins holds: nothing.
-    pub(super) fn hold(&self) -> Held<'_> {
+    pub(crate) fn hold(&self) -> Held<'_> {
         Held { budget: self, bytes: 0 }
     }
 
@@ -74,14 +74,14 @@ fn counted(bytes: usize) -> usize {
 
 /// What one request holds; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
+pub(crate) struct Held<'a> {
     budget: &'a Budget,
     bytes: usize,
 }
 
 impl Held<'_> {
     /// Holds `bytes` bytes from now on, or what it did before and 429.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Error> {
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Error> {
         let counted = counted(bytes);
         let more = counted.saturating_sub(self.bytes);
         if more == 0 {
@@ -97,7 +97,7 @@ impl Held<'_> {
 
     /// Holds what the body has become, which is in memory already whether there is room or not. `bytes` isn't asked
     /// for a small body: what becomes of it is small too.
-    pub(super) fn become_of(&mut self, bytes: impl FnOnce() -> usize) {
+    pub(crate) fn become_of(&mut self, bytes: impl FnOnce() -> usize) {
         if self.bytes > 0 {
             let counted = counted(bytes());
             self.budget.held.fetch_add(counted, Ordering::Relaxed);

@@ -1,0 +1,135 @@
+//! What every protocol does with an inference request: admit it, run it between the hooks, count how it ended.
+
+mod budget;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+pub(crate) use self::budget::{Budget, Held};
+use crate::app::App;
+use crate::error::Error;
+use crate::metrics::Outcome;
+use crate::tensor::Value;
+
+/// Reading or writing more than this is moved off the thread that other connections share.
+const INLINE_BYTES: usize = 128 << 10;
+
+/// What a request asks of the scheduler beyond its values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Urgency {
+    /// Its level: 0 is the default, 1 goes before all others, 2 after it, and so on.
+    pub priority: u32,
+    /// How long it may take from its arrival, where that is less than `requestTimeout`.
+    pub timeout: Option<Duration>,
+}
+
+/// Where the time of one inference request went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// Reading it.
+    pub decode: Duration,
+    /// Waiting for the model.
+    pub queue: Duration,
+    /// In the model's run, alone or with others.
+    pub compute: Duration,
+    /// Rows in that run.
+    pub rows: usize,
+    /// Writing the answer.
+    pub encode: Duration,
+}
+
+/// One inference request in work, whatever the protocol. Dropped without an end, it was the client that went.
+pub(crate) struct Work<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) urgency: Urgency,
+    begun: Instant,
+    outcome: Outcome,
+    stages: Stages,
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        self.app.in_work.fetch_sub(1, Ordering::Relaxed);
+        self.app.metrics.inferred(self.outcome, self.begun.elapsed(), &self.stages);
+    }
+}
+
+impl<'a> Work<'a> {
+    /// Counts a request in.
+    pub(crate) fn begin(app: &'a App) -> Work<'a> {
+        app.in_work.fetch_add(1, Ordering::Relaxed);
+        let (urgency, stages) = (Urgency::default(), Stages::default());
+        Work { app, urgency, begun: Instant::now(), outcome: Outcome::Canceled, stages }
+    }
+
+    /// Refuses with 429 when too many requests are in work, with 503 before the model is there.
+    pub(crate) fn admit(&self) -> Result<(), Error> {
+        let limit = self.app.settings.server.max_concurrency;
+        if self.app.in_work.load(Ordering::Relaxed) > limit {
+            let text = format!("{limit} requests are in work already (`maxConcurrency`): try again later");
+            return Err(Error::QueueFull(text));
+        }
+        self.app.scheduler().map(drop)
+    }
+
+    /// Notes how the request ended.
+    pub(crate) fn end<T>(mut self, result: Result<T, Error>) -> Result<T, Error> {
+        self.outcome = match &result {
+            Ok(_) => Outcome::Success,
+            Err(error) => Outcome::from(error),
+        };
+        result
+    }
+
+    /// Reads a request of `bytes` bytes and notes the time.
+    pub(crate) fn decode<T>(&mut self, bytes: usize, decode: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let decoded = aside_if_large(bytes, decode);
+        self.stages.decode += begun.elapsed();
+        decoded
+    }
+
+    /// Runs the model between the hooks.
+    pub(crate) async fn run(&mut self, inputs: Vec<Value>) -> Result<Vec<Value>, Error> {
+        let inputs = self.app.service.before(inputs)?;
+        let answer = self.app.scheduler()?.infer(inputs, self.urgency).await?;
+        self.stages.queue += answer.queued;
+        self.stages.compute += answer.ran;
+        self.stages.rows = answer.rows;
+        self.app.service.after(answer.outputs)
+    }
+
+    /// Writes an answer made of `outputs` and notes the time.
+    pub(crate) fn encode<T>(&mut self, outputs: &[Value], encode: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        // A number is written in about as many bytes.
+        let encoded = aside_if_large(outputs.iter().map(elements).sum::<usize>().saturating_mul(8), encode);
+        self.stages.encode += begun.elapsed();
+        encoded
+    }
+}
+
+/// Bytes that values take in memory, about.
+pub(crate) fn bytes(values: &[Value]) -> usize {
+    let one = |value: &Value| match value {
+        Value::Tensor(tensor) => tensor.data.bytes(),
+        Value::Sequence(values) => bytes(values),
+        // No protocol takes a map.
+        Value::Map(_) | Value::Absent => 0,
+    };
+    values.iter().map(one).sum()
+}
+
+fn elements(value: &Value) -> usize {
+    match value {
+        Value::Tensor(tensor) => tensor.data.len(),
+        Value::Sequence(values) => values.iter().map(elements).sum(),
+        Value::Map(pairs) => pairs.len(),
+        Value::Absent => 0,
+    }
+}
+
+/// Long work on one of the few threads that serve connections would keep health checks waiting.
+fn aside_if_large<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes > INLINE_BYTES { tokio::task::block_in_place(work) } else { work() }
+}
