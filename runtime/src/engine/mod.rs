@@ -4,6 +4,7 @@
 //! values in and gives values out. What a request looked like on the wire and how requests are joined is not known here.
 
 mod convert;
+mod empty;
 mod library;
 mod message;
 mod native;
