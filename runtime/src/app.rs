@@ -10,6 +10,7 @@ use crate::http::{Documents, RequestIds, Unreadable};
 use crate::inference::Budget;
 use crate::metrics::Metrics;
 use crate::model_config::ModelConfig;
+use crate::repository;
 use crate::service::Service;
 use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
@@ -102,9 +103,10 @@ impl App {
         self.scheduler.get().map_or(0, Scheduler::queue_len)
     }
 
-    /// What the model has done so far.
-    pub(crate) fn statistics(&self) -> ModelStatistics {
-        self.metrics.statistics(&self.settings.name, &self.settings.version)
+    /// What the model has done so far. Its version is the one that was asked for, where one was, and otherwise a number.
+    pub(crate) fn statistics(&self, asked_version: Option<&str>) -> ModelStatistics {
+        let version = asked_version.map_or_else(|| repository::version_number(&self.settings.version), String::from);
+        self.metrics.statistics(&self.settings.name, &version)
     }
 
     /// How the model is served.

@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct ModelStatistics {
     /// The model's name.
     pub name: String,
-    /// Its version.
+    /// Its version: as it was asked for, and a whole number where none was, since clients take it for one.
     pub version: String,
     /// When the last inference request ended, milliseconds since 1970; 0 before the first.
     pub last_inference: u64,

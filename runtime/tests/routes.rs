@@ -151,10 +151,15 @@ fn statistics_count_requests_rows_and_runs() {
     let predict = json!({"x": [[1, 2, 3], [4, 5, 6]], "b": [[0], [0]]});
     (0..3).for_each(|_| assert_eq!(service.predict(&predict).status, 200));
     assert_eq!(service.predict(&json!({})).status, 400);
-    for path in ["/v2/models/stats", "/v2/models/tiny/stats", "/v2/models/tiny/versions/1.2.0/stats"] {
+    for (path, version) in [
+        ("/v2/models/stats", "1"),
+        ("/v2/models/tiny/stats", "1"),
+        ("/v2/models/tiny/versions/1/stats", "1"),
+        ("/v2/models/tiny/versions/1.2.0/stats", "1.2.0"),
+    ] {
         let all = service.get(path).json();
         let stats = &all["model_stats"][0];
-        assert_eq!((&stats["name"], &stats["version"]), (&json!("tiny"), &json!("1.2.0")), "{path}");
+        assert_eq!((&stats["name"], &stats["version"]), (&json!("tiny"), &json!(version)), "{path}");
         assert_eq!((&stats["inference_count"], &stats["execution_count"]), (&json!(6), &json!(3)));
         assert!(stats["last_inference"].as_u64() > Some(1_700_000_000_000), "{stats}");
         let times = stats["inference_stats"].as_object().unwrap();

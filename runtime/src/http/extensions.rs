@@ -17,7 +17,7 @@ use crate::statistics::Statistics;
 /// The statistics of the model in the path, or of all models, which are the one.
 pub(super) fn statistics(app: &App, target: &Target) -> Result<Response, Error> {
     check_name(app, target)?;
-    document(&Statistics { model_stats: vec![app.statistics()] })
+    document(&Statistics { model_stats: vec![app.statistics(target.version.as_deref())] })
 }
 
 pub(super) fn config(app: &App, target: &Target) -> Result<Response, Error> {

@@ -14,6 +14,7 @@ use crate::codec::v2;
 use crate::error::Error;
 use crate::inference::{self, Work};
 use crate::model_config::wire_shape;
+use crate::repository;
 use crate::settings::ServiceSettings;
 use crate::signature::{ModelSignature, ValueSpec};
 
@@ -33,14 +34,7 @@ pub(super) fn metadata(app: &App, target: &Target) -> Result<Response, Error> {
 
 /// 404 unless the path names the model and version that are served.
 pub(super) fn check_name(app: &App, target: &Target) -> Result<(), Error> {
-    let (name, version) = (&app.settings.name, &app.settings.version);
-    if target.model.as_ref().is_some_and(|asked| asked != name) {
-        return Err(Error::NotFound(format!("the model in the path is unknown: this service has `{name}`")));
-    }
-    if target.version.as_ref().is_some_and(|asked| asked != version) {
-        return Err(Error::NotFound(format!("the version in the path is unknown: `{name}` is at `{version}`")));
-    }
-    Ok(())
+    repository::check(app, target.model.as_deref(), target.version.as_deref())
 }
 
 pub(super) async fn infer(

@@ -85,7 +85,7 @@ fn classes_are_asked_for_output_by_output_and_come_as_texts() {
         "outputs":[{"name":"x","parameters":{"classification":1,"binary_data":true}}]});
     let request = read(&body, &s);
     let (out, length) = encode(MODEL, &request, &request.inputs, &s);
-    assert_eq!(&out[length.unwrap()..], b"\x05\0\0\02.0:1");
+    assert_eq!(&out[length.unwrap()..], [5, 0, 0, 0, b'2', b'.', b'0', b':', b'1']);
 }
 
 #[test]
