@@ -5,6 +5,7 @@
 
 mod errors;
 mod example;
+mod extensions;
 mod inference;
 mod management;
 mod predict;

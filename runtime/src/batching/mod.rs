@@ -152,6 +152,11 @@ impl Scheduler {
         self.queue.len()
     }
 
+    /// How many runs may go on at once.
+    pub fn instances(&self) -> usize {
+        self.executor.instances()
+    }
+
     fn run_here(&self, inputs: Vec<Value>, rows: usize, size: usize) -> Result<Answer, Error> {
         let started = Instant::now();
         let outputs = worker::guarded(&*self.executor, inputs);

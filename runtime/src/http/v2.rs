@@ -13,8 +13,10 @@ use crate::app::App;
 use crate::codec::v2;
 use crate::error::Error;
 use crate::inference::{self, Work};
+use crate::model_config::wire_shape;
+use crate::repository;
 use crate::settings::ServiceSettings;
-use crate::signature::{Dim, ModelSignature, ValueSpec, ValueType};
+use crate::signature::{ModelSignature, ValueSpec};
 
 pub(super) fn ready(app: &App) -> Result<Response, Error> {
     app.ready().map(|()| respond::empty())
@@ -31,15 +33,8 @@ pub(super) fn metadata(app: &App, target: &Target) -> Result<Response, Error> {
 }
 
 /// 404 unless the path names the model and version that are served.
-fn check_name(app: &App, target: &Target) -> Result<(), Error> {
-    let (name, version) = (&app.settings.name, &app.settings.version);
-    if target.model.as_ref().is_some_and(|asked| asked != name) {
-        return Err(Error::NotFound(format!("the model in the path is unknown: this service has `{name}`")));
-    }
-    if target.version.as_ref().is_some_and(|asked| asked != version) {
-        return Err(Error::NotFound(format!("the version in the path is unknown: `{name}` is at `{version}`")));
-    }
-    Ok(())
+pub(super) fn check_name(app: &App, target: &Target) -> Result<(), Error> {
+    repository::check(app, target.model.as_deref(), target.version.as_deref())
 }
 
 pub(super) async fn infer(
@@ -65,10 +60,12 @@ pub(super) async fn infer(
     Ok(respond::header(response, body::JSON_LENGTH, HeaderValue::from(json_length)))
 }
 
+/// What is served of Triton's extensions, by their names there.
+pub(crate) const EXTENSIONS: [&str; 5] =
+    ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"];
+
 pub(super) fn server_metadata() -> Bytes {
-    json!({"name": "nimify", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"]})
-        .to_string()
-        .into()
+    json!({"name": "nimify", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS}).to_string().into()
 }
 
 pub(super) fn model_metadata(settings: &ServiceSettings, signature: &ModelSignature) -> Bytes {
@@ -84,20 +81,6 @@ pub(super) fn model_metadata(settings: &ServiceSettings, signature: &ModelSignat
     .into()
 }
 
-/// -1 stands for a free dim, and a rank that nobody knows is written as one. What is no tensor travels as JSON texts:
-/// one an element of a sequence, one for anything else.
 fn tensor_metadata(spec: &ValueSpec) -> Value {
-    let shape = match spec.present() {
-        ValueType::Tensor { shape, .. } => shape.dims().map_or(vec![-1], |dims| dims.iter().map(size).collect()),
-        ValueType::Sequence { .. } => vec![-1],
-        _ => vec![1],
-    };
-    json!({"name": spec.name, "datatype": spec.wire_type().datatype(), "shape": shape})
-}
-
-fn size(dim: &Dim) -> i64 {
-    match dim {
-        Dim::Fixed(size) => i64::try_from(*size).unwrap_or(i64::MAX),
-        Dim::Symbolic(_) | Dim::Unknown => -1,
-    }
+    json!({"name": spec.name, "datatype": spec.wire_type().datatype(), "shape": wire_shape(spec)})
 }

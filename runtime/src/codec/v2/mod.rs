@@ -4,10 +4,12 @@
 //! element of a sequence and one for anything else.
 
 mod answer;
+mod classify;
 mod raw;
 mod request;
 
 pub use answer::encode;
+pub use classify::classify;
 
 use super::json::Reader;
 use super::read;
@@ -33,6 +35,9 @@ pub struct RequestedOutput {
     pub index: usize,
     /// As raw bytes behind the JSON, instead of in it.
     pub binary: bool,
+    /// The largest so many elements of each row instead of the tensor itself, as [`classify`] gives them; 0 for the
+    /// tensor.
+    pub classes: usize,
 }
 
 /// Who answers.
@@ -62,7 +67,7 @@ pub fn decode(body: &[u8], json_length: Option<usize>, signature: &ModelSignatur
 }
 
 fn all_outputs(signature: &ModelSignature, binary: bool) -> Vec<RequestedOutput> {
-    (0..signature.outputs.len()).map(|index| RequestedOutput { index, binary }).collect()
+    (0..signature.outputs.len()).map(|index| RequestedOutput { index, binary, classes: 0 }).collect()
 }
 
 fn uneven(name: &str, element_type: ElementType, size: usize) -> Error {

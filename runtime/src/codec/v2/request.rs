@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::super::json::{Fault, Read, Reader};
 use super::super::read::{self, Nested};
 use super::super::{binary, check, did_you_mean, shown};
+use super::classify::can_rank;
 use super::{InferRequest, RequestedOutput, all_outputs, from_texts, uneven};
 use crate::error::Error;
 use crate::signature::{ElementType, ModelSignature, ValueSpec, ValueType};
@@ -23,8 +24,15 @@ pub(super) struct Request<'b, 's> {
 struct Parsed {
     id: Option<String>,
     inputs: Vec<(usize, Value)>,
-    outputs: Vec<(usize, Option<bool>)>,
+    outputs: Vec<Asked>,
     binary_output: bool,
+}
+
+/// One of the request's `outputs`.
+struct Asked {
+    index: usize,
+    binary: Option<bool>,
+    classes: usize,
 }
 
 /// One of the request's `inputs` while it is read.
@@ -51,6 +59,7 @@ struct Parameters<'b> {
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
     content_type: Option<Cow<'b, str>>,
+    classification: Option<usize>,
 }
 
 impl<'b, 's> Request<'b, 's> {
@@ -137,7 +146,12 @@ impl<'b, 's> Request<'b, 's> {
                     parameters.binary_data_size = Some(text.parse().map_err(|_| wrong())?);
                 }
                 "content_type" => parameters.content_type = Reader::of(text).string().ok(),
-                "classification" | "shared_memory_region" => {
+                "classification" => {
+                    let wrong =
+                        || self.bad(&Fault { at, what: "`classification` should be a number of classes".into() });
+                    parameters.classification = Some(text.parse().map_err(|_| wrong())?);
+                }
+                "shared_memory_region" => {
                     return Err(Error::Unsupported(format!("the parameter `{name}` can't be served")));
                 }
                 _ => {}
@@ -159,10 +173,15 @@ impl<'b, 's> Request<'b, 's> {
         let name = name.ok_or_else(|| Error::BadRequest("one of `outputs` has no `name`".into()))?;
         let specs = &self.signature.outputs;
         let index = position(specs, &name).ok_or_else(|| unknown("output", &name, specs))?;
-        if self.parsed.outputs.iter().any(|&(other, _)| other == index) {
+        if self.parsed.outputs.iter().any(|other| other.index == index) {
             return Err(Error::BadRequest(format!("the output `{name}` is asked for twice")));
         }
-        self.parsed.outputs.push((index, parameters.binary_data));
+        let classes = parameters.classification.unwrap_or(0);
+        if classes > 0 && !can_rank(&specs[index]) {
+            let text = format!("the output `{name}` is {}, of which no classes can be told", specs[index].value_type);
+            return Err(Error::BadRequest(text));
+        }
+        self.parsed.outputs.push(Asked { index, binary: parameters.binary_data, classes });
         Ok(())
     }
 
@@ -323,7 +342,14 @@ impl<'b, 's> Request<'b, 's> {
         let (asked, default) = (self.parsed.outputs, self.parsed.binary_output);
         let outputs = match asked.as_slice() {
             [] => all_outputs(self.signature, default),
-            _ => asked.iter().map(|&(index, raw)| RequestedOutput { index, binary: raw.unwrap_or(default) }).collect(),
+            _ => asked
+                .iter()
+                .map(|asked| RequestedOutput {
+                    index: asked.index,
+                    binary: asked.binary.unwrap_or(default),
+                    classes: asked.classes,
+                })
+                .collect(),
         };
         Ok(InferRequest { id: self.parsed.id, inputs, outputs })
     }

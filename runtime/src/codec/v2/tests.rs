@@ -74,6 +74,21 @@ fn an_answer_says_the_id_the_model_and_what_was_asked_for() {
 }
 
 #[test]
+fn classes_are_asked_for_output_by_output_and_come_as_texts() {
+    let s = one("float32", r#"["N",3]"#);
+    let body = json!({"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[0.5,2,-1]}],
+        "outputs":[{"name":"x","parameters":{"classification":2}}]});
+    let request = read(&body, &s);
+    let output = &answer(&request, &request.inputs, &s)["outputs"][0];
+    assert_eq!(output, &json!({"name":"x","datatype":"BYTES","shape":[2],"data":["2.0:1","0.5:0"]}));
+    let body = json!({"inputs":body["inputs"],
+        "outputs":[{"name":"x","parameters":{"classification":1,"binary_data":true}}]});
+    let request = read(&body, &s);
+    let (out, length) = encode(MODEL, &request, &request.inputs, &s);
+    assert_eq!(&out[length.unwrap()..], [5, 0, 0, 0, b'2', b'.', b'0', b':', b'1']);
+}
+
+#[test]
 fn strings_that_are_no_text_travel_as_base64() {
     let s = one("string", r#"["N"]"#);
     let body = json!({"inputs":[{"name":"x","shape":[2],"datatype":"BYTES","data":["/wA=",""],
@@ -221,8 +236,15 @@ fn every_fault_names_the_tensor_and_what_it_should_be() {
     }
     let twice = json!({"name":"x","shape":[0,2],"datatype":"INT32","data":[]});
     assert!(fault(&json!({"inputs":[twice.clone(), twice]}), &s).contains("`x` is there twice"));
-    let asked = json!({"inputs":[],"outputs":[{"name":"x","parameters":{"classification":3}}]});
-    assert!(matches!(decode(asked.to_string().as_bytes(), None, &s), Err(Error::Unsupported(_))));
+    let asked = |parameters| json!({"inputs":[],"outputs":[{"name":"x","parameters":parameters}]});
+    let shared = asked(json!({"shared_memory_region":"r"})).to_string();
+    assert!(matches!(decode(shared.as_bytes(), None, &s), Err(Error::Unsupported(_))));
+    for classes in [json!(-1), json!("3"), json!(null), json!(1.5)] {
+        let text = fault(&asked(json!({"classification":classes})), &s);
+        assert!(text.contains("`classification` should be a number of classes"), "{text}");
+    }
+    let text = fault(&asked(json!({"classification":1})), &one("string", "[1]"));
+    assert!(text.starts_with("the output `x` is string [1], of which no classes can be told"), "{text}");
     let deep = format!(r#"{{"zzz":{}"#, "[".repeat(10_000));
     assert!(decode(deep.as_bytes(), None, &s).unwrap_err().to_string().contains("more than 128 deep"));
     assert!(decode(b"{\"id\":\"\xff\"}", None, &s).unwrap_err().to_string().contains("isn't UTF-8"));
