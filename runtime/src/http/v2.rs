@@ -56,6 +56,7 @@ pub(super) async fn infer(
     let mut request = work.decode(body.len(), || v2::decode(&body, json_length, &app.signature))?;
     held.become_of(|| inference::bytes(&request.inputs));
     drop(body);
+    work.urgency = request.urgency;
     let inputs = std::mem::take(&mut request.inputs);
     let outputs = work.run(inputs).await?;
     let model = v2::ModelName { name: &app.settings.name, version: &app.settings.version };
@@ -66,7 +67,7 @@ pub(super) async fn infer(
 }
 
 pub(super) fn server_metadata() -> Bytes {
-    json!({"name": "nimify", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"]})
+    json!({"name": "nimify", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data", "schedule_policy"]})
         .to_string()
         .into()
 }

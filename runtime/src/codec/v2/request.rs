@@ -7,6 +7,7 @@ use super::super::read::{self, Nested};
 use super::super::{binary, check, did_you_mean, shown};
 use super::{InferRequest, RequestedOutput, all_outputs, from_texts, uneven};
 use crate::error::Error;
+use crate::inference::Urgency;
 use crate::signature::{ElementType, ModelSignature, ValueSpec, ValueType};
 use crate::tensor::{Tensor, TensorData, Value, element_count};
 
@@ -25,6 +26,7 @@ struct Parsed {
     inputs: Vec<(usize, Value)>,
     outputs: Vec<(usize, Option<bool>)>,
     binary_output: bool,
+    urgency: Urgency,
 }
 
 /// One of the request's `inputs` while it is read.
@@ -51,6 +53,9 @@ struct Parameters<'b> {
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
     content_type: Option<Cow<'b, str>>,
+    /// Those of the schedule extension, which mean something for the whole request alone: where, and what.
+    priority: Option<(usize, &'b str)>,
+    timeout: Option<(usize, &'b str)>,
 }
 
 impl<'b, 's> Request<'b, 's> {
@@ -75,7 +80,13 @@ impl<'b, 's> Request<'b, 's> {
         while let Some(name) = self.property(&mut first)? {
             match &*name {
                 "id" => self.parsed.id = Some(self.string("a string as `id`")?.into_owned()),
-                "parameters" => self.parsed.binary_output = self.parameters()?.binary_data_output.unwrap_or(false),
+                "parameters" => {
+                    let parameters = self.parameters()?;
+                    self.parsed.binary_output = parameters.binary_data_output.unwrap_or(false);
+                    let priority = self.whole("`priority` should be a level", parameters.priority)?;
+                    let timeout = self.whole("`timeout` should be microseconds", parameters.timeout)?;
+                    self.parsed.urgency = Urgency::of_parameters(priority, timeout);
+                }
                 "inputs" => self.list("an array as `inputs`", Self::read_input)?,
                 "outputs" => self.list("an array as `outputs`", Self::read_output)?,
                 _ => drop(self.reader.skip().map_err(|e| self.bad(&e))?),
@@ -136,6 +147,8 @@ impl<'b, 's> Request<'b, 's> {
                         || self.bad(&Fault { at, what: "`binary_data_size` should be a number of bytes".into() });
                     parameters.binary_data_size = Some(text.parse().map_err(|_| wrong())?);
                 }
+                "priority" => parameters.priority = Some((at, text)),
+                "timeout" => parameters.timeout = Some((at, text)),
                 "content_type" => parameters.content_type = Reader::of(text).string().ok(),
                 "classification" | "shared_memory_region" => {
                     return Err(Error::Unsupported(format!("the parameter `{name}` can't be served")));
@@ -144,6 +157,12 @@ impl<'b, 's> Request<'b, 's> {
             }
         }
         Ok(parameters)
+    }
+
+    /// The number that a parameter of the schedule extension is; 0, which says nothing, where it isn't there.
+    fn whole(&self, what: &str, parameter: Option<(usize, &str)>) -> Result<u64, Error> {
+        let Some((at, text)) = parameter else { return Ok(0) };
+        text.parse().map_err(|_| self.bad(&Fault { at, what: format!("{what}, a whole number from 0") }))
     }
 
     fn read_output(&mut self) -> Result<(), Error> {
@@ -325,7 +344,7 @@ impl<'b, 's> Request<'b, 's> {
             [] => all_outputs(self.signature, default),
             _ => asked.iter().map(|&(index, raw)| RequestedOutput { index, binary: raw.unwrap_or(default) }).collect(),
         };
-        Ok(InferRequest { id: self.parsed.id, inputs, outputs })
+        Ok(InferRequest { id: self.parsed.id, inputs, outputs, urgency: self.parsed.urgency })
     }
 }
 
