@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::codec::distance;
 use crate::logging::{Format, Level, LogSettings};
-use crate::settings::{Provider, ServiceSettings, duration};
+use crate::settings::{MOST_PRIORITY_LEVELS, Provider, ServiceSettings, duration};
 
 /// One environment variable.
 pub struct Variable {
@@ -83,12 +83,20 @@ variables! {
         |o, v| duration::parse(v).map(|d| o.service.server.drain_timeout = d);
     "NIMIFY_MAX_BATCH_SIZE", "batching.maxBatchSize", "most rows in one run of the model; `1` turns batching off",
         |o, v| at_least_1(v).map(|n| o.service.batching.max_batch_size = n);
+    "NIMIFY_MAX_BATCH_ELEMENTS", "batching.maxBatchElements",
+        "most elements in one run, over all inputs, padding counted; `auto` sets no limit",
+        |o, v| auto(v).map(|n| o.service.batching.max_batch_elements = n);
     "NIMIFY_MAX_QUEUE_DELAY", "batching.maxQueueDelay", "how long a batch that isn't full waits for more: `2ms`",
         |o, v| duration::parse(v).map(|d| o.service.batching.max_queue_delay = d);
     "NIMIFY_MAX_QUEUE", "batching.maxQueue", "requests that may wait, after which 429 is answered",
         |o, v| at_least_1(v).map(|n| o.service.batching.max_queue = n);
     "NIMIFY_REQUEST_TIMEOUT", "batching.requestTimeout", "from arrival to answer, after which 504 is answered: `5s`",
         |o, v| some_time(v).map(|d| o.service.batching.request_timeout = d);
+    "NIMIFY_PRIORITY_LEVELS", "batching.priorityLevels", "levels of priority that a request may ask for, 1 being the highest",
+        |o, v| levels(v).map(|n| o.service.batching.priority_levels = n);
+    "NIMIFY_DEFAULT_PRIORITY", "batching.defaultPriority",
+        "level of a request that asks for none; `auto` is the lowest",
+        |o, v| auto(v).map(|n| o.service.batching.default_priority = n);
     "NIMIFY_PROVIDER", "engine.provider", "execution provider: `auto` or `cpu`",
         |o, v| provider(v).map(|p| o.service.engine.provider = p);
     "NIMIFY_THREADS", "engine.threads", "threads in all; `auto` takes the cgroup's quota",
@@ -170,6 +178,13 @@ fn at_least_1(value: &str) -> Result<usize, String> {
         Ok(0) => Err("`0` is too small: it must be at least 1".into()),
         Ok(count) => Ok(count),
         Err(_) => Err(format!("`{value}` is not a whole number")),
+    }
+}
+
+fn levels(value: &str) -> Result<usize, String> {
+    match at_least_1(value)? {
+        count if count > MOST_PRIORITY_LEVELS => Err(format!("`{count}` is more than {MOST_PRIORITY_LEVELS}")),
+        count => Ok(count),
     }
 }
 
@@ -265,6 +280,7 @@ mod tests {
     fn edges() {
         assert!(applied(&[("NIMIFY_PORT", "65536")]).is_err());
         assert!(applied(&[("NIMIFY_THREADS", "0")]).is_err());
+        assert!(applied(&[("NIMIFY_PRIORITY_LEVELS", "65")]).is_err());
         assert!(applied(&[("NIMIFY_READ_TIMEOUT", "0s")]).is_err());
         assert_eq!(applied(&[("NIMIFY_THREADS", "auto")]).unwrap().0.service.engine.threads, None);
         assert_eq!(applied(&[("NIMIFY_METRICS_PORT", "none")]).unwrap().0.service.server.metrics_port, None);

@@ -103,12 +103,15 @@ impl Default for ServerSettings {
     }
 }
 
-/// How requests are joined into batches: four knobs for four things.
+/// How requests are joined into batches, and which of them go first: a knob for each thing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BatchingSettings {
     /// Most rows in one run of the model; 1 turns batching off.
     pub max_batch_size: usize,
+    /// Most elements in one run, over all inputs, padding counted; a single request may have more. `None` sets no limit.
+    #[serde(with = "auto")]
+    pub max_batch_elements: Option<usize>,
     /// How long a batch that isn't full waits for more while the model is idle.
     #[serde(with = "duration")]
     pub max_queue_delay: Duration,
@@ -117,15 +120,26 @@ pub struct BatchingSettings {
     /// From arrival to answer, after which 504 is answered.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
+    /// Levels of priority that a request may ask for, at most [`MOST_PRIORITY_LEVELS`]; with 1 all are equal.
+    pub priority_levels: usize,
+    /// The level of a request that asks for none, or for one that there isn't: 1 is the highest. `None` is the lowest.
+    #[serde(with = "auto")]
+    pub default_priority: Option<usize>,
 }
+
+/// Most levels of priority.
+pub const MOST_PRIORITY_LEVELS: usize = 64;
 
 impl Default for BatchingSettings {
     fn default() -> Self {
         BatchingSettings {
             max_batch_size: 32,
+            max_batch_elements: None,
             max_queue_delay: Duration::ZERO,
             max_queue: 1024,
             request_timeout: Duration::from_secs(30),
+            priority_levels: 1,
+            default_priority: None,
         }
     }
 }

@@ -108,9 +108,12 @@ struct Server {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Batching {
     max_batch_size: NonZeroU64,
+    max_batch_elements: CountOrAuto,
     max_queue_delay: Duration,
     max_queue: NonZeroU64,
     request_timeout: Duration,
+    priority_levels: NonZeroU64,
+    default_priority: CountOrAuto,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

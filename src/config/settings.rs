@@ -154,6 +154,9 @@ pub struct Batching {
     /// Most rows in one run of the model; 1 turns batching off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_size: Option<NonZeroU32>,
+    /// Most elements in one run, over all inputs, padding counted; a single request may have more. `auto` sets no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_batch_elements: Option<Count>,
     /// How long a batch that isn't full waits for more while the model is idle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_queue_delay: Option<Duration>,
@@ -163,6 +166,12 @@ pub struct Batching {
     /// From arrival to answer, after which 504 is answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_timeout: Option<Duration>,
+    /// Levels of priority that a request may ask for, 1 being the highest; with 1 all are equal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority_levels: Option<NonZeroU32>,
+    /// The level of a request that asks for none; `auto` is the lowest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_priority: Option<Count>,
 }
 
 impl Batching {
@@ -171,9 +180,12 @@ impl Batching {
         let default = BatchingSettings::default();
         BatchingSettings {
             max_batch_size: self.max_batch_size.map_or(default.max_batch_size, |count| count.get() as usize),
+            max_batch_elements: self.max_batch_elements.map_or(default.max_batch_elements, Count::number),
             max_queue_delay: self.max_queue_delay.map_or(default.max_queue_delay, |time| time.0),
             max_queue: self.max_queue.map_or(default.max_queue, |count| count.get() as usize),
             request_timeout: self.request_timeout.map_or(default.request_timeout, |time| time.0),
+            priority_levels: self.priority_levels.map_or(default.priority_levels, |count| count.get() as usize),
+            default_priority: self.default_priority.map_or(default.default_priority, Count::number),
         }
     }
 }

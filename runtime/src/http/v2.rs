@@ -51,6 +51,7 @@ pub(super) async fn infer(
     let mut request = work.decode(body.len(), || v2::decode(&body, json_length, &app.signature))?;
     held.become_of(|| inference::bytes(&request.inputs));
     drop(body);
+    work.urgency = request.urgency;
     let inputs = std::mem::take(&mut request.inputs);
     let outputs = work.run(inputs).await?;
     let model = v2::ModelName { name: &app.settings.name, version: &app.settings.version };
@@ -61,8 +62,14 @@ pub(super) async fn infer(
 }
 
 /// What is served of Triton's extensions, by their names there.
-pub(crate) const EXTENSIONS: [&str; 5] =
-    ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"];
+pub(crate) const EXTENSIONS: [&str; 6] = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "schedule_policy",
+    "statistics",
+];
 
 pub(super) fn server_metadata() -> Bytes {
     json!({"name": "nimify", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS}).to_string().into()

@@ -14,6 +14,7 @@ pub use classify::classify;
 use super::json::Reader;
 use super::read;
 use crate::error::Error;
+use crate::inference::Urgency;
 use crate::signature::{ElementType, ModelSignature, ValueSpec, ValueType};
 use crate::tensor::{Tensor, TensorData, Value};
 
@@ -26,6 +27,8 @@ pub struct InferRequest {
     pub inputs: Vec<Value>,
     /// The outputs that the answer should carry, in this order: all of them where the request names none.
     pub outputs: Vec<RequestedOutput>,
+    /// The parameters `priority` and `timeout` of the schedule extension.
+    pub urgency: Urgency,
 }
 
 /// An output that a request asks for.

@@ -8,6 +8,7 @@ use super::super::{binary, check, did_you_mean, shown};
 use super::classify::can_rank;
 use super::{InferRequest, RequestedOutput, all_outputs, from_texts, uneven};
 use crate::error::Error;
+use crate::inference::Urgency;
 use crate::signature::{ElementType, ModelSignature, ValueSpec, ValueType};
 use crate::tensor::{Tensor, TensorData, Value, element_count};
 
@@ -26,6 +27,7 @@ struct Parsed {
     inputs: Vec<(usize, Value)>,
     outputs: Vec<Asked>,
     binary_output: bool,
+    urgency: Urgency,
 }
 
 /// One of the request's `outputs`.
@@ -60,6 +62,9 @@ struct Parameters<'b> {
     binary_data_output: Option<bool>,
     content_type: Option<Cow<'b, str>>,
     classification: Option<usize>,
+    /// Those of the schedule extension, which mean something for the whole request alone: where, and what.
+    priority: Option<(usize, &'b str)>,
+    timeout: Option<(usize, &'b str)>,
 }
 
 impl<'b, 's> Request<'b, 's> {
@@ -84,7 +89,13 @@ impl<'b, 's> Request<'b, 's> {
         while let Some(name) = self.property(&mut first)? {
             match &*name {
                 "id" => self.parsed.id = Some(self.string("a string as `id`")?.into_owned()),
-                "parameters" => self.parsed.binary_output = self.parameters()?.binary_data_output.unwrap_or(false),
+                "parameters" => {
+                    let parameters = self.parameters()?;
+                    self.parsed.binary_output = parameters.binary_data_output.unwrap_or(false);
+                    let priority = self.whole("`priority` should be a level", parameters.priority)?;
+                    let timeout = self.whole("`timeout` should be microseconds", parameters.timeout)?;
+                    self.parsed.urgency = Urgency::of_parameters(priority, timeout);
+                }
                 "inputs" => self.list("an array as `inputs`", Self::read_input)?,
                 "outputs" => self.list("an array as `outputs`", Self::read_output)?,
                 _ => drop(self.reader.skip().map_err(|e| self.bad(&e))?),
@@ -145,6 +156,8 @@ impl<'b, 's> Request<'b, 's> {
                         || self.bad(&Fault { at, what: "`binary_data_size` should be a number of bytes".into() });
                     parameters.binary_data_size = Some(text.parse().map_err(|_| wrong())?);
                 }
+                "priority" => parameters.priority = Some((at, text)),
+                "timeout" => parameters.timeout = Some((at, text)),
                 "content_type" => parameters.content_type = Reader::of(text).string().ok(),
                 "classification" => {
                     let wrong =
@@ -158,6 +171,12 @@ impl<'b, 's> Request<'b, 's> {
             }
         }
         Ok(parameters)
+    }
+
+    /// The number that a parameter of the schedule extension is; 0, which says nothing, where it isn't there.
+    fn whole(&self, what: &str, parameter: Option<(usize, &str)>) -> Result<u64, Error> {
+        let Some((at, text)) = parameter else { return Ok(0) };
+        text.parse().map_err(|_| self.bad(&Fault { at, what: format!("{what}, a whole number from 0") }))
     }
 
     fn read_output(&mut self) -> Result<(), Error> {
@@ -351,7 +370,7 @@ impl<'b, 's> Request<'b, 's> {
                 })
                 .collect(),
         };
-        Ok(InferRequest { id: self.parsed.id, inputs, outputs })
+        Ok(InferRequest { id: self.parsed.id, inputs, outputs, urgency: self.parsed.urgency })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Requests and answers of the Open Inference Protocol, well-formed and not.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -86,6 +88,39 @@ fn classes_are_asked_for_output_by_output_and_come_as_texts() {
     let request = read(&body, &s);
     let (out, length) = encode(MODEL, &request, &request.inputs, &s);
     assert_eq!(&out[length.unwrap()..], [5, 0, 0, 0, b'2', b'.', b'0', b':', b'1']);
+}
+
+#[test]
+fn priority_and_timeout_are_the_request_s_own() {
+    let s = signature(&[], &[]);
+    let urgency = |parameters: &str| {
+        let body = format!(r#"{{"parameters":{parameters},"inputs":[]}}"#);
+        decode(body.as_bytes(), None, &s).map(|request| request.urgency)
+    };
+    let of = |priority, timeout: u64| Urgency { priority, timeout: Some(Duration::from_micros(timeout)) };
+    assert_eq!(urgency(r#"{"priority":2,"timeout":1500}"#), Ok(of(2, 1500)));
+    assert_eq!(
+        urgency(r#"{"timeout":18446744073709551615,"priority":18446744073709551615}"#),
+        Ok(of(u32::MAX, u64::MAX))
+    );
+    for nothing in ["{}", r#"{"priority":0,"timeout":0}"#] {
+        assert_eq!(urgency(nothing), Ok(Urgency::default()));
+    }
+    for (wrong, word) in [
+        (r#"{"priority":"1"}"#, "`priority` should be a level, a whole number from 0 (line 1, column 27)"),
+        (r#"{"priority":-1}"#, "`priority`"),
+        (r#"{"timeout":1.5}"#, "`timeout` should be microseconds, a whole number from 0"),
+        (r#"{"timeout":null}"#, "`timeout`"),
+        (r#"{"timeout":18446744073709551616}"#, "`timeout`"),
+        (r#"{"priority":[1]}"#, "`priority`"),
+    ] {
+        let Err(Error::BadRequest(text)) = urgency(wrong) else { panic!("{wrong}") };
+        assert!(text.contains(word), "{text}");
+    }
+    // A tensor's parameters of these names are the client's own affair.
+    let s = one("int64", "[]");
+    let body = json!({"inputs":[{"name":"x","shape":[],"datatype":"INT64","data":[7],"parameters":{"timeout":"-"}}]});
+    assert_eq!(read(&body, &s).urgency, Urgency::default());
 }
 
 #[test]
