@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::codec::distance;
 use crate::logging::{Format, Level, LogSettings};
-use crate::settings::{MOST_PRIORITY_LEVELS, Provider, ServiceSettings, duration};
+use crate::settings::{MOST_PRIORITY_LEVELS, Optimize, ServiceSettings, duration};
 
 /// One environment variable.
 pub struct Variable {
@@ -97,12 +97,19 @@ variables! {
     "NIMIFY_DEFAULT_PRIORITY", "batching.defaultPriority",
         "level of a request that asks for none; `auto` is the lowest",
         |o, v| auto(v).map(|n| o.service.batching.default_priority = n);
-    "NIMIFY_PROVIDER", "engine.provider", "execution provider: `auto` or `cpu`",
-        |o, v| provider(v).map(|p| o.service.engine.provider = p);
+    "NIMIFY_PROVIDER", "engine.provider",
+        "execution provider: `auto`, or one or several of `tensorrt`, `cuda`, `migraphx`, `rocm`, `openvino` and `cpu`, the best first: `tensorrt,cuda`",
+        |o, v| v.parse().map(|p| o.service.engine.provider = p);
+    "NIMIFY_ENGINE_REQUIRE", "engine.require",
+        "`1` ends the start with an error where none of those providers runs the model; `0` lets the CPU run it",
+        |o, v| switch(v).map(|on| o.service.engine.require = on);
     "NIMIFY_THREADS", "engine.threads", "threads in all; `auto` takes the cgroup's quota",
         |o, v| auto(v).map(|n| o.service.engine.threads = n);
     "NIMIFY_INSTANCES", "engine.instances", "sessions that share the threads; `auto` measures while warming up",
         |o, v| auto(v).map(|n| o.service.engine.instances = n);
+    "NIMIFY_OPTIMIZE", "engine.optimize",
+        "`never` runs the model's graph as it is in the image; `build` and `load` let ONNX Runtime rewrite it as the service starts",
+        |o, v| optimize(v).map(|word| o.service.engine.optimize = word);
     "NIMIFY_ONNXRUNTIME", "engine.onnxruntime", "ONNX Runtime's library",
         |o, v| not_empty(v).map(|p| o.service.engine.onnxruntime = Some(PathBuf::from(p)));
     "NIMIFY_LOG_LEVEL", "", "`off`, `error`, `warn`, `info`, `debug` or `trace`", |o, v| Level::parse(v).map(|l| o.log.level = l);
@@ -206,12 +213,10 @@ fn some_time(value: &str) -> Result<Duration, String> {
     }
 }
 
-fn provider(value: &str) -> Result<Provider, String> {
-    match value {
-        "auto" => Ok(Provider::Auto),
-        "cpu" => Ok(Provider::Cpu),
-        _ => Err(format!("`{value}` is not an execution provider: write `auto` or `cpu`")),
-    }
+fn optimize(value: &str) -> Result<Optimize, String> {
+    let words = || Optimize::ALL.map(|word| format!("`{}`", word.word())).join(", ");
+    let found = Optimize::ALL.into_iter().find(|word| word.word() == value);
+    found.ok_or_else(|| format!("`{value}` is none of {}", words()))
 }
 
 fn switch(value: &str) -> Result<bool, String> {
@@ -243,6 +248,8 @@ mod tests {
                 name if name.ends_with("_NAME") => "other",
                 "NIMIFY_HOST" => "127.0.0.1",
                 "NIMIFY_PROVIDER" => "cpu",
+                "NIMIFY_OPTIMIZE" => "never",
+                "NIMIFY_ENGINE_REQUIRE" => "1",
                 "NIMIFY_ONNXRUNTIME" => "/lib/x.so",
                 name if name.ends_with("LOG_LEVEL") => "debug",
                 "NIMIFY_LOG_FORMAT" => "json",

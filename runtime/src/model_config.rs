@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::settings::{Provider, ServiceSettings};
+use crate::engine::{Provider, Providers};
+use crate::settings::ServiceSettings;
 use crate::signature::{Dim, ElementType, ModelSignature, ValueSpec, ValueType};
 
 /// How a model is served.
@@ -232,7 +233,10 @@ impl ModelConfig {
             dynamic_batching: (batched && batching.max_batch_size > 1).then_some(dynamic_batching),
             instance_group: vec![InstanceGroup {
                 name: format!("{}_0", settings.name),
-                kind: if settings.engine.provider == Provider::Cpu { "KIND_CPU" } else { "KIND_AUTO" },
+                kind: match &settings.engine.provider {
+                    Providers::Named(only) if only[..] == [Provider::Cpu] => "KIND_CPU",
+                    _ => "KIND_AUTO",
+                },
                 count: instances as u64,
             }],
             default_model_filename: file,

@@ -23,6 +23,7 @@ pub(crate) fn digits() -> ServicePlan {
                 path: "../models/digits.onnx".into(),
                 sha256: Digest::of("model").hex(),
                 source: "./digits.onnx".into(),
+                derived: None,
             },
             signature: "signature.json".into(),
             openapi: "openapi.json".into(),

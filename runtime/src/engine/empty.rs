@@ -17,7 +17,7 @@ pub(super) fn sequence<'data>(element_type: ElementType) -> ort::Result<NativeVa
         .map_err(|error| {
             ort::Error::new(format!("no empty sequence of {element_type}: {}", message::clean(error.message())))
         })?;
-    let outputs = native::run(&session, &[], &[], &[OUTPUT.into()])?;
+    let outputs = native::run(&session, &[], &[], &[OUTPUT.into()], false)?;
     outputs.into_iter().next().flatten().ok_or_else(|| ort::Error::new("an empty sequence is missing"))
 }
 
