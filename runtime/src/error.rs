@@ -6,6 +6,9 @@ pub enum Error {
     /// The request can't be read, or doesn't fit the signature.
     #[error("{0}")]
     BadRequest(String),
+    /// The client didn't show the certificate that the service asks for.
+    #[error("{0}")]
+    Forbidden(String),
     /// No such route, model, version or file.
     #[error("{0}")]
     NotFound(String),
@@ -60,6 +63,7 @@ impl Error {
     fn row(&self) -> (u16, &'static str) {
         match self {
             Error::BadRequest(_) => (400, "invalid_request_error"),
+            Error::Forbidden(_) => (403, "forbidden_error"),
             Error::NotFound(_) => (404, "not_found_error"),
             Error::MethodNotAllowed(_) => (405, "method_not_allowed_error"),
             Error::RequestTimeout(_) => (408, "request_timeout_error"),

@@ -49,6 +49,9 @@ pub(crate) fn unusual() -> ServicePlan {
     plan.settings.server = ServerSettings {
         port: 9000,
         metrics_port: Some(9001),
+        max_connections: Some(100_000),
+        compression: false,
+        compression_min_bytes: 1 << 20,
         max_body_bytes: 1 << 40,
         max_buffered_bytes: Some(1 << 41),
         max_concurrency: 12_345_678,

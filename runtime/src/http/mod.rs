@@ -27,7 +27,9 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Version};
 
-pub(crate) use connection::{Door, accept};
+use connection::Access;
+pub(crate) use connection::Door;
+pub(crate) use connection::front::{Closing, Entrance, connections};
 pub use documents::Unreadable;
 pub(crate) use documents::{Documents, read as read_file};
 use request_id::REQUEST_ID;
@@ -38,19 +40,27 @@ use route::{Route, Target};
 use crate::app::{App, Phase};
 use crate::error::Error;
 use crate::inference::Work;
+use crate::logging::Seldom;
+
+/// Bytes of an answer that are handed to HTTP/2 at once: it takes in all that it is given, whether the client has made
+/// room or not.
+const PART: usize = 256 << 10;
 
 /// Answers one request. Never fails: what goes wrong is in the answer.
-async fn answer(app: &App, door: Door, request: Request<Incoming>) -> Response {
+async fn answer(app: &App, door: Door, access: Access, request: Request<Incoming>) -> Response {
     let begun = Instant::now();
     let (head, body) = request.into_parts();
     let id = app.ids.of(&head.headers);
     let (version, style) = (head.version, Route::style(head.uri.path()));
     let target = door.admit(app, Route::find(head.uri.path()));
     let route = target.route;
-    let routed = caught(dispatch(app, target, head, body)).await.unwrap_or_else(|_| {
-        app.metrics.panics.inc();
-        Err(Error::Internal("the service failed on this request; its logs say more".into()))
-    });
+    let routed = match access.check(app, route) {
+        Ok(()) => caught(dispatch(app, target, head, body)).await.unwrap_or_else(|_| {
+            app.metrics.panics.inc();
+            Err(Error::Internal("the service failed on this request; its logs say more".into()))
+        }),
+        Err(refused) => Err(refused),
+    };
     let mut response = match routed {
         Ok(response) => response,
         Err(error) => {
@@ -68,12 +78,16 @@ async fn answer(app: &App, door: Door, request: Request<Incoming>) -> Response {
         took_us = took.as_micros() as u64,
         "answered"
     );
-    if version < Version::HTTP_2 && app.phase() == Phase::Draining {
+    if version == Version::HTTP_2 {
+        response.body_mut().in_parts(PART);
+    } else if app.phase() == Phase::Draining {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
+
+static OVERLOADED: Seldom = Seldom::new();
 
 /// The text of a client's error may quote what the client sent, so that only `debug` shows it.
 fn log_error(error: &Error, route: Route, id: &HeaderValue) {
@@ -83,7 +97,14 @@ fn log_error(error: &Error, route: Route, id: &HeaderValue) {
         404 | 405 | 503 if !route.is_inference() => {
             tracing::debug!(request_id, route = route_label, status, kind, %error, "not answered");
         }
-        429 | 500.. => tracing::warn!(request_id, route = route_label, status, kind, %error, "request failed"),
+        // One line a second, and how many it stands for.
+        429 => match OVERLOADED.happened() {
+            Some(times) => {
+                tracing::warn!(request_id, route = route_label, status, kind, %error, times, "request failed");
+            }
+            None => tracing::debug!(request_id, route = route_label, status, kind, %error, "request failed"),
+        },
+        500.. => tracing::warn!(request_id, route = route_label, status, kind, %error, "request failed"),
         _ => {
             tracing::warn!(request_id, route = route_label, status, kind, "request refused");
             tracing::debug!(request_id, %error, "request refused because");

@@ -1,12 +1,10 @@
-//! A listener → connections → requests, and the end of connections that keep the service waiting.
+//! What a connection does, and the end of one that keeps the service waiting.
 //!
 //! hyper's own timer for slow heads costs each request an allocation and a lock, and closes idle connections that load
 //! balancers mean to use again. Here a connection notes what it does in a few counters, and a clock of its own looks at
 //! them now and then.
 
-use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -14,102 +12,28 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::Version;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-
-use super::route::{Route, Target};
-use crate::app::App;
+use tokio::net::TcpStream;
 
 /// Longer than the idle time of any load balancer that is known, so that it is they who close.
 const KEEP_ALIVE: Duration = Duration::from_secs(630);
 
-/// Which port a connection came through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
-    /// The service's.
-    Service,
-    /// The metrics'.
-    Metrics,
-}
-
-impl Door {
-    /// What is served at the other port is not served at this one.
-    pub(super) fn admit(self, app: &App, target: Target) -> Target {
-        let is_metrics = matches!(target.route, Route::Metrics | Route::NimMetrics);
-        let served = match self {
-            Door::Service => !is_metrics || app.settings.server.metrics_port.is_none(),
-            Door::Metrics => is_metrics || target.route.is_health(),
-        };
-        if served { target } else { Target { route: Route::Unknown, model: None, version: None } }
-    }
-}
-
-/// Accepts connections until it is dropped.
-pub(crate) async fn accept(
-    listener: &TcpListener,
-    door: Door,
-    app: &Arc<App>,
-    graceful: &GracefulShutdown,
-) -> Infallible {
-    let mut refused = 0u64;
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if refused > 0 {
-                    tracing::warn!(attempts = refused, "connections are accepted again");
-                    refused = 0;
-                }
-                // A failure costs latency and nothing else.
-                drop(stream.set_nodelay(true));
-                tokio::spawn(serve(stream, peer, door, app.clone(), graceful.watcher()));
-            }
-            Err(error) => {
-                // Out of file descriptors, mostly: some are given back soon. Said once, since each attempt fails alike.
-                if refused == 0 {
-                    tracing::warn!(%error, "can't accept a connection: trying again");
-                }
-                refused += 1;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-async fn serve(stream: TcpStream, peer: SocketAddr, door: Door, app: Arc<App>, watcher: Watcher) {
-    let read_timeout = app.settings.server.read_timeout;
-    let pulse = Arc::new(Pulse::default());
-    let io = TokioIo::new(Watched { stream, pulse: pulse.clone() });
-    let service = {
-        let pulse = pulse.clone();
-        service_fn(move |request| {
-            let (app, pulse) = (app.clone(), pulse.clone());
-            async move {
-                let _in_flight = InFlight::new(&pulse, request.version());
-                Ok::<_, Infallible>(super::answer(&app, door, request).await)
-            }
-        })
-    };
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let connection = watcher.watch(builder.serve_connection(io, service));
-    tokio::select! {
-        biased;
-        ended = connection => if let Err(error) = ended {
-            tracing::debug!(%peer, error, "connection broke");
-        },
-        why = stalled(&pulse, read_timeout) => tracing::debug!(%peer, why, "connection closed"),
-    }
-}
+/// While the service stops, a connection on which nothing is in work and nothing has moved for so long is closed: what
+/// it might hold is a head that isn't whole. Over HTTP/2 answers may still wait for the client to make room.
+const QUIET: Duration = Duration::from_millis(250);
+const QUIET_HTTP2: Duration = Duration::from_secs(2);
 
 /// What a connection does.
-struct Pulse {
+pub(super) struct Pulse {
     /// Requests begun.
     requests: AtomicU32,
-    /// Requests that the service has not answered.
+    /// Requests whose answers have not been handed over as a whole.
     in_flight: AtomicU32,
+    /// Answers of which the client has a part and has to take the next.
+    handed: AtomicU32,
+    /// Parts of answers.
+    parts: AtomicU32,
     /// Reads and writes.
     transfers: AtomicU32,
     /// Bytes came that aren't a whole head yet; from the start, since a connection is made to send one.
@@ -125,6 +49,8 @@ impl Default for Pulse {
         Pulse {
             requests: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
+            handed: AtomicU32::new(0),
+            parts: AtomicU32::new(0),
             transfers: AtomicU32::new(0),
             head_open: AtomicBool::new(true),
             blocked: AtomicBool::new(false),
@@ -133,10 +59,11 @@ impl Default for Pulse {
     }
 }
 
-struct InFlight<'a>(&'a Pulse);
+/// A request from its head to the last byte of its answer.
+pub(super) struct InFlight(Arc<Pulse>);
 
-impl<'a> InFlight<'a> {
-    fn new(pulse: &'a Pulse, version: Version) -> Self {
+impl InFlight {
+    pub(super) fn new(pulse: Arc<Pulse>, version: Version) -> Self {
         pulse.requests.fetch_add(1, Relaxed);
         pulse.in_flight.fetch_add(1, Relaxed);
         pulse.head_open.store(false, Relaxed);
@@ -145,27 +72,87 @@ impl<'a> InFlight<'a> {
         }
         InFlight(pulse)
     }
+
+    /// The request's answer.
+    pub(super) fn answered<B>(self, body: B) -> Answered<B> {
+        Answered { body, handed: false, in_flight: self }
+    }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Relaxed);
     }
 }
 
+/// An answer's body, which is in flight until it is handed over.
+pub(super) struct Answered<B> {
+    body: B,
+    /// A part was handed over and the next has not been asked for.
+    handed: bool,
+    in_flight: InFlight,
+}
+
+impl<B> Answered<B> {
+    fn hand(&mut self, handed: bool) {
+        if self.handed != handed {
+            self.handed = handed;
+            let count = &self.in_flight.0.handed;
+            if handed {
+                count.fetch_add(1, Relaxed)
+            } else {
+                count.fetch_sub(1, Relaxed)
+            };
+        }
+    }
+}
+
+impl<B> Drop for Answered<B> {
+    fn drop(&mut self) {
+        self.hand(false);
+    }
+}
+
+impl<B: Body + Unpin> Body for Answered<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.hand(false);
+        let poll = Pin::new(&mut self.body).poll_frame(cx);
+        // A body of one part is at its end now.
+        if matches!(poll, Poll::Ready(Some(_))) && !self.body.is_end_stream() {
+            self.hand(true);
+            self.in_flight.0.parts.fetch_add(1, Relaxed);
+        }
+        poll
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Ends when the connection should: a head that doesn't end, an answer that isn't taken, or nothing for long.
-async fn stalled(pulse: &Pulse, read_timeout: Duration) -> &'static str {
+pub(super) async fn stalled(pulse: &Pulse, read_timeout: Duration) -> &'static str {
     // A quarter, so that nobody waits much longer than the limit says.
     let tick = (read_timeout / 4).max(Duration::from_millis(10));
-    let (mut seen, mut head, mut blocked, mut idle) = ((0, 0), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let (mut seen, mut head, mut blocked, mut idle) = ((0, 0, 0), Duration::ZERO, Duration::ZERO, Duration::ZERO);
     loop {
         tokio::time::sleep(tick).await;
-        let now = (pulse.requests.load(Relaxed), pulse.transfers.load(Relaxed));
-        let busy = pulse.in_flight.load(Relaxed) > 0;
+        let now = (pulse.requests.load(Relaxed), pulse.transfers.load(Relaxed), pulse.parts.load(Relaxed));
+        let (in_flight, handed) = (pulse.in_flight.load(Relaxed), pulse.handed.load(Relaxed));
+        let busy = in_flight > 0;
         let since = |condition: bool, before: Duration| if condition { before + tick } else { Duration::ZERO };
         let same_head = now.0 == seen.0 && !busy && pulse.head_open.load(Relaxed) && !pulse.http2.load(Relaxed);
         head = since(same_head, head);
-        blocked = since(now == seen && pulse.blocked.load(Relaxed), blocked);
+        // Over HTTP/2 a client can keep the connection moving and yet make no room for what it asked for.
+        let untaken = handed > 0 && handed == in_flight && now.2 == seen.2;
+        blocked = since((now == seen && pulse.blocked.load(Relaxed)) || untaken, blocked);
         idle = since(now == seen && !busy, idle);
         seen = now;
         if head >= read_timeout {
@@ -180,10 +167,24 @@ async fn stalled(pulse: &Pulse, read_timeout: Duration) -> &'static str {
     }
 }
 
-/// A stream that notes its reads and writes.
-struct Watched {
-    stream: TcpStream,
-    pulse: Arc<Pulse>,
+/// Ends when nothing is in work and nothing moves: for a service that stops.
+pub(super) async fn quiet(pulse: &Pulse) {
+    let mut seen = None;
+    loop {
+        let now = (pulse.requests.load(Relaxed), pulse.transfers.load(Relaxed));
+        let resting = pulse.in_flight.load(Relaxed) == 0 && !pulse.blocked.load(Relaxed);
+        if resting && seen == Some(now) {
+            return;
+        }
+        seen = resting.then_some(now);
+        tokio::time::sleep(if pulse.http2.load(Relaxed) { QUIET_HTTP2 } else { QUIET }).await;
+    }
+}
+
+/// A stream that notes its reads and writes; beneath TLS, so that what is noted is what the client sent and took.
+pub(super) struct Watched {
+    pub(super) stream: TcpStream,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl Watched {
