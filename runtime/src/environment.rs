@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::codec::distance;
 use crate::logging::{Format, Level, LogSettings};
-use crate::settings::{MOST_PRIORITY_LEVELS, Optimize, ServiceSettings, TlsSettings, duration};
+use crate::settings::{MOST_PRIORITY_LEVELS, Optimize, PaddingSettings, ServiceSettings, TlsSettings, duration};
 
 /// One environment variable.
 pub struct Variable {
@@ -117,6 +117,9 @@ variables! {
     "NIMIFY_DEFAULT_PRIORITY", "batching.defaultPriority",
         "level of a request that asks for none; `auto` is the lowest",
         |o, v| auto(v).map(|n| o.service.batching.default_priority = n);
+    "NIMIFY_PADDING", "batching.padding",
+        r#"how rows of different lengths are made equal, as JSON: `{"values": {"ids": 0}, "mask": "mask"}`; `none` turns it off"#,
+        |o, v| padding(v).map(|p| o.service.batching.padding = p);
     "NIMIFY_PROVIDER", "engine.provider",
         "execution provider: `auto`, or one or several of `tensorrt`, `cuda`, `migraphx`, `rocm`, `openvino` and `cpu`, the best first: `tensorrt,cuda`",
         |o, v| v.parse().map(|p| o.service.engine.provider = p);
@@ -215,6 +218,11 @@ fn levels(value: &str) -> Result<usize, String> {
     }
 }
 
+fn padding(value: &str) -> Result<PaddingSettings, String> {
+    let wrong = |e: serde_json::Error| format!("{e}: write JSON such as `{{\"values\": {{\"ids\": 0}}}}`, or `none`");
+    optional(value, |json| serde_json::from_str(json).map_err(wrong)).map(Option::unwrap_or_default)
+}
+
 fn auto(value: &str) -> Result<Option<usize>, String> {
     if value == "auto" {
         return Ok(None);
@@ -222,7 +230,7 @@ fn auto(value: &str) -> Result<Option<usize>, String> {
     at_least_1(value).map(Some).map_err(|reason| format!("{reason}; `auto` is possible too"))
 }
 
-fn optional<T>(value: &str, parse: fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+fn optional<T>(value: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
     if value.is_empty() || value == "none" { Ok(None) } else { parse(value).map(Some) }
 }
 
@@ -300,6 +308,7 @@ mod tests {
                 "NIMIFY_ONNXRUNTIME" => "/lib/x.so",
                 name if name.ends_with("LOG_LEVEL") => "debug",
                 "NIMIFY_LOG_FORMAT" => "json",
+                "NIMIFY_PADDING" => r#"{"mask":"m"}"#,
                 "NIM_JSONL_LOGGING" => "1",
                 "NIMIFY_COMPRESSION" => "0",
                 name if name.ends_with("_TIMEOUT") || name.ends_with("_DELAY") => "7s",

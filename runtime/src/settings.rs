@@ -1,5 +1,6 @@
 //! `service.json`: what a built service serves and how; read once at start, overridden by the environment.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -167,6 +168,28 @@ pub struct BatchingSettings {
     /// The level of a request that asks for none, or for one that there isn't: 1 is the highest. `None` is the lowest.
     #[serde(with = "auto")]
     pub default_priority: Option<usize>,
+    /// How rows of different lengths are made equal; off where it says nothing.
+    pub padding: PaddingSettings,
+}
+
+/// What makes rows of different lengths equal, so that they can be joined.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PaddingSettings {
+    /// What fills each input that has a length, along its free axes but that of the rows.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, f64>,
+    /// The input that says what is data: it is filled with 0 unless `values` say otherwise, and a row that it hides
+    /// altogether is not padded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+}
+
+impl PaddingSettings {
+    /// Whether they ask for nothing.
+    pub fn is_off(&self) -> bool {
+        self.values.is_empty() && self.mask.is_none()
+    }
 }
 
 /// Most levels of priority.
@@ -182,6 +205,7 @@ impl Default for BatchingSettings {
             request_timeout: Duration::from_secs(30),
             priority_levels: 1,
             default_priority: None,
+            padding: PaddingSettings::default(),
         }
     }
 }

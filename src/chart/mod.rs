@@ -167,6 +167,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("batching.requestTimeout", json!(duration::format(batching.request_timeout))),
         ("batching.priorityLevels", json!(batching.priority_levels)),
         ("batching.defaultPriority", count(batching.default_priority)),
+        ("batching.padding", json!(batching.padding)),
         ("engine.provider", json!(engine.provider)),
         ("engine.require", json!(engine.require)),
         ("engine.threads", count(engine.threads)),

@@ -125,6 +125,7 @@ struct Batching {
     request_timeout: Duration,
     priority_levels: NonZeroU64,
     default_priority: CountOrAuto,
+    padding: Object,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, Optimize, ServerSettings, TlsSettings};
+use nimify_runtime::settings::{
+    BatchingSettings, EngineSettings, Optimize, PaddingSettings, ServerSettings, TlsSettings,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -212,6 +214,21 @@ pub struct Batching {
     /// The level of a request that asks for none; `auto` is the lowest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_priority: Option<Count>,
+    /// How rows of different lengths are made equal, so that they can be joined; off where this says nothing.
+    #[serde(skip_serializing_if = "is_default")]
+    pub padding: Padding,
+}
+
+/// What makes rows of different lengths equal.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Padding {
+    /// What fills each input that has a length, by its name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, f64>,
+    /// The input that says what is data: filled with 0 unless `values` say otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
 }
 
 impl Batching {
@@ -226,6 +243,7 @@ impl Batching {
             request_timeout: self.request_timeout.map_or(default.request_timeout, |time| time.0),
             priority_levels: self.priority_levels.map_or(default.priority_levels, |count| count.get() as usize),
             default_priority: self.default_priority.map_or(default.default_priority, Count::number),
+            padding: PaddingSettings { values: self.padding.values.clone(), mask: self.padding.mask.clone() },
         }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use nimify::digest::Digest;
 use nimify::plan::{Resources, Sample, ServicePlan};
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, ModelFile, ServerSettings, ServiceSettings};
+use nimify_runtime::settings::{
+    BatchingSettings, EngineSettings, ModelFile, PaddingSettings, ServerSettings, ServiceSettings,
+};
 use nimify_runtime::signature::{Batching, ModelSignature};
 
 pub(crate) fn digits() -> ServicePlan {
@@ -62,6 +64,10 @@ pub(crate) fn unusual() -> ServicePlan {
     plan.settings.batching.max_batch_elements = Some(1 << 40);
     plan.settings.batching.priority_levels = 3;
     plan.settings.batching.default_priority = Some(2);
+    plan.settings.batching.padding = PaddingSettings {
+        values: BTreeMap::from([("{{ \"ids\" }}: # \u{85}".into(), 50_256.0), ("y".into(), -0.5)]),
+        mask: Some("mask".into()),
+    };
     plan.settings.batching.max_queue_delay = std::time::Duration::from_micros(250);
     plan.settings.engine = EngineSettings { threads: Some(3), instances: None, ..EngineSettings::default() };
     plan.sample = None;

@@ -7,7 +7,7 @@ use nimify::plan::ServicePlan;
 use nimify_runtime::arguments::{self, Command};
 use nimify_runtime::environment::{self, Overridden, VARIABLES};
 use nimify_runtime::logging::LogSettings;
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, ServerSettings, TlsSettings};
+use nimify_runtime::settings::{BatchingSettings, EngineSettings, PaddingSettings, ServerSettings, TlsSettings};
 use serde_json::{Value, json};
 
 use crate::rules::{of_kind, the};
@@ -75,6 +75,7 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
             request_timeout: std::time::Duration::from_secs(11),
             priority_levels: 12,
             default_priority: Some(11),
+            padding: PaddingSettings { mask: Some("none of them".into()), ..PaddingSettings::default() },
         };
         blank.engine = EngineSettings {
             threads: Some(12),
