@@ -238,6 +238,25 @@ fn those_who_left_hold_no_places() {
 }
 
 #[test]
+fn one_that_left_among_many_does_not_run_with_them() {
+    let place = Place::proved(levels(1, 32));
+    runtime().block_on(async {
+        place.occupy().await;
+        let mut sent = Vec::new();
+        for k in 1..=12 {
+            sent.push(place.send(&[k], NOW).await);
+        }
+        sent.remove(4).abort();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        place.gate.open(2);
+        for answer in sent {
+            assert!(answer.await.unwrap().is_ok());
+        }
+        assert_eq!(place.gate.begun(2)[1], [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]);
+    });
+}
+
+#[test]
 fn a_delay_does_not_use_up_the_time_of_a_request() {
     let settings = BatchingSettings { max_queue_delay: Duration::from_secs(60), ..levels(1, 4) };
     let place = Place::proved(settings);
