@@ -8,6 +8,7 @@ mod body;
 mod connection;
 mod docs;
 mod documents;
+mod encoding;
 mod extensions;
 mod nim;
 mod predict;
@@ -52,6 +53,8 @@ async fn answer(app: &App, door: Door, access: Access, request: Request<Incoming
     let (head, body) = request.into_parts();
     let id = app.ids.of(&head.headers);
     let (version, style) = (head.version, Route::style(head.uri.path()));
+    let without_body = version == Version::HTTP_2 && head.method == Method::HEAD;
+    let wanted = encoding::wanted(&head.headers);
     let target = door.admit(app, Route::find(head.uri.path()));
     let route = target.route;
     let routed = match access.check(app, route) {
@@ -61,7 +64,7 @@ async fn answer(app: &App, door: Door, access: Access, request: Request<Incoming
         }),
         Err(refused) => Err(refused),
     };
-    let mut response = match routed {
+    let response = match routed {
         Ok(response) => response,
         Err(error) => {
             log_error(&error, route, &id);
@@ -78,6 +81,10 @@ async fn answer(app: &App, door: Door, access: Access, request: Request<Incoming
         took_us = took.as_micros() as u64,
         "answered"
     );
+    let mut response = encoding::encoded(response, wanted, &app.settings.server);
+    if without_body {
+        respond::leave_body_out(&mut response);
+    }
     if version == Version::HTTP_2 {
         response.body_mut().in_parts(PART);
     } else if app.phase() == Phase::Draining {

@@ -6,10 +6,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use hyper::{Method, StatusCode};
 use serde_json::json;
 
+use super::encoding;
 use super::route::Style;
 use crate::error::Error;
 
@@ -24,10 +27,9 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// What there is of it.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.whole
+    /// All of it, where it is in memory.
+    pub(crate) fn whole(&self) -> Option<&Bytes> {
+        Some(&self.whole)
     }
 
     /// Hands it over in parts, so that it can be seen how far the client takes it.
@@ -93,6 +95,15 @@ pub(crate) fn header(mut response: Response, name: HeaderName, value: HeaderValu
     response
 }
 
+/// Keeps the body's length and leaves the body out, as HEAD has it: hyper does so for HTTP/1 alone.
+pub(crate) fn leave_body_out(response: &mut Response) {
+    if let Some(whole) = response.body().whole() {
+        let length = HeaderValue::from(whole.len());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    *response.body_mut() = Bytes::new().into();
+}
+
 /// An error in the style of its route.
 pub(crate) fn error(error: &Error, style: Style) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -104,6 +115,7 @@ pub(crate) fn error(error: &Error, style: Style) -> Response {
     let mut response = with_status(status, JSON, body.to_string());
     match error {
         Error::QueueFull(_) => _ = response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1")),
+        Error::UnsupportedMediaType(_) => _ = response.headers_mut().insert(ACCEPT_ENCODING, encoding::ACCEPTED),
         // The rest of the body is of no use to anybody: the connection can't be used again.
         Error::TooLarge { .. } | Error::RequestTimeout(_) => {
             _ = response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -125,7 +137,7 @@ mod tests {
     use super::*;
 
     fn body(response: Response) -> serde_json::Value {
-        serde_json::from_slice(response.body().bytes()).unwrap()
+        serde_json::from_slice(response.body().whole().unwrap()).unwrap()
     }
 
     #[test]
