@@ -9,6 +9,7 @@ mod connection;
 mod docs;
 mod documents;
 mod encoding;
+mod events;
 mod extensions;
 mod nim;
 mod predict;
@@ -20,6 +21,7 @@ mod v2;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -48,7 +50,7 @@ use crate::logging::Seldom;
 const PART: usize = 256 << 10;
 
 /// Answers one request. Never fails: what goes wrong is in the answer.
-async fn answer(app: &App, door: Door, access: Access, request: Request<Incoming>) -> Response {
+async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Incoming>) -> Response {
     let begun = Instant::now();
     let (head, body) = request.into_parts();
     let id = app.ids.of(&head.headers);
@@ -129,7 +131,7 @@ async fn caught<T>(future: impl Future<Output = T>) -> Result<T, ()> {
     .await
 }
 
-async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Result<Response, Error> {
+async fn dispatch(app: &Arc<App>, target: Target, head: Parts, body: Incoming) -> Result<Response, Error> {
     let route = target.route;
     let path = head.uri.path();
     if route == Route::Unknown {
@@ -141,6 +143,7 @@ async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Res
     }
     let documents = &app.documents;
     match route {
+        Route::Predict | Route::Infer if events::are_wanted(&head.headers) => events::predict(app, head, body).await,
         Route::Predict | Route::Infer | Route::ModelInfer => infer(app, &target, head, body).await,
         Route::Live => Ok(nim::live()),
         Route::Ready => nim::ready(app),
