@@ -71,6 +71,23 @@ impl Observer for () {
     fn batch(&self, _rows: usize, _ran: Duration) {}
 }
 
+/// One request → requests of at most `most` rows each, with their number of rows, where rows are proved to be
+/// independent; else the request as it is, counted as one.
+pub(crate) fn parts(inputs: Vec<Value>, signature: &ModelSignature, most: usize) -> Vec<(Vec<Value>, usize)> {
+    let axis = signature.batching.axis();
+    let Some((axis, rows)) = axis.and_then(|axis| Some((axis, rows::count(&inputs, axis)?))) else {
+        return vec![(inputs, 1)];
+    };
+    let most = most.max(1);
+    if rows <= most {
+        return vec![(inputs, rows)];
+    }
+    let sizes: Vec<usize> = (0..rows).step_by(most).map(|first| most.min(rows - first)).collect();
+    // Every input has been counted along the axis, so that it can be split there.
+    let parts = rows::split(inputs, axis, &sizes).unwrap_or_default();
+    parts.into_iter().zip(sizes).collect()
+}
+
 /// The answer to one request, and what it took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {

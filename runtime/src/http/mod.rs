@@ -8,6 +8,8 @@ mod body;
 mod connection;
 mod docs;
 mod documents;
+mod encoding;
+mod events;
 mod extensions;
 mod nim;
 mod predict;
@@ -19,6 +21,7 @@ mod v2;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -47,11 +50,13 @@ use crate::logging::Seldom;
 const PART: usize = 256 << 10;
 
 /// Answers one request. Never fails: what goes wrong is in the answer.
-async fn answer(app: &App, door: Door, access: Access, request: Request<Incoming>) -> Response {
+async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Incoming>) -> Response {
     let begun = Instant::now();
     let (head, body) = request.into_parts();
     let id = app.ids.of(&head.headers);
     let (version, style) = (head.version, Route::style(head.uri.path()));
+    let without_body = version == Version::HTTP_2 && head.method == Method::HEAD;
+    let wanted = encoding::wanted(&head.headers);
     let target = door.admit(app, Route::find(head.uri.path()));
     let route = target.route;
     let routed = match access.check(app, route) {
@@ -61,7 +66,7 @@ async fn answer(app: &App, door: Door, access: Access, request: Request<Incoming
         }),
         Err(refused) => Err(refused),
     };
-    let mut response = match routed {
+    let response = match routed {
         Ok(response) => response,
         Err(error) => {
             log_error(&error, route, &id);
@@ -78,6 +83,10 @@ async fn answer(app: &App, door: Door, access: Access, request: Request<Incoming
         took_us = took.as_micros() as u64,
         "answered"
     );
+    let mut response = encoding::encoded(response, wanted, &app.settings.server);
+    if without_body {
+        respond::leave_body_out(&mut response);
+    }
     if version == Version::HTTP_2 {
         response.body_mut().in_parts(PART);
     } else if app.phase() == Phase::Draining {
@@ -122,7 +131,7 @@ async fn caught<T>(future: impl Future<Output = T>) -> Result<T, ()> {
     .await
 }
 
-async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Result<Response, Error> {
+async fn dispatch(app: &Arc<App>, target: Target, head: Parts, body: Incoming) -> Result<Response, Error> {
     let route = target.route;
     let path = head.uri.path();
     if route == Route::Unknown {
@@ -134,6 +143,7 @@ async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Res
     }
     let documents = &app.documents;
     match route {
+        Route::Predict | Route::Infer if events::are_wanted(&head.headers) => events::predict(app, head, body).await,
         Route::Predict | Route::Infer | Route::ModelInfer => infer(app, &target, head, body).await,
         Route::Live => Ok(nim::live()),
         Route::Ready => nim::ready(app),

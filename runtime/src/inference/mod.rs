@@ -12,7 +12,7 @@ use crate::metrics::Outcome;
 use crate::tensor::Value;
 
 /// Reading or writing more than this is moved off the thread that other connections share.
-const INLINE_BYTES: usize = 128 << 10;
+pub(crate) const INLINE_BYTES: usize = 128 << 10;
 
 /// What a request asks of the scheduler beyond its values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -143,6 +143,6 @@ fn elements(value: &Value) -> usize {
 }
 
 /// Long work on one of the few threads that serve connections would keep health checks waiting.
-fn aside_if_large<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+pub(crate) fn aside_if_large<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     if bytes > INLINE_BYTES { tokio::task::block_in_place(work) } else { work() }
 }
