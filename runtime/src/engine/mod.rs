@@ -12,6 +12,7 @@ mod library;
 mod message;
 mod native;
 mod provider;
+mod rewrite;
 mod session;
 mod telemetry;
 mod types;
@@ -27,6 +28,7 @@ pub use arena::Memory;
 pub use error::EngineError;
 pub use library::init;
 pub use provider::{Provider, Providers, Refusal, Share, Taken};
+pub use rewrite::{Extent, accelerators, rewrite};
 pub use telemetry::turn_off_telemetry;
 
 use self::arena::Watermark;

@@ -25,9 +25,7 @@ pub(super) fn open(model: &Path, options: &LoadOptions) -> Result<(Vec<Arc<Sessi
         return Ok((vec![Arc::new(first)], taken));
     }
     let open = |threads| open_one(model, threads, taken.provider, options);
-    // Weights that are mapped and used as they lie in the file don't count: they are in memory once anyway.
-    let held = arena::stats(&first).map_or(u64::MAX, |stats| stats.held);
-    if held <= OWN_SESSIONS_UP_TO {
+    if own_bytes(model, &first) <= OWN_SESSIONS_UP_TO {
         let rest = (1..instances).map(|_| open(threads)).collect::<Result<Vec<_>, _>>()?;
         return Ok(([first].into_iter().chain(rest).map(Arc::new).collect(), taken));
     }
@@ -40,6 +38,13 @@ pub(super) fn open(model: &Path, options: &LoadOptions) -> Result<(Vec<Arc<Sessi
         open(pooled)?
     };
     Ok((vec![Arc::new(shared)], taken))
+}
+
+/// Bytes that another session would take again. Weights beside the model that are used as they lie there don't count:
+/// they are mapped, and in memory once.
+fn own_bytes(model: &Path, session: &Session) -> u64 {
+    let file = std::fs::metadata(model).map_or(u64::MAX, |file| file.len());
+    arena::stats(session).map_or(u64::MAX, |stats| stats.held.max(file))
 }
 
 /// Tries the providers in their order.
