@@ -40,11 +40,15 @@ pub(super) fn open(model: &Path, options: &LoadOptions) -> Result<(Vec<Arc<Sessi
     Ok((vec![Arc::new(shared)], taken))
 }
 
-/// Bytes that another session would take again. Weights beside the model that are used as they lie there don't count:
-/// they are mapped, and in memory once.
+/// Bytes that another session might take again: what its arena holds, and the weights, in the model's file or in one
+/// beside it whose name begins as its own does. Mapped weights are in memory once, but what is made of them is not.
 fn own_bytes(model: &Path, session: &Session) -> u64 {
-    let file = std::fs::metadata(model).map_or(u64::MAX, |file| file.len());
-    arena::stats(session).map_or(u64::MAX, |stats| stats.held.max(file))
+    let stem = model.file_stem().unwrap_or_default().as_encoded_bytes();
+    let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let own = files.filter(|file| file.file_name().as_encoded_bytes().starts_with(stem));
+    let bytes = own.filter_map(|file| std::fs::metadata(file.path()).ok()).map(|file| file.len()).sum::<u64>();
+    arena::stats(session).map_or(u64::MAX, |stats| stats.held.max(bytes))
 }
 
 /// Tries the providers in their order.
