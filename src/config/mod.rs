@@ -21,7 +21,7 @@ mod words;
 
 pub use document::Place;
 pub use environment::{Autoscaling, Environment, Trust};
-pub use lock::{Difference, Lock, LockError, LockedRuntime, Toolchain, compare, edited};
+pub use lock::{Difference, Lock, LockError, LockedDerived, LockedRuntime, Toolchain, compare, edited};
 pub use measures::{Count, Duration};
 pub use overrides::Overrides;
 pub use schema::schema;
