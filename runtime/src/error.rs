@@ -60,6 +60,20 @@ impl Error {
         self.row().1
     }
 
+    /// The code of gRPC.
+    pub(crate) fn grpc_code(&self) -> u16 {
+        match self {
+            Error::BadRequest(_) | Error::Refused(_) | Error::UnsupportedMediaType(_) => 3,
+            Error::RequestTimeout(_) | Error::DeadlineExceeded(_) => 4,
+            Error::NotFound(_) => 5,
+            Error::Forbidden(_) => 7,
+            Error::TooLarge { .. } | Error::QueueFull(_) => 8,
+            Error::MethodNotAllowed(_) | Error::Unsupported(_) => 12,
+            Error::Internal(_) => 13,
+            Error::NotReady(_) => 14,
+        }
+    }
+
     fn row(&self) -> (u16, &'static str) {
         match self {
             Error::BadRequest(_) => (400, "invalid_request_error"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::engine::{Provider, Providers};
+use crate::trace::{Endpoint, Ratio};
 
 /// Everything that `service.json` says. Paths are relative to the folder that holds the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct ServiceSettings {
     /// How the model runs.
     #[serde(default)]
     pub engine: EngineSettings,
+    /// Where its requests are told.
+    #[serde(default)]
+    pub tracing: TracingSettings,
 }
 
 /// The model file.
@@ -241,6 +245,16 @@ impl Default for EngineSettings {
             onnxruntime: None,
         }
     }
+}
+
+/// OpenTelemetry traces.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TracingSettings {
+    /// The collector, such as `http://collector:4318`, to which `/v1/traces` is added; `None` records nothing.
+    pub endpoint: Option<Endpoint>,
+    /// How many of the requests are recorded whose caller doesn't decide it, from 0 to 1.
+    pub sample_ratio: Ratio,
 }
 
 /// When ONNX Runtime rewrites the graph into a quicker one.
