@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use super::super::json::{Fault, Read, Reader};
 use super::super::read::{self, Nested};
-use super::super::{binary, check, did_you_mean, shown};
-use super::{InferRequest, RequestedOutput, all_outputs, from_texts, uneven};
+use super::InferRequest;
+use super::parts::{self, Parts, check_parameter};
 use crate::error::Error;
-use crate::signature::{ElementType, ModelSignature, ValueSpec, ValueType};
-use crate::tensor::{Tensor, TensorData, Value, element_count};
+use crate::signature::{ElementType, ModelSignature, ValueSpec};
+use crate::tensor::{TensorData, Value, element_count};
 
 /// A request while it is read.
 pub(super) struct Request<'b, 's> {
@@ -22,8 +22,7 @@ pub(super) struct Request<'b, 's> {
 #[derive(Default)]
 struct Parsed {
     id: Option<String>,
-    inputs: Vec<(usize, Value)>,
-    outputs: Vec<(usize, Option<bool>)>,
+    parts: Parts,
     binary_output: bool,
 }
 
@@ -137,10 +136,7 @@ impl<'b, 's> Request<'b, 's> {
                     parameters.binary_data_size = Some(text.parse().map_err(|_| wrong())?);
                 }
                 "content_type" => parameters.content_type = Reader::of(text).string().ok(),
-                "classification" | "shared_memory_region" => {
-                    return Err(Error::Unsupported(format!("the parameter `{name}` can't be served")));
-                }
-                _ => {}
+                other => check_parameter(other)?,
             }
         }
         Ok(parameters)
@@ -157,13 +153,7 @@ impl<'b, 's> Request<'b, 's> {
             }
         }
         let name = name.ok_or_else(|| Error::BadRequest("one of `outputs` has no `name`".into()))?;
-        let specs = &self.signature.outputs;
-        let index = position(specs, &name).ok_or_else(|| unknown("output", &name, specs))?;
-        if self.parsed.outputs.iter().any(|&(other, _)| other == index) {
-            return Err(Error::BadRequest(format!("the output `{name}` is asked for twice")));
-        }
-        self.parsed.outputs.push((index, parameters.binary_data));
-        Ok(())
+        self.parsed.parts.ask(&name, parameters.binary_data, self.signature)
     }
 
     fn read_input(&mut self) -> Result<(), Error> {
@@ -180,13 +170,9 @@ impl<'b, 's> Request<'b, 's> {
             }
         }
         let name = input.name.as_deref().ok_or_else(|| Error::BadRequest("one of `inputs` has no `name`".into()))?;
-        let specs = &self.signature.inputs;
-        let index = position(specs, name).ok_or_else(|| unknown("input", name, specs))?;
-        if self.parsed.inputs.iter().any(|&(other, _)| other == index) {
-            return Err(Error::BadRequest(format!("the input `{name}` is there twice")));
-        }
-        let value = self.value(&specs[index], input)?;
-        self.parsed.inputs.push((index, value));
+        let index = self.parsed.parts.input(name, self.signature)?;
+        let value = self.value(&self.signature.inputs[index], input)?;
+        self.parsed.parts.inputs.push((index, value));
         Ok(())
     }
 
@@ -229,21 +215,17 @@ impl<'b, 's> Request<'b, 's> {
 
     /// The value that an input's parts make.
     fn value(&mut self, spec: &ValueSpec, input: Input<'b>) -> Result<Value, Error> {
-        let (name, element_type) = (&spec.name, spec.wire_type());
+        let name = &spec.name;
         let (Some(shape), Some(datatype)) = (input.shape, input.datatype) else {
             return Err(Error::BadRequest(format!("the input `{name}` needs a `shape` and a `datatype`")));
         };
-        if element_type.datatype() != Some(&datatype) {
-            let wanted = element_type.datatype().unwrap_or("nothing that can be sent");
-            let text = format!("the input `{name}` is {wanted} in the model and {} in the request", shown(&datatype));
-            return Err(Error::BadRequest(text));
-        }
+        let element_type = parts::wire_type(spec, &datatype)?;
         let data = match (input.parameters.binary_data_size, input.data) {
             (Some(_), Some(_)) => {
                 let text = format!("the input `{name}` has `data` and a `binary_data_size`: one of them is too many");
                 return Err(Error::BadRequest(text));
             }
-            (Some(size), None) => self.take_blob(name, element_type, size)?,
+            (Some(size), None) => self.take_blob(spec, element_type, size)?,
             (None, None) => {
                 let text = format!("the input `{name}` has neither `data` nor a `binary_data_size`");
                 return Err(Error::BadRequest(text));
@@ -263,14 +245,7 @@ impl<'b, 's> Request<'b, 's> {
                 self.fitted(name, &shape, nested, base64)?
             }
         };
-        let (count, said) = (data.len(), element_count(&shape));
-        let tensor = Tensor::new(shape.clone(), data).ok_or_else(|| {
-            let said = said.map_or("too many".into(), |said| said.to_string());
-            Error::BadRequest(format!(
-                "the input `{name}` holds {count} elements where its shape {shape:?} says {said}"
-            ))
-        })?;
-        from_texts(spec, tensor)
+        parts::value(spec, shape, data)
     }
 
     /// The elements of nested arrays, which are flat or of the shape that the request says.
@@ -291,14 +266,14 @@ impl<'b, 's> Request<'b, 's> {
         }
     }
 
-    fn take_blob(&mut self, name: &str, element_type: ElementType, size: usize) -> Result<TensorData, Error> {
+    fn take_blob(&mut self, spec: &ValueSpec, element_type: ElementType, size: usize) -> Result<TensorData, Error> {
         let Some((blob, rest)) = self.blobs.split_at_checked(size) else {
-            let left = self.blobs.len();
+            let (name, left) = (&spec.name, self.blobs.len());
             let text = format!("the input `{name}` says {size} bytes of binary data, and {left} are left in the body");
             return Err(Error::BadRequest(text));
         };
         self.blobs = rest;
-        binary::decode(element_type, blob).ok_or_else(|| uneven(name, element_type, size))
+        parts::raw(spec, element_type, blob)
     }
 
     fn finish(self) -> Result<InferRequest, Error> {
@@ -306,34 +281,6 @@ impl<'b, 's> Request<'b, 's> {
             let text = format!("{} bytes follow the last input's binary data", self.blobs.len());
             return Err(Error::BadRequest(text));
         }
-        let mut found: Vec<Option<Value>> = vec![None; self.signature.inputs.len()];
-        for (index, value) in self.parsed.inputs {
-            found[index] = Some(value);
-        }
-        let inputs =
-            found.into_iter().zip(&self.signature.inputs).map(|(value, spec)| match (value, &spec.value_type) {
-                (Some(value), _) => Ok(value),
-                (None, ValueType::Optional { .. }) => Ok(Value::Absent),
-                (None, wanted) => {
-                    Err(Error::BadRequest(format!("the input `{}` is missing: it should be {wanted}", spec.name)))
-                }
-            });
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        check(&inputs, self.signature)?;
-        let (asked, default) = (self.parsed.outputs, self.parsed.binary_output);
-        let outputs = match asked.as_slice() {
-            [] => all_outputs(self.signature, default),
-            _ => asked.iter().map(|&(index, raw)| RequestedOutput { index, binary: raw.unwrap_or(default) }).collect(),
-        };
-        Ok(InferRequest { id: self.parsed.id, inputs, outputs })
+        self.parsed.parts.whole(self.parsed.id, self.parsed.binary_output, self.signature)
     }
-}
-
-fn position(specs: &[ValueSpec], name: &str) -> Option<usize> {
-    specs.iter().position(|spec| spec.name == name)
-}
-
-fn unknown(kind: &str, name: &str, specs: &[ValueSpec]) -> Error {
-    let meant = did_you_mean(name, specs.iter().map(|spec| spec.name.as_str()));
-    Error::BadRequest(format!("the model has no {kind} `{}`{meant}", shown(name)))
 }
