@@ -102,6 +102,7 @@ impl Subject {
             probe: Some(&report),
             onnxruntime: &library,
             port: 0,
+            grpc_port: 0,
         };
         let folder = pipeline::service_folder(&request)?;
         let body = folder.path().join("body.json");
@@ -221,6 +222,7 @@ impl Server {
             .arg(subject.folder.path().join("service.json"))
             .env("NIMIFY_HOST", "127.0.0.1")
             .env("NIMIFY_PORT", port.to_string())
+            .env("NIMIFY_GRPC_PORT", "0")
             .env("NIMIFY_LOG_LEVEL", "error")
             .stdout(Stdio::null())
             .spawn()?;

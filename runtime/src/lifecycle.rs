@@ -60,10 +60,12 @@ pub enum StartError {
     #[error("`server.host` is `{0}`, which is not an IP address")]
     Host(String),
     /// The address can't be bound.
-    #[error("can't listen on `{address}`: {source}")]
+    #[error("can't listen on `{address}` (`{setting}`): {source}")]
     Bind {
         /// The address.
         address: SocketAddr,
+        /// The setting that its port is from.
+        setting: &'static str,
         /// Why not.
         source: std::io::Error,
     },
@@ -192,10 +194,12 @@ fn run(app: Arc<App>, begun: Instant) -> Result<End, StartError> {
 async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
     let mut signals = Signals::new()?;
     let server = &app.settings.server;
-    let listener = bind(&server.host, server.port)?;
-    let metrics = server.metrics_port.map(|port| bind(&server.host, port)).transpose()?;
+    let listener = bind(&server.host, server.port, "server.port")?;
+    let grpc = server.grpc_port.map(|port| bind(&server.host, port, "server.grpcPort")).transpose()?;
+    let metrics = server.metrics_port.map(|port| bind(&server.host, port, "server.metricsPort")).transpose()?;
     tracing::info!(
         address = %address(&listener),
+        grpc = grpc.as_ref().map(|listener| address(listener).to_string()),
         metrics = metrics.as_ref().map(|listener| address(listener).to_string()),
         max_buffered_bytes = app.budget.limit(),
         model = app.settings.name,
@@ -204,18 +208,20 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
     );
     let graceful = GracefulShutdown::new();
     let accepting = async {
+        let optional = async |listener: &Option<TcpListener>, door| match listener {
+            Some(listener) => accept(listener, door, app, &graceful).await,
+            None => std::future::pending().await,
+        };
         let service = accept(&listener, Door::Service, app, &graceful);
-        match &metrics {
-            Some(metrics) => tokio::join!(service, accept(metrics, Door::Metrics, app, &graceful)).0,
-            None => service.await,
-        }
+        tokio::join!(service, optional(&grpc, Door::Grpc), optional(&metrics, Door::Metrics)).0
     };
     let drain = tokio::select! {
         never = accepting => match never {},
         drain = until_stopped(app, begun, &mut signals) => drain?,
     };
     if drain {
-        drop((listener, metrics));
+        drop((listener, grpc, metrics));
+        app.stop();
         finish(app, graceful, &mut signals).await;
     }
     let in_work = app.in_work();
@@ -282,7 +288,7 @@ impl Signals {
     }
 }
 
-fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
+fn bind(host: &str, port: u16, setting: &'static str) -> Result<TcpListener, StartError> {
     let host: IpAddr = host.parse().map_err(|_| StartError::Host(host.into()))?;
     let address = SocketAddr::new(host, port);
     let bound = || {
@@ -292,7 +298,7 @@ fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    bound().map_err(|source| StartError::Bind { address, source })
+    bound().map_err(|source| StartError::Bind { address, setting, source })
 }
 
 fn address(listener: &TcpListener) -> SocketAddr {

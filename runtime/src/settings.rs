@@ -64,6 +64,8 @@ pub struct ServerSettings {
     pub host: String,
     /// HTTP port; 0 lets the system choose.
     pub port: u16,
+    /// gRPC port; 0 lets the system choose, `None` serves no gRPC.
+    pub grpc_port: Option<u16>,
     /// A port of their own for the metrics, which `port` then serves no more; `None` serves them on `port`.
     pub metrics_port: Option<u16>,
     /// Largest request body, bytes, after which 413 is answered.
@@ -91,6 +93,7 @@ impl Default for ServerSettings {
         ServerSettings {
             host: "0.0.0.0".into(),
             port: 8000,
+            grpc_port: Some(8001),
             metrics_port: None,
             max_body_bytes: 64 << 20,
             max_buffered_bytes: None,

@@ -47,6 +47,7 @@ pub(crate) fn unusual() -> ServicePlan {
     plan.settings.version = "2026_11+größe {{ fail \"x\" }}".into();
     plan.settings.server = ServerSettings {
         port: 9000,
+        grpc_port: Some(9002),
         metrics_port: Some(9001),
         max_body_bytes: 1 << 40,
         max_buffered_bytes: Some(1 << 41),

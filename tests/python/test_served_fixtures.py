@@ -66,7 +66,7 @@ class Served(Service):
     def __init__(self, nimify, model, port, log):
         super().__init__(port)
         with log.open("w") as file:
-            self.process = nimify.start("run", model, "--name", "m", "--port", str(port), log=file)
+            self.process = nimify.start("run", model, "--name", "m", "--port", str(port), "--grpc-port", "0", log=file)
         self.log = log
 
     def __enter__(self):

@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::Version;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,6 +24,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::route::{Route, Target};
 use crate::app::App;
+use crate::grpc;
+
+/// How often a client of gRPC is asked whether it is there.
+const PING: Duration = Duration::from_secs(60);
+
+/// Calls that a connection of gRPC may carry at once, at least.
+const MIN_STREAMS: usize = 256;
 
 /// Longer than the idle time of any load balancer that is known, so that it is they who close.
 const KEEP_ALIVE: Duration = Duration::from_secs(630);
@@ -34,6 +42,8 @@ pub(crate) enum Door {
     Service,
     /// The metrics'.
     Metrics,
+    /// gRPC's.
+    Grpc,
 }
 
 impl Door {
@@ -43,6 +53,7 @@ impl Door {
         let served = match self {
             Door::Service => !is_metrics || app.settings.server.metrics_port.is_none(),
             Door::Metrics => is_metrics || target.route.is_health(),
+            Door::Grpc => false,
         };
         if served { target } else { Target { route: Route::Unknown, model: None, version: None } }
     }
@@ -81,6 +92,9 @@ pub(crate) async fn accept(
 
 async fn serve(stream: TcpStream, peer: SocketAddr, door: Door, app: Arc<App>, watcher: Watcher) {
     let read_timeout = app.settings.server.read_timeout;
+    // One connection may carry all of a client's calls, and those that are refused need room too.
+    let streams = app.settings.server.max_concurrency.saturating_mul(2).max(MIN_STREAMS);
+    let streams = u32::try_from(streams).unwrap_or(u32::MAX);
     let pulse = Arc::new(Pulse::default());
     let io = TokioIo::new(Watched { stream, pulse: pulse.clone() });
     let service = {
@@ -88,12 +102,19 @@ async fn serve(stream: TcpStream, peer: SocketAddr, door: Door, app: Arc<App>, w
         service_fn(move |request| {
             let (app, pulse) = (app.clone(), pulse.clone());
             async move {
-                let _in_flight = InFlight::new(&pulse, request.version());
-                Ok::<_, Infallible>(super::answer(&app, door, request).await)
+                let in_flight = InFlight::new(pulse, request.version());
+                Ok::<_, Infallible>(match door {
+                    Door::Grpc => grpc::answer(&app, request).await.map(|body| Either::Right(body.keep(in_flight))),
+                    _ => super::answer(&app, door, request).await.map(Either::Left),
+                })
             }
         })
     };
-    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    if door == Door::Grpc {
+        // A stream may be silent for long: its client is asked whether it is there.
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING).max_concurrent_streams(streams);
+    }
     let connection = watcher.watch(builder.serve_connection(io, service));
     tokio::select! {
         biased;
@@ -133,10 +154,10 @@ impl Default for Pulse {
     }
 }
 
-struct InFlight<'a>(&'a Pulse);
+struct InFlight(Arc<Pulse>);
 
-impl<'a> InFlight<'a> {
-    fn new(pulse: &'a Pulse, version: Version) -> Self {
+impl InFlight {
+    fn new(pulse: Arc<Pulse>, version: Version) -> Self {
         pulse.requests.fetch_add(1, Relaxed);
         pulse.in_flight.fetch_add(1, Relaxed);
         pulse.head_open.store(false, Relaxed);
@@ -147,7 +168,7 @@ impl<'a> InFlight<'a> {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Relaxed);
     }

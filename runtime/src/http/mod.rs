@@ -26,13 +26,14 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Version};
 
+pub(crate) use body::Limits;
 pub(crate) use connection::{Door, accept};
 pub use documents::Unreadable;
 pub(crate) use documents::{Documents, read as read_file};
-use request_id::REQUEST_ID;
-pub(crate) use request_id::RequestIds;
+pub(crate) use request_id::{REQUEST_ID, RequestIds, text as id_text};
 use respond::Response;
 use route::{Route, Target};
+pub(crate) use v2::{EXTENSIONS, PLATFORM, check_name, wire_shape};
 
 use crate::app::{App, Phase};
 use crate::error::Error;
@@ -46,11 +47,7 @@ async fn answer(app: &App, door: Door, request: Request<Incoming>) -> Response {
     let (version, style) = (head.version, Route::style(head.uri.path()));
     let target = door.admit(app, Route::find(head.uri.path()));
     let route = target.route;
-    let routed = caught(dispatch(app, target, head, body)).await.unwrap_or_else(|_| {
-        app.metrics.panics.inc();
-        Err(Error::Internal("the service failed on this request; its logs say more".into()))
-    });
-    let mut response = match routed {
+    let mut response = match guarded(app, dispatch(app, target, head, body)).await {
         Ok(response) => response,
         Err(error) => {
             log_error(&error, route, &id);
@@ -67,7 +64,7 @@ async fn answer(app: &App, door: Door, request: Request<Incoming>) -> Response {
         took_us = took.as_micros() as u64,
         "answered"
     );
-    if version < Version::HTTP_2 && app.phase() == Phase::Draining {
+    if version < Version::HTTP_2 && app.phase() >= Phase::Draining {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert(REQUEST_ID, id);
@@ -88,6 +85,14 @@ fn log_error(error: &Error, route: Route, id: &HeaderValue) {
             tracing::debug!(request_id, %error, "request refused because");
         }
     }
+}
+
+/// What a request ends in; a panic is counted and told as a fault of the service.
+pub(crate) async fn guarded<T>(app: &App, request: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    caught(request).await.unwrap_or_else(|()| {
+        app.metrics.panics.inc();
+        Err(Error::Internal("the service failed on this request; its logs say more".into()))
+    })
 }
 
 /// Polls a future; a panic in it becomes an error.

@@ -21,23 +21,27 @@ pub(super) fn ready(app: &App) -> Result<Response, Error> {
 }
 
 pub(super) fn model_ready(app: &App, target: &Target) -> Result<Response, Error> {
-    check_name(app, target)?;
+    check_target(app, target)?;
     ready(app)
 }
 
 pub(super) fn metadata(app: &App, target: &Target) -> Result<Response, Error> {
-    check_name(app, target)?;
+    check_target(app, target)?;
     Ok(respond::json(app.documents.model.clone()))
 }
 
-/// 404 unless the path names the model and version that are served.
-fn check_name(app: &App, target: &Target) -> Result<(), Error> {
-    let (name, version) = (&app.settings.name, &app.settings.version);
-    if target.model.as_ref().is_some_and(|asked| asked != name) {
-        return Err(Error::NotFound(format!("the model in the path is unknown: this service has `{name}`")));
+fn check_target(app: &App, target: &Target) -> Result<(), Error> {
+    check_name(app, target.model.as_deref(), target.version.as_deref())
+}
+
+/// 404 unless it is the model and the version that are served that a request asks for.
+pub(crate) fn check_name(app: &App, model: Option<&str>, version: Option<&str>) -> Result<(), Error> {
+    let (name, served) = (&app.settings.name, &app.settings.version);
+    if model.is_some_and(|asked| asked != name) {
+        return Err(Error::NotFound(format!("the model is unknown: this service has `{name}`")));
     }
-    if target.version.as_ref().is_some_and(|asked| asked != version) {
-        return Err(Error::NotFound(format!("the version in the path is unknown: `{name}` is at `{version}`")));
+    if version.is_some_and(|asked| asked != served) {
+        return Err(Error::NotFound(format!("the version is unknown: `{name}` is at `{served}`")));
     }
     Ok(())
 }
@@ -49,7 +53,7 @@ pub(super) async fn infer(
     body: Incoming,
 ) -> Result<Response, Error> {
     let app = work.app;
-    check_name(app, target)?;
+    check_target(app, target)?;
     body::check_media_type(&head.headers, &["application/json", "application/octet-stream"])?;
     let json_length = body::json_length(&head.headers)?;
     let (body, mut held) = body::read(&head.headers, body, Limits::of(app)).await?;
@@ -65,10 +69,14 @@ pub(super) async fn infer(
     Ok(respond::header(response, body::JSON_LENGTH, HeaderValue::from(json_length)))
 }
 
+/// What of the protocol's extensions is served.
+pub(crate) const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+
+/// What runs the model, in Triton's words.
+pub(crate) const PLATFORM: &str = "onnxruntime_onnx";
+
 pub(super) fn server_metadata() -> Bytes {
-    json!({"name": "nimify", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"]})
-        .to_string()
-        .into()
+    json!({"name": "nimify", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS}).to_string().into()
 }
 
 pub(super) fn model_metadata(settings: &ServiceSettings, signature: &ModelSignature) -> Bytes {
@@ -76,7 +84,7 @@ pub(super) fn model_metadata(settings: &ServiceSettings, signature: &ModelSignat
     json!({
         "name": settings.name,
         "versions": [settings.version],
-        "platform": "onnxruntime_onnx",
+        "platform": PLATFORM,
         "inputs": tensors(&signature.inputs),
         "outputs": tensors(&signature.outputs),
     })
@@ -86,13 +94,16 @@ pub(super) fn model_metadata(settings: &ServiceSettings, signature: &ModelSignat
 
 /// -1 stands for a free dim, and a rank that nobody knows is written as one. What is no tensor travels as JSON texts:
 /// one an element of a sequence, one for anything else.
-fn tensor_metadata(spec: &ValueSpec) -> Value {
-    let shape = match spec.present() {
+pub(crate) fn wire_shape(spec: &ValueSpec) -> Vec<i64> {
+    match spec.present() {
         ValueType::Tensor { shape, .. } => shape.dims().map_or(vec![-1], |dims| dims.iter().map(size).collect()),
         ValueType::Sequence { .. } => vec![-1],
         _ => vec![1],
-    };
-    json!({"name": spec.name, "datatype": spec.wire_type().datatype(), "shape": shape})
+    }
+}
+
+fn tensor_metadata(spec: &ValueSpec) -> Value {
+    json!({"name": spec.name, "datatype": spec.wire_type().datatype(), "shape": wire_shape(spec)})
 }
 
 fn size(dim: &Dim) -> i64 {
