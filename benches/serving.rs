@@ -6,12 +6,24 @@
 //! For each model: the bare side loads it and runs the recorded sample in a loop, in this process, on as many threads as
 //! there are; the served side is the generic service, driven by `wrk` over HTTP/1.1 with JSON. The client shares the
 //! machine's cores with the service, so the ratio is a lower bound.
+//!
+//! Between the two stands a bare server: hyper, the same parse, the same session, the same answer, and nothing else of
+//! what a service does. It is for models that run in microseconds, where the transport is all there is.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
 use nimify::cache::Cache;
 use nimify::compile::{self, CompileRequest};
 use nimify::config::Config;
@@ -30,10 +42,14 @@ type Failed = Box<dyn Error>;
 const WINDOW: Duration = Duration::from_secs(3);
 /// Starts that a median is taken of.
 const STARTS: usize = 9;
+/// Rounds of load that a median is taken of.
+const ROUNDS: usize = 3;
 /// Connections of `wrk`.
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
 /// This program again, as a process that loads a model and does nothing else.
 const BARE: &str = "--bare-load";
+/// This program again, as a server that is hyper, the codec and a session.
+const BARE_SERVER: &str = "--bare-server";
 
 fn main() -> Result<(), Failed> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -49,6 +65,9 @@ fn main() -> Result<(), Failed> {
             println!("loaded {}", resident_kib("self")?);
             Ok(())
         }
+        [command, library, model, signature, port] if command == BARE_SERVER => {
+            bare_server(Path::new(library), Path::new(model), Path::new(signature), port.parse()?)
+        }
         [] => Err("name the models to serve".into()),
         models => models.iter().try_for_each(|model| measure(Path::new(model))),
     }
@@ -58,21 +77,70 @@ fn measure(model: &Path) -> Result<(), Failed> {
     let subject = Subject::prepare(model)?;
     println!("\n{}", subject.description.file_name);
     subject.starts()?;
-    let server = Server::start(&subject)?;
     let limit = subject.in_process()?;
-    println!("{:<30}{:>14}{:>12}{:>12}{:>12}", "", "requests/s", "of limit", "p50 ms", "p99 ms");
+    println!("{:<30}{:>14}{:>12}{:>12}{:>12}{:>12}", "", "requests/s", "of limit", "of bare", "p50 ms", "p99 ms");
     println!("{:<30}{limit:>14.0}", "in process, row by row");
     if let Some(batched) = subject.in_process_batched()? {
         println!("{:<30}{batched:>14.0}", "in process, batches of 32");
     }
     for connections in CONNECTIONS {
-        let load = wrk(&server.url("/v1/predict"), &subject.body, connections)?;
-        let ratio = load.rate / limit;
-        let label = format!("/v1/predict, {connections} connections");
-        println!("{label:<30}{:>14.0}{ratio:>12.2}{:>12.3}{:>12.3}", load.rate, load.p50, load.p99);
+        let [mut bare, mut served] = [Vec::new(), Vec::new()];
+        // In turn, so that what else the machine does falls on both.
+        for _ in 0..ROUNDS {
+            bare.push(wrk(&Server::bare(&subject)?.url("/v1/predict"), &subject.body, connections)?);
+            served.push(wrk(&Server::start(&subject)?.url("/v1/predict"), &subject.body, connections)?);
+        }
+        let (bare, served) = (middle(bare), middle(served));
+        for (label, load) in [("bare hyper", &bare), ("/v1/predict", &served)] {
+            let label = format!("{label}, {connections} connections");
+            let (limit, bare) = (load.rate / limit, load.rate / bare.rate);
+            println!("{label:<30}{:>14.0}{limit:>12.2}{bare:>12.2}{:>12.3}{:>12.3}", load.rate, load.p50, load.p99);
+        }
     }
+    let server = Server::start(&subject)?;
+    wrk(&server.url("/v1/predict"), &subject.body, CONNECTIONS[1])?;
     println!("resident after load: {} MiB", resident_kib(&server.child.id().to_string())? / 1024);
     Ok(())
+}
+
+/// The load in the middle of several.
+fn middle(mut loads: Vec<Load>) -> Load {
+    loads.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+    loads.swap_remove(loads.len() / 2)
+}
+
+/// What is left of a service when everything is taken away that an answer doesn't need.
+fn bare_server(library: &Path, model: &Path, signature: &Path, port: u16) -> Result<(), Failed> {
+    let signature: ModelSignature = serde_json::from_slice(&std::fs::read(signature)?)?;
+    engine::init(library)?;
+    let engine = Engine::load(model, &options(cgroup::cpu_quota()))?.bind(&signature)?;
+    let state = Arc::new((engine, signature));
+    let workers = cgroup::cpu_quota().max(2);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?.block_on(async {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let state = state.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let state = state.clone();
+                async move {
+                    if request.method() == Method::GET {
+                        return Ok(Response::new(Full::default()));
+                    }
+                    let body = request.into_body().collect().await?.to_bytes();
+                    let inputs = predict::decode(&body, &state.1).expect("the sample fits");
+                    let outputs = state.0.run(inputs).expect("the sample runs");
+                    let mut answer = Vec::new();
+                    predict::encode(&outputs, &state.1, &mut answer);
+                    let mut response = Response::new(Full::new(Bytes::from(answer)));
+                    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                    Ok::<_, hyper::Error>(response)
+                }
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    })
 }
 
 /// A model with all that both sides need of it.
@@ -215,17 +283,28 @@ struct Server {
 
 impl Server {
     fn start(subject: &Subject) -> Result<Self, Failed> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
+        let mut command = Command::new(&subject.binary);
+        command.arg("--config").arg(subject.folder.path().join("service.json"));
+        command.env("NIMIFY_HOST", "127.0.0.1").env("NIMIFY_PORT", port.to_string()).env("NIMIFY_GRPC_PORT", "0");
+        command.env("NIMIFY_LOG_LEVEL", "error");
+        Self::ready(command, port)
+    }
+
+    fn bare(subject: &Subject) -> Result<Self, Failed> {
+        let port = free_port()?;
+        let signature = subject.folder.path().join("bare-signature.json");
+        std::fs::write(&signature, serde_json::to_vec(&subject.signature)?)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(BARE_SERVER).args([&subject.library, &subject.description.path, &signature]).arg(port.to_string());
+        command.env("ORT_DISABLE_TELEMETRY", "1");
+        Self::ready(command, port)
+    }
+
+    /// Starts a server and waits until it is ready.
+    fn ready(mut command: Command, port: u16) -> Result<Self, Failed> {
         let began = Instant::now();
-        let child = Command::new(&subject.binary)
-            .arg("--config")
-            .arg(subject.folder.path().join("service.json"))
-            .env("NIMIFY_HOST", "127.0.0.1")
-            .env("NIMIFY_PORT", port.to_string())
-            .env("NIMIFY_GRPC_PORT", "0")
-            .env("NIMIFY_LOG_LEVEL", "error")
-            .stdout(Stdio::null())
-            .spawn()?;
+        let child = command.stdout(Stdio::null()).spawn()?;
         let mut server = Server { child, port, ready_after: Duration::ZERO };
         while !server.is_ready() {
             if began.elapsed() > Duration::from_secs(60) || server.child.try_wait()?.is_some() {
@@ -259,6 +338,10 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 struct Load {

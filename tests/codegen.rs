@@ -36,7 +36,12 @@ fn plan(name: &str, signature: ModelSignature) -> ServicePlan {
         settings: ServiceSettings {
             name: name.into(),
             version: "0.1.0".into(),
-            model: ModelFile { path: "model.onnx".into(), sha256: "0".repeat(64), source: "model.onnx".into() },
+            model: ModelFile {
+                path: "model.onnx".into(),
+                sha256: "0".repeat(64),
+                source: "model.onnx".into(),
+                derived: None,
+            },
             signature: "signature.json".into(),
             openapi: "openapi.json".into(),
             sample: None,

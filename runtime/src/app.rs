@@ -12,9 +12,12 @@ use crate::http::route::Route;
 use crate::http::{Documents, RequestIds, Unreadable};
 use crate::inference::Budget;
 use crate::metrics::Metrics;
+use crate::model_config::ModelConfig;
+use crate::repository;
 use crate::service::Service;
 use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
+use crate::statistics::ModelStatistics;
 
 /// Where the service is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -132,6 +135,22 @@ impl App {
     /// Requests that wait for the model.
     pub(crate) fn waiting(&self) -> usize {
         self.scheduler.get().map_or(0, Scheduler::queue_len)
+    }
+
+    /// What the model has done so far. Its version is the one that was asked for, where one was, and otherwise a number.
+    pub(crate) fn statistics(&self, asked_version: Option<&str>) -> ModelStatistics {
+        let version = asked_version.map_or_else(|| repository::version_number(&self.settings.version), String::from);
+        self.metrics.statistics(&self.settings.name, &version)
+    }
+
+    /// How the model is served.
+    pub(crate) fn model_config(&self) -> ModelConfig {
+        ModelConfig::new(&self.settings, &self.signature, self.instances())
+    }
+
+    /// Sessions that run side by side; as the settings say until the model is there.
+    pub(crate) fn instances(&self) -> usize {
+        self.scheduler.get().map_or(self.settings.engine.instances.unwrap_or(1), Scheduler::instances)
     }
 
     /// The model, if requests can be sent to it.

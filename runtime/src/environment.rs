@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::codec::distance;
 use crate::logging::{Format, Level, LogSettings};
-use crate::settings::{Provider, ServiceSettings, duration};
+use crate::settings::{MOST_PRIORITY_LEVELS, Optimize, ServiceSettings, duration};
 
 /// One environment variable.
 pub struct Variable {
@@ -86,18 +86,33 @@ variables! {
         |o, v| duration::parse(v).map(|d| o.service.server.drain_timeout = d);
     "NIMIFY_MAX_BATCH_SIZE", "batching.maxBatchSize", "most rows in one run of the model; `1` turns batching off",
         |o, v| at_least_1(v).map(|n| o.service.batching.max_batch_size = n);
+    "NIMIFY_MAX_BATCH_ELEMENTS", "batching.maxBatchElements",
+        "most elements in one run, over all inputs, padding counted; `auto` sets no limit",
+        |o, v| auto(v).map(|n| o.service.batching.max_batch_elements = n);
     "NIMIFY_MAX_QUEUE_DELAY", "batching.maxQueueDelay", "how long a batch that isn't full waits for more: `2ms`",
         |o, v| duration::parse(v).map(|d| o.service.batching.max_queue_delay = d);
     "NIMIFY_MAX_QUEUE", "batching.maxQueue", "requests that may wait, after which 429 is answered",
         |o, v| at_least_1(v).map(|n| o.service.batching.max_queue = n);
     "NIMIFY_REQUEST_TIMEOUT", "batching.requestTimeout", "from arrival to answer, after which 504 is answered: `5s`",
         |o, v| some_time(v).map(|d| o.service.batching.request_timeout = d);
-    "NIMIFY_PROVIDER", "engine.provider", "execution provider: `auto` or `cpu`",
-        |o, v| provider(v).map(|p| o.service.engine.provider = p);
+    "NIMIFY_PRIORITY_LEVELS", "batching.priorityLevels", "levels of priority that a request may ask for, 1 being the highest",
+        |o, v| levels(v).map(|n| o.service.batching.priority_levels = n);
+    "NIMIFY_DEFAULT_PRIORITY", "batching.defaultPriority",
+        "level of a request that asks for none; `auto` is the lowest",
+        |o, v| auto(v).map(|n| o.service.batching.default_priority = n);
+    "NIMIFY_PROVIDER", "engine.provider",
+        "execution provider: `auto`, or one or several of `tensorrt`, `cuda`, `migraphx`, `rocm`, `openvino` and `cpu`, the best first: `tensorrt,cuda`",
+        |o, v| v.parse().map(|p| o.service.engine.provider = p);
+    "NIMIFY_ENGINE_REQUIRE", "engine.require",
+        "`1` ends the start with an error where none of those providers runs the model; `0` lets the CPU run it",
+        |o, v| switch(v).map(|on| o.service.engine.require = on);
     "NIMIFY_THREADS", "engine.threads", "threads in all; `auto` takes the cgroup's quota",
         |o, v| auto(v).map(|n| o.service.engine.threads = n);
     "NIMIFY_INSTANCES", "engine.instances", "sessions that share the threads; `auto` measures while warming up",
         |o, v| auto(v).map(|n| o.service.engine.instances = n);
+    "NIMIFY_OPTIMIZE", "engine.optimize",
+        "`never` runs the model's graph as it is in the image; `build` and `load` let ONNX Runtime rewrite it as the service starts",
+        |o, v| optimize(v).map(|word| o.service.engine.optimize = word);
     "NIMIFY_ONNXRUNTIME", "engine.onnxruntime", "ONNX Runtime's library",
         |o, v| not_empty(v).map(|p| o.service.engine.onnxruntime = Some(PathBuf::from(p)));
     "NIMIFY_LOG_LEVEL", "", "`off`, `error`, `warn`, `info`, `debug` or `trace`", |o, v| Level::parse(v).map(|l| o.log.level = l);
@@ -176,6 +191,13 @@ fn at_least_1(value: &str) -> Result<usize, String> {
     }
 }
 
+fn levels(value: &str) -> Result<usize, String> {
+    match at_least_1(value)? {
+        count if count > MOST_PRIORITY_LEVELS => Err(format!("`{count}` is more than {MOST_PRIORITY_LEVELS}")),
+        count => Ok(count),
+    }
+}
+
 fn auto(value: &str) -> Result<Option<usize>, String> {
     if value == "auto" {
         return Ok(None);
@@ -194,12 +216,10 @@ fn some_time(value: &str) -> Result<Duration, String> {
     }
 }
 
-fn provider(value: &str) -> Result<Provider, String> {
-    match value {
-        "auto" => Ok(Provider::Auto),
-        "cpu" => Ok(Provider::Cpu),
-        _ => Err(format!("`{value}` is not an execution provider: write `auto` or `cpu`")),
-    }
+fn optimize(value: &str) -> Result<Optimize, String> {
+    let words = || Optimize::ALL.map(|word| format!("`{}`", word.word())).join(", ");
+    let found = Optimize::ALL.into_iter().find(|word| word.word() == value);
+    found.ok_or_else(|| format!("`{value}` is none of {}", words()))
 }
 
 fn switch(value: &str) -> Result<bool, String> {
@@ -231,6 +251,8 @@ mod tests {
                 name if name.ends_with("_NAME") => "other",
                 "NIMIFY_HOST" => "127.0.0.1",
                 "NIMIFY_PROVIDER" => "cpu",
+                "NIMIFY_OPTIMIZE" => "never",
+                "NIMIFY_ENGINE_REQUIRE" => "1",
                 "NIMIFY_ONNXRUNTIME" => "/lib/x.so",
                 name if name.ends_with("LOG_LEVEL") => "debug",
                 "NIMIFY_LOG_FORMAT" => "json",
@@ -268,6 +290,7 @@ mod tests {
     fn edges() {
         assert!(applied(&[("NIMIFY_PORT", "65536")]).is_err());
         assert!(applied(&[("NIMIFY_THREADS", "0")]).is_err());
+        assert!(applied(&[("NIMIFY_PRIORITY_LEVELS", "65")]).is_err());
         assert!(applied(&[("NIMIFY_READ_TIMEOUT", "0s")]).is_err());
         assert_eq!(applied(&[("NIMIFY_THREADS", "auto")]).unwrap().0.service.engine.threads, None);
         assert_eq!(applied(&[("NIMIFY_METRICS_PORT", "none")]).unwrap().0.service.server.metrics_port, None);

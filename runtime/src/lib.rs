@@ -23,12 +23,15 @@ pub mod inference;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
+pub mod model_config;
+pub mod repository;
 pub mod request;
 pub mod service;
 pub mod settings;
 pub mod signature;
 #[cfg(feature = "sources")]
 pub mod sources;
+pub mod statistics;
 pub mod tensor;
 
 use arguments::Command;

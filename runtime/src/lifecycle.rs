@@ -92,10 +92,11 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit code, as `nimify`'s own: 3 a bad model, 4 bad settings or a port that can't be had, 5 no ONNX Runtime,
-    /// 1 anything else.
+    /// The exit code, as `nimify`'s own: 3 a bad model, 4 bad settings or a port that can't be had, 5 no ONNX Runtime
+    /// or none of the providers that `engine.require` demands, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
+            StartError::Model(EngineError::Provider { .. }) => 5,
             StartError::Model(_) => 3,
             StartError::Settings { .. } | StartError::Json { .. } | StartError::Environment(_) => 4,
             StartError::File(_) | StartError::OtherSignature { .. } | StartError::Host(_) => 4,

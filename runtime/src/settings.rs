@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::engine::{Provider, Providers};
+
 /// Everything that `service.json` says. Paths are relative to the folder that holds the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -44,6 +46,19 @@ pub struct ModelFile {
     pub sha256: String,
     /// Where the user had it from: shown in the protocols' metadata.
     pub source: String,
+    /// What the file at `path` is where it isn't the user's own, but one made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived: Option<DerivedModel>,
+}
+
+/// A model file that was made of the user's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DerivedModel {
+    /// SHA-256 of the file, in hex.
+    pub sha256: String,
+    /// What was done.
+    pub how: String,
 }
 
 /// A licence text and its name.
@@ -106,12 +121,15 @@ impl Default for ServerSettings {
     }
 }
 
-/// How requests are joined into batches: four knobs for four things.
+/// How requests are joined into batches, and which of them go first: a knob for each thing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BatchingSettings {
     /// Most rows in one run of the model; 1 turns batching off.
     pub max_batch_size: usize,
+    /// Most elements in one run, over all inputs, padding counted; a single request may have more. `None` sets no limit.
+    #[serde(with = "auto")]
+    pub max_batch_elements: Option<usize>,
     /// How long a batch that isn't full waits for more while the model is idle.
     #[serde(with = "duration")]
     pub max_queue_delay: Duration,
@@ -120,15 +138,26 @@ pub struct BatchingSettings {
     /// From arrival to answer, after which 504 is answered.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
+    /// Levels of priority that a request may ask for, at most [`MOST_PRIORITY_LEVELS`]; with 1 all are equal.
+    pub priority_levels: usize,
+    /// The level of a request that asks for none, or for one that there isn't: 1 is the highest. `None` is the lowest.
+    #[serde(with = "auto")]
+    pub default_priority: Option<usize>,
 }
+
+/// Most levels of priority.
+pub const MOST_PRIORITY_LEVELS: usize = 64;
 
 impl Default for BatchingSettings {
     fn default() -> Self {
         BatchingSettings {
             max_batch_size: 32,
+            max_batch_elements: None,
             max_queue_delay: Duration::ZERO,
             max_queue: 1024,
             request_timeout: Duration::from_secs(30),
+            priority_levels: 1,
+            default_priority: None,
         }
     }
 }
@@ -137,32 +166,60 @@ impl Default for BatchingSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct EngineSettings {
-    /// Execution provider.
-    pub provider: Provider,
+    /// Execution providers, the best first.
+    pub provider: Providers,
+    /// Whether it is an error when none of them runs the model: otherwise the CPU does, with a warning.
+    pub require: bool,
     /// Threads in all; `None` takes them from the cgroup's CPU quota.
     #[serde(with = "auto")]
     pub threads: Option<usize>,
-    /// Sessions that run side by side and share the threads; `None` decides by a measurement while warming up.
+    /// Runs that go on side by side and share the threads; `None` decides by a measurement while warming up.
     #[serde(with = "auto")]
     pub instances: Option<usize>,
+    /// When ONNX Runtime rewrites the graph into a quicker one.
+    pub optimize: Optimize,
     /// ONNX Runtime's library; `None` looks at `NIMIFY_ONNXRUNTIME`.
     pub onnxruntime: Option<PathBuf>,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        EngineSettings { provider: Provider::Auto, threads: None, instances: Some(1), onnxruntime: None }
+        EngineSettings {
+            provider: Providers::Auto,
+            require: false,
+            threads: None,
+            instances: Some(1),
+            optimize: Optimize::Build,
+            onnxruntime: None,
+        }
     }
 }
 
-/// Which execution provider of ONNX Runtime runs the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// When ONNX Runtime rewrites the graph into a quicker one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Provider {
-    /// The best that the library and the machine have.
-    Auto,
-    /// The CPU.
-    Cpu,
+pub enum Optimize {
+    /// As the image is built, and what depends on the machine as the service starts.
+    #[default]
+    Build,
+    /// As the service starts.
+    Load,
+    /// Never: to find out whether a wrong answer comes from it.
+    Never,
+}
+
+impl Optimize {
+    /// All of them.
+    pub const ALL: [Optimize; 3] = [Optimize::Build, Optimize::Load, Optimize::Never];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Optimize::Build => "build",
+            Optimize::Load => "load",
+            Optimize::Never => "never",
+        }
+    }
 }
 
 /// Durations as people write them: `2ms`, `5s`, `1m30s` is not accepted, `90s` is.

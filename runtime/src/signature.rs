@@ -235,6 +235,12 @@ impl ValueSpec {
         }
     }
 
+    /// Whether it is a tensor of which every size is known.
+    pub fn is_fixed(&self) -> bool {
+        let fixed = |dims: &[Dim]| dims.iter().all(|dim| matches!(dim, Dim::Fixed(_)));
+        self.tensor().and_then(|(_, shape)| shape.dims()).is_some_and(fixed)
+    }
+
     /// Its type when it is there: what stands inside any [`ValueType::Optional`].
     pub fn present(&self) -> &ValueType {
         let mut value_type = &self.value_type;

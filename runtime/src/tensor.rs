@@ -172,6 +172,16 @@ impl Value {
         }
     }
 
+    /// Elements in it: of all its tensors, and of a map its pairs.
+    pub(crate) fn elements(&self) -> usize {
+        match self {
+            Value::Tensor(tensor) => tensor.data.len(),
+            Value::Sequence(values) => values.iter().map(Value::elements).sum(),
+            Value::Map(pairs) => pairs.len(),
+            Value::Absent => 0,
+        }
+    }
+
     /// Moves the tensor out, if it is one.
     pub fn into_tensor(self) -> Option<Tensor> {
         match self {

@@ -162,11 +162,9 @@ fn maps_and_sequences_go_in() {
     let engine = load("sequence.onnx");
     let outputs = engine.run(vec![Value::Sequence(vec![numbers(&[1, 2])]), numbers(&[3])]).unwrap();
     assert_eq!(outputs, [Value::Sequence(vec![numbers(&[1, 2]), numbers(&[3])])]);
-    let refused = engine.run(vec![Value::Sequence(vec![]), numbers(&[3])]).unwrap_err();
-    assert!(
-        matches!(&refused, Error::Refused(text) if text.contains("`list`: ONNX Runtime takes no empty")),
-        "{refused}"
-    );
+    // ONNX Runtime's API makes no sequence of nothing; a model may well take one.
+    let outputs = engine.run(vec![Value::Sequence(vec![]), numbers(&[3])]).unwrap();
+    assert_eq!(outputs, [Value::Sequence(vec![numbers(&[3])])]);
 }
 
 #[test]

@@ -7,12 +7,16 @@ mod support;
 use std::time::{Duration, Instant};
 
 use nimify_runtime::codec::v2::protobuf::messages::infer_parameter::ParameterChoice;
-use nimify_runtime::codec::v2::protobuf::messages::model_infer_request::InferInputTensor;
+use nimify_runtime::codec::v2::protobuf::messages::model_config::SchedulingChoice;
+use nimify_runtime::codec::v2::protobuf::messages::model_infer_request::{
+    InferInputTensor, InferRequestedOutputTensor,
+};
 use nimify_runtime::codec::v2::protobuf::messages::{
-    InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
-    ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStreamInferResponse, RepositoryModelLoadRequest,
-    RepositoryModelLoadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse,
-    ServerReadyRequest, ServerReadyResponse,
+    InferParameter, InferTensorContents, ModelConfigRequest, ModelConfigResponse, ModelInferRequest,
+    ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,
+    ModelStatisticsRequest, ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest,
+    RepositoryIndexResponse, RepositoryModelLoadRequest, RepositoryModelLoadResponse, ServerLiveRequest,
+    ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
 };
 use prost::Message;
 use serde_json::json;
@@ -174,7 +178,7 @@ fn every_method_answers() {
         let missing = client.ask::<_, ModelReadyResponse>("ModelReady", named("7")).await.unwrap_err();
         assert_eq!(
             (missing.code(), missing.message()),
-            (Code::NotFound, "the version is unknown: `tiny` is at `1.2.0`")
+            (Code::NotFound, "the version in the request is unknown: `tiny` is at `1.2.0`")
         );
         let server: ServerMetadataResponse = client.ask("ServerMetadata", ServerMetadataRequest {}).await.unwrap();
         assert_eq!(server.name, "nimify");
@@ -204,6 +208,49 @@ fn every_method_answers() {
 }
 
 #[test]
+fn configuration_statistics_and_index_are_those_of_rest() {
+    let service = rows().ready();
+    block_on(async {
+        let mut client = Client::to(&service).await;
+        client.infer(rows_request(&[1., 2., 3., 4., 5., 6.], &[0.5, 1.])).await.unwrap();
+        let request = ModelConfigRequest { name: "tiny".into(), version: String::new() };
+        let answer: ModelConfigResponse = client.ask("ModelConfig", request).await.unwrap();
+        let (config, rest) = (answer.config.unwrap(), service.get("/v2/models/tiny/config").json());
+        assert_eq!(
+            json!([config.name, config.platform, config.backend]),
+            json!([rest["name"], rest["platform"], rest["backend"]])
+        );
+        assert_eq!(json!(config.max_batch_size), rest["max_batch_size"]);
+        let inputs = rest["input"].as_array().unwrap();
+        assert_eq!(config.input.len(), inputs.len());
+        for (input, rest) in config.input.iter().zip(inputs) {
+            assert_eq!(
+                json!([input.name, input.data_type().as_str_name(), input.dims]),
+                json!([rest["name"], rest["data_type"], rest["dims"]])
+            );
+        }
+        let Some(SchedulingChoice::DynamicBatching(batching)) = config.scheduling_choice else {
+            panic!("it is batched")
+        };
+        let policy = batching.default_queue_policy.unwrap();
+        assert_eq!(json!(policy.max_queue_size), rest["dynamic_batching"]["default_queue_policy"]["max_queue_size"]);
+        let answer: ModelStatisticsResponse =
+            client.ask("ModelStatistics", ModelStatisticsRequest::default()).await.unwrap();
+        let (statistics, rest) =
+            (&answer.model_stats[0], &service.get("/v2/models/tiny/stats").json()["model_stats"][0]);
+        assert_eq!((statistics.inference_count, statistics.execution_count), (2, 1));
+        let stages = statistics.inference_stats.unwrap();
+        assert_eq!(json!(stages.success.unwrap().ns), rest["inference_stats"]["success"]["ns"]);
+        assert_eq!(json!(stages.compute_infer.unwrap().ns), rest["inference_stats"]["compute_infer"]["ns"]);
+        assert_eq!(statistics.batch_stats[0].batch_size, 2);
+        let answer: RepositoryIndexResponse =
+            client.ask("RepositoryIndex", RepositoryIndexRequest::default()).await.unwrap();
+        let model = &answer.models[0];
+        assert_eq!([&model.name, &model.version, &model.state], ["tiny", "1.2.0", "READY"]);
+    });
+}
+
+#[test]
 fn an_inference_answers_raw_and_echoes_the_id() {
     let service = rows().ready();
     block_on(async {
@@ -223,6 +270,14 @@ fn an_inference_answers_raw_and_echoes_the_id() {
         assert_eq!(outputs, [("y", "FP32", &[2, 3][..]), ("sum", "FP32", &[2])]);
         assert_eq!(floats(&answer.raw_output_contents[0]), [2.5, 4.5, 6.5, 9., 11., 13.]);
         assert_eq!(floats(&answer.raw_output_contents[1]), [13.5, 33.]);
+        // The largest of each row and where it stands, instead of all.
+        let top = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(1)) };
+        let parameters = [("classification".to_string(), top)].into();
+        let outputs = vec![InferRequestedOutputTensor { name: "y".into(), parameters }];
+        let request = ModelInferRequest { outputs, ..rows_request(&[1., 2., 3., 4., 5., 6.], &[0.5, 1.]) };
+        let answer = client.infer(request).await.unwrap();
+        assert_eq!((answer.outputs[0].datatype.as_str(), &answer.outputs[0].shape[..]), ("BYTES", &[2, 1][..]));
+        assert_eq!(answer.raw_output_contents, [&b"\x05\0\0\x006.5:2\x06\0\0\x0013.0:2"[..]]);
         // Larger than any frame, and than what is set aside at once.
         let count = 200_000;
         let x: Vec<f32> = (0..3 * count).map(|k| k as f32).collect();
@@ -231,7 +286,7 @@ fn an_inference_answers_raw_and_echoes_the_id() {
         assert!(y.len() == x.len() && y.iter().zip(&x).all(|(y, x)| *y == 2. * x + 1.));
     });
     let page = service.get("/metrics").text();
-    assert!(page.contains("nv_inference_request_success{model=\"tiny\",version=\"1.2.0\"} 2\n"), "{page}");
+    assert!(page.contains("nv_inference_request_success{model=\"tiny\",version=\"1.2.0\"} 3\n"), "{page}");
 }
 
 #[test]
@@ -280,7 +335,7 @@ fn what_is_wrong_is_told_with_its_code() {
         let status = client.infer(wrong).await.unwrap_err();
         assert_eq!(
             (status.code(), status.message()),
-            (Code::NotFound, "the model is unknown: this service has `tiny`")
+            (Code::NotFound, "the model in the request is unknown: this service has `tiny`")
         );
         let mut wrong = good();
         wrong.inputs[1].shape = vec![2, 1];
@@ -289,7 +344,7 @@ fn what_is_wrong_is_told_with_its_code() {
         assert_eq!((status.code(), status.message()), (Code::InvalidArgument, text));
         let mut unsupported = good();
         let choice = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(3)) };
-        unsupported.parameters.insert("classification".into(), choice);
+        unsupported.inputs[0].parameters.insert("shared_memory_region".into(), choice);
         assert_eq!(client.infer(unsupported).await.unwrap_err().code(), Code::Unimplemented);
         // A message that is none.
         #[derive(Clone, PartialEq, Message)]

@@ -146,6 +146,84 @@ fn open_inference_in_binary() {
 }
 
 #[test]
+fn statistics_count_requests_rows_and_runs() {
+    let service = rows().ready();
+    let predict = json!({"x": [[1, 2, 3], [4, 5, 6]], "b": [[0], [0]]});
+    (0..3).for_each(|_| assert_eq!(service.predict(&predict).status, 200));
+    assert_eq!(service.predict(&json!({})).status, 400);
+    for (path, version) in [
+        ("/v2/models/stats", "1"),
+        ("/v2/models/tiny/stats", "1"),
+        ("/v2/models/tiny/versions/1/stats", "1"),
+        ("/v2/models/tiny/versions/1.2.0/stats", "1.2.0"),
+    ] {
+        let all = service.get(path).json();
+        let stats = &all["model_stats"][0];
+        assert_eq!((&stats["name"], &stats["version"]), (&json!("tiny"), &json!(version)), "{path}");
+        assert_eq!((&stats["inference_count"], &stats["execution_count"]), (&json!(6), &json!(3)));
+        assert!(stats["last_inference"].as_u64() > Some(1_700_000_000_000), "{stats}");
+        let times = stats["inference_stats"].as_object().unwrap();
+        assert_eq!((&times["success"]["count"], &times["fail"]["count"]), (&json!(3), &json!(1)));
+        let ns = |name: &str| times[name]["ns"].as_u64().unwrap();
+        assert!(ns("success") >= ["queue", "compute_input", "compute_infer", "compute_output"].map(ns).iter().sum());
+        assert!(ns("compute_input") > 0 && ns("compute_infer") > 0 && ns("compute_output") > 0, "{stats}");
+        assert_eq!(times["cache_hit"], json!({"count": 0, "ns": 0}));
+        let batches = stats["batch_stats"].as_array().unwrap();
+        assert_eq!((batches.len(), &batches[0]["batch_size"]), (1, &json!(2)));
+        assert_eq!(batches[0]["compute_infer"]["count"], 3);
+    }
+    for path in ["/v2/models/other/stats", "/v2/models/tiny/versions/2/stats"] {
+        assert_eq!(service.get(path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn the_configuration_is_what_triton_would_say() {
+    let made = rows();
+    let service = Made { batching: json!({"maxBatchSize": 8, "maxQueueDelay": "2ms"}), ..made }.ready();
+    let config = service.get("/v2/models/tiny/config").json();
+    assert_eq!(config, service.get("/v2/models/tiny/versions/1.2.0/config").json());
+    assert_eq!((&config["platform"], &config["backend"]), (&json!("onnxruntime_onnx"), &json!("onnxruntime")));
+    assert_eq!((&config["max_batch_size"], &config["default_model_filename"]), (&json!(8), &json!("rows.onnx")));
+    let x = json!({"name": "x", "data_type": "TYPE_FP32", "format": "FORMAT_NONE", "dims": [3], "is_shape_tensor": false,
+        "allow_ragged_batch": false, "optional": false});
+    assert_eq!(config["input"][0], x);
+    assert_eq!(config["output"][1]["dims"], json!([]));
+    assert_eq!(config["dynamic_batching"]["max_queue_delay_microseconds"], 2000);
+    assert_eq!(config["instance_group"][0]["count"], 1);
+    let service = identity().ready();
+    let config = service.get("/v2/models/tiny/config").json();
+    assert_eq!((&config["max_batch_size"], config.get("dynamic_batching")), (&json!(0), None));
+    let types: Vec<&str> =
+        config["input"].as_array().unwrap().iter().map(|input| input["data_type"].as_str().unwrap()).collect();
+    let want = "FP32 FP64 FP16 BF16 INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 BOOL STRING";
+    assert_eq!(types.join(" "), want.split(' ').map(|t| format!("TYPE_{t}")).collect::<Vec<_>>().join(" "));
+    assert_eq!(config["input"][0]["dims"], json!([-1, -1]));
+    assert_eq!(service.get("/v2/models/other/config").status, 404);
+}
+
+#[test]
+fn the_repository_has_one_model_which_stays() {
+    let service = rows().ready();
+    let entry = json!([{"name": "tiny", "version": "1.2.0", "state": "READY", "reason": ""}]);
+    for body in ["", "{}", r#"{"ready":true}"#, r#"{"ready":false,"more":[]}"#] {
+        let answer = service.post("/v2/repository/index", body.as_bytes());
+        assert_eq!((answer.status, answer.json()), (200, entry.clone()), "{body}");
+    }
+    for body in ["[", "7", r#"{"ready":1}"#] {
+        let answer = service.post("/v2/repository/index", body.as_bytes());
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(answer.json()["error"].as_str().unwrap().contains("can't be read"));
+    }
+    for control in ["load", "unload"] {
+        let answer = service.post(&format!("/v2/repository/models/tiny/{control}"), b"{}");
+        assert_eq!(answer.status, 501);
+        assert!(answer.json()["error"].as_str().unwrap().contains("when the service starts"));
+        assert_eq!(service.post(&format!("/v2/repository/models/other/{control}"), b"").status, 404);
+    }
+}
+
+#[test]
 fn unknown_routes_models_and_methods_are_told_in_the_style_of_their_family() {
     let service = rows().ready();
     assert!(service.get("/nothing").v1_error(404).contains("/nothing"));

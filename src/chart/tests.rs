@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use nimify_runtime::settings::Provider;
+use nimify_runtime::settings::{Optimize, Providers};
 
 use super::*;
 use crate::files;
@@ -82,15 +82,11 @@ fn the_schema_is_closed_wherever_it_names_properties() {
 }
 
 #[test]
-fn the_schema_knows_the_providers_that_the_runtime_has() {
-    let words = schema().pointer("/properties/engine/properties/provider/enum").cloned();
-    let mut all = Vec::new();
-    for provider in [Provider::Auto, Provider::Cpu] {
-        match provider {
-            Provider::Auto | Provider::Cpu => all.push(serde_json::to_value(provider).unwrap()),
-        }
-    }
-    assert_eq!(words, Some(Value::Array(all)));
+fn the_schema_knows_the_words_that_the_runtime_has() {
+    let words = schema().pointer("/properties/engine/properties/optimize/enum").cloned();
+    assert_eq!(words, Some(json!(Optimize::ALL)));
+    let pattern = schema().pointer("/properties/engine/properties/provider/pattern").cloned();
+    assert_eq!(pattern, Some(json!(Providers::PATTERN)));
 }
 
 #[test]

@@ -7,13 +7,13 @@ mod kinds;
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
-use nimify_runtime::settings::Provider;
+use nimify_runtime::settings::Optimize;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use kinds::{CountOrAuto, CountOrPercent, DigestOrEmpty, Duration, NameOrEmpty, Port, Quantity};
+use kinds::{CountOrAuto, CountOrPercent, DigestOrEmpty, Duration, NameOrEmpty, Port, ProviderList, Quantity};
 
 /// A part of a Kubernetes object, passed on as it is.
 type Object = Map<String, Value>;
@@ -109,18 +109,23 @@ struct Server {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Batching {
     max_batch_size: NonZeroU64,
+    max_batch_elements: CountOrAuto,
     max_queue_delay: Duration,
     max_queue: NonZeroU64,
     request_timeout: Duration,
+    priority_levels: NonZeroU64,
+    default_priority: CountOrAuto,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Engine {
-    #[schemars(with = "kinds::ProviderName")]
-    provider: Provider,
+    provider: ProviderList,
+    require: bool,
     threads: CountOrAuto,
     instances: CountOrAuto,
+    #[schemars(with = "kinds::OptimizeWord")]
+    optimize: Optimize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,5 +1,7 @@
 //! What no single key can tell: keys that contradict each other.
 
+use nimify_runtime::settings::MOST_PRIORITY_LEVELS;
+
 use super::{Config, Environment};
 
 /// The first contradiction: the path of the key, and what is wrong with it.
@@ -26,8 +28,15 @@ pub(super) fn check(config: &Config) -> Result<(), (Vec<String>, String)> {
     if server.host.parse::<std::net::IpAddr>().is_err() {
         return wrong(&["server", "host"], "should be an IP address to bind, such as `0.0.0.0` or `::`");
     }
-    if config.batching.settings().request_timeout.is_zero() {
+    let batching = config.batching.settings();
+    if batching.request_timeout.is_zero() {
         return wrong(&["batching", "requestTimeout"], "should be longer than nothing: no request could be answered");
+    }
+    if batching.priority_levels > MOST_PRIORITY_LEVELS {
+        return wrong(&["batching", "priorityLevels"], &format!("should be at most {MOST_PRIORITY_LEVELS}"));
+    }
+    if batching.default_priority.is_some_and(|level| level > batching.priority_levels) {
+        return wrong(&["batching", "defaultPriority"], "is none of the `priorityLevels`");
     }
     for (name, environment) in &config.environments {
         if let Some((key, message)) = contradiction(environment) {

@@ -28,7 +28,9 @@ pub use schema::schema;
 pub use settings::{
     ApiVersion, Batching, Compression, Config, Engine, Image, ImageBase, LicenseFile, Server, ServiceKind, Signing,
 };
-pub use words::{DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, NotAWord, Platform, Repository};
+pub use words::{
+    DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, NotAWord, Platform, ProviderList, Repository,
+};
 
 use std::fmt;
 use std::fs;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, Provider, ServerSettings};
+use nimify_runtime::settings::{BatchingSettings, EngineSettings, Optimize, ServerSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::environment::Environment;
 use super::measures::{Count, Duration};
 use super::variables;
-use super::words::{DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, Repository};
+use super::words::{DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList, Repository};
 
 /// The whole of `nimify.yaml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -164,6 +164,9 @@ pub struct Batching {
     /// Most rows in one run of the model; 1 turns batching off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_size: Option<NonZeroU32>,
+    /// Most elements in one run, over all inputs, padding counted; a single request may have more. `auto` sets no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_batch_elements: Option<Count>,
     /// How long a batch that isn't full waits for more while the model is idle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_queue_delay: Option<Duration>,
@@ -173,6 +176,12 @@ pub struct Batching {
     /// From arrival to answer, after which 504 is answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_timeout: Option<Duration>,
+    /// Levels of priority that a request may ask for, 1 being the highest; with 1 all are equal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority_levels: Option<NonZeroU32>,
+    /// The level of a request that asks for none; `auto` is the lowest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_priority: Option<Count>,
 }
 
 impl Batching {
@@ -181,9 +190,12 @@ impl Batching {
         let default = BatchingSettings::default();
         BatchingSettings {
             max_batch_size: self.max_batch_size.map_or(default.max_batch_size, |count| count.get() as usize),
+            max_batch_elements: self.max_batch_elements.map_or(default.max_batch_elements, Count::number),
             max_queue_delay: self.max_queue_delay.map_or(default.max_queue_delay, |time| time.0),
             max_queue: self.max_queue.map_or(default.max_queue, |count| count.get() as usize),
             request_timeout: self.request_timeout.map_or(default.request_timeout, |time| time.0),
+            priority_levels: self.priority_levels.map_or(default.priority_levels, |count| count.get() as usize),
+            default_priority: self.default_priority.map_or(default.default_priority, Count::number),
         }
     }
 }
@@ -192,26 +204,34 @@ impl Batching {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Engine {
-    /// Execution provider of ONNX Runtime.
+    /// Execution provider of ONNX Runtime: `auto`, or one or several of `tensorrt`, `cuda`, `migraphx`, `rocm`, `openvino`
+    /// and `cpu`, the best first, with commas between.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<ProviderWord>")]
-    pub provider: Option<Provider>,
+    pub provider: Option<ProviderList>,
+    /// Whether a service that none of those providers runs ends with an error; otherwise the CPU runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require: Option<bool>,
     /// Threads in all; `auto` takes them from the CPU quota.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<Count>,
-    /// Sessions that run side by side and share the threads.
+    /// Runs that go on side by side and share the threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instances: Option<Count>,
+    /// When ONNX Runtime rewrites the graph into a quicker one: as the image is built, as the service starts, or never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<OptimizeWord>")]
+    pub optimize: Option<Optimize>,
 }
 
-/// The runtime's [`Provider`] as the schema tells it.
+/// The runtime's [`Optimize`] as the schema tells it.
 #[derive(JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 #[expect(dead_code, reason = "only its schema is used")]
-enum ProviderWord {
-    Auto,
-    Cpu,
+enum OptimizeWord {
+    Build,
+    Load,
+    Never,
 }
 
 impl Engine {
@@ -219,9 +239,11 @@ impl Engine {
     pub fn settings(&self) -> EngineSettings {
         let default = EngineSettings::default();
         EngineSettings {
-            provider: self.provider.unwrap_or(default.provider),
+            provider: self.provider.as_ref().map_or(default.provider, ProviderList::providers),
+            require: self.require.unwrap_or(default.require),
             threads: self.threads.map_or(default.threads, Count::number),
             instances: self.instances.map_or(default.instances, Count::number),
+            optimize: self.optimize.unwrap_or(default.optimize),
             onnxruntime: default.onnxruntime,
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use nimify_runtime::settings::Providers;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,19 @@ word! {
             return Err(format!("`{text}` can't be a model's name: no spaces and no slashes, at most 253 bytes"));
         }
         ServiceName::derive(text).map(drop).map_err(|error| error.to_string())
+    }
+}
+
+word! {
+    /// Execution providers, the best first: `auto`, `cuda`, `tensorrt,cuda`.
+    ProviderList, Providers::PATTERN,
+    |text| text.parse::<Providers>().map(drop)
+}
+
+impl ProviderList {
+    /// As the runtime has them.
+    pub fn providers(&self) -> Providers {
+        self.0.parse().expect("it was checked as it was read")
     }
 }
 

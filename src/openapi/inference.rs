@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema,
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response};
 
 use super::errors::{self, Form};
-use super::{Document, INFERENCE, JSON, example, json_answer, operation};
+use super::{Document, INFERENCE, JSON, example, extensions, json_answer, operation};
 use crate::plan::ServicePlan;
 
 const BINARY: &str = "application/octet-stream";
@@ -41,14 +41,16 @@ pub(super) fn add(document: &mut Document, plan: &ServicePlan) {
         document.route(format!("{base}/ready"), HttpMethod::Get, not_found(ready(readiness)));
         let infer = infer(named("modelInfer", "Run the model"), plan);
         document.route(format!("{base}/infer"), HttpMethod::Post, infer);
+        extensions::of_the_model(document, base, named);
     }
+    extensions::add(document, plan);
 }
 
 fn ready(operation: OperationBuilder) -> OperationBuilder {
     errors::one(operation, Form::Inference, Error::NotReady(String::new()))
 }
 
-fn not_found(operation: OperationBuilder) -> OperationBuilder {
+pub(super) fn not_found(operation: OperationBuilder) -> OperationBuilder {
     errors::one(operation, Form::Inference, Error::NotFound(String::new()))
 }
 
@@ -81,7 +83,7 @@ fn infer(operation: OperationBuilder, plan: &ServicePlan) -> OperationBuilder {
     errors::of_the_model(operation, Form::Inference)
 }
 
-fn name_parameter(plan: &ServicePlan) -> Parameter {
+pub(super) fn name_parameter(plan: &ServicePlan) -> Parameter {
     path_parameter("model", &plan.settings.name)
 }
 
@@ -99,16 +101,16 @@ fn path_parameter(name: &str, value: &str) -> Parameter {
         .build()
 }
 
-fn text() -> ObjectBuilder {
+pub(super) fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-fn reference(name: &str) -> RefOr<Schema> {
+pub(super) fn reference(name: &str) -> RefOr<Schema> {
     Ref::from_schema_name(name).into()
 }
 
 /// An object that may have more properties than these; those with `true` are required.
-fn object<const N: usize>(properties: [(&str, RefOr<Schema>, bool); N]) -> RefOr<Schema> {
+pub(super) fn object<const N: usize>(properties: [(&str, RefOr<Schema>, bool); N]) -> RefOr<Schema> {
     properties
         .into_iter()
         .fold(ObjectBuilder::new(), |object, (name, schema, required)| {
@@ -118,7 +120,7 @@ fn object<const N: usize>(properties: [(&str, RefOr<Schema>, bool); N]) -> RefOr
         .into()
 }
 
-fn list(items: RefOr<Schema>) -> ArrayBuilder {
+pub(super) fn list(items: RefOr<Schema>) -> ArrayBuilder {
     ArrayBuilder::new().items(items)
 }
 

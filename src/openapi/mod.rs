@@ -5,6 +5,7 @@
 
 mod errors;
 mod example;
+mod extensions;
 mod inference;
 mod management;
 mod predict;
@@ -111,7 +112,12 @@ pub(crate) mod tests {
             settings: ServiceSettings {
                 name: "golden".into(),
                 version: "0.1.0".into(),
-                model: ModelFile { path: "m.onnx".into(), sha256: "0".repeat(64), source: "m.onnx".into() },
+                model: ModelFile {
+                    path: "m.onnx".into(),
+                    sha256: "0".repeat(64),
+                    source: "m.onnx".into(),
+                    derived: None,
+                },
                 signature: "signature.json".into(),
                 openapi: "openapi.json".into(),
                 sample: None,

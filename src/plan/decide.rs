@@ -57,6 +57,7 @@ fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -
             sha256: description.digest.hex(),
             // The file's name alone: where it lay on this machine is nobody's business.
             source: description.file_name.clone(),
+            derived: None,
         },
         signature: "signature.json".into(),
         openapi: "openapi.json".into(),

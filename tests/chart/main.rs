@@ -97,7 +97,10 @@ fn the_plan_s_settings_reach_the_pods() {
         ("NIMIFY_MAX_BUFFERED_BYTES", "2199023255552"),
         ("NIMIFY_MAX_CONCURRENCY", "12345678"),
         ("NIMIFY_DRAIN_DELAY", "2500ms"),
+        ("NIMIFY_MAX_BATCH_ELEMENTS", "1099511627776"),
         ("NIMIFY_MAX_QUEUE_DELAY", "250us"),
+        ("NIMIFY_PRIORITY_LEVELS", "3"),
+        ("NIMIFY_DEFAULT_PRIORITY", "2"),
         ("NIMIFY_THREADS", "3"),
         ("NIMIFY_INSTANCES", "auto"),
     ] {

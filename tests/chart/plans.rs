@@ -23,6 +23,7 @@ pub(crate) fn digits() -> ServicePlan {
                 path: "../models/digits.onnx".into(),
                 sha256: Digest::of("model").hex(),
                 source: "./digits.onnx".into(),
+                derived: None,
             },
             signature: "signature.json".into(),
             openapi: "openapi.json".into(),
@@ -56,6 +57,9 @@ pub(crate) fn unusual() -> ServicePlan {
         drain_timeout: std::time::Duration::from_secs(90),
         ..ServerSettings::default()
     };
+    plan.settings.batching.max_batch_elements = Some(1 << 40);
+    plan.settings.batching.priority_levels = 3;
+    plan.settings.batching.default_priority = Some(2);
     plan.settings.batching.max_queue_delay = std::time::Duration::from_micros(250);
     plan.settings.engine = EngineSettings { threads: Some(3), instances: None, ..EngineSettings::default() };
     plan.sample = None;

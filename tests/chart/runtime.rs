@@ -66,9 +66,12 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
         };
         blank.batching = BatchingSettings {
             max_batch_size: 8,
+            max_batch_elements: Some(8),
             max_queue_delay: std::time::Duration::from_secs(9),
             max_queue: 10,
             request_timeout: std::time::Duration::from_secs(11),
+            priority_levels: 12,
+            default_priority: Some(11),
         };
         blank.engine = EngineSettings {
             threads: Some(12),

@@ -2,6 +2,7 @@
 import base64
 import json
 import math
+import re
 import time
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
+import tritonclient.http
 
 # On a machine that does much else; a service that is alone takes a fraction of a second.
 PATIENCE = 60
@@ -51,6 +53,49 @@ class Service:
         status, answer = self.post("/v1/predict", body)
         assert status == 200, answer
         return answer
+
+
+class Served(Service):
+    """A model that `nimify run` serves as `m` on ports of its own choice, and what its metadata says."""
+
+    def __init__(self, nimify, model, log, *flags, environment=None):
+        self.log = log
+        with log.open("w") as file:
+            self.process = nimify.start(
+                "run", model, "--name", "m", "--port", "0", *flags, log=file, environment=environment or {})
+
+    def __enter__(self):
+        try:
+            super().__init__(self.listens("address"))
+            self.wait(self.ended, self.log.read_text)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        self.client = tritonclient.http.InferenceServerClient(self.address)
+        metadata = self.client.get_model_metadata("m")
+        self.inputs = {value["name"]: value["datatype"] for value in metadata["inputs"]}
+        self.outputs = {value["name"]: value["datatype"] for value in metadata["outputs"]}
+        return self
+
+    def __exit__(self, kind, *_):
+        self.client.close()
+        self.process.terminate()
+        code = self.process.wait(PATIENCE)
+        # A fault of the test itself says more.
+        assert kind or code == 0, f"{code}: {self.log.read_text()}"
+
+    def ended(self):
+        return self.process.poll() is not None
+
+    def listens(self, what):
+        """The port that it says it listens on: no other process can take it between a choice here and its start."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not self.ended():
+            if said := re.search(rf"listening.* {what}=\S+:(\d+)", self.log.read_text()):
+                return int(said[1])
+            time.sleep(0.01)
+        pytest.fail(f"the service doesn't listen:\n{self.log.read_text()}")
 
 
 def from_json(kind, value):

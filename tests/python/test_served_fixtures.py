@@ -2,14 +2,13 @@
 answers in Python. Among them are each element type, strings, scalars, empty tensors, sequences, maps and optionals.
 """
 import json
-import math
 
 import numpy as np
 import pytest
-import tritonclient.http
 
 from conftest import ROOT
-from service import Reference, Service, from_json, to_json
+from protocols import PROTOCOLS, alike, v2_binary
+from service import Reference, Served, from_json, to_json
 
 FIXTURES = ROOT / "fixtures"
 ROWS = [[0.5, -1.25, 3.0, 1e-3], [-2.0, 0.1, 7.5, 1e6]]
@@ -60,103 +59,16 @@ ENDS = {
 }
 
 
-class Served(Service):
-    """A model that `nimify run` serves as `m`, and what its metadata says."""
-
-    def __init__(self, nimify, model, port, log):
-        super().__init__(port)
-        with log.open("w") as file:
-            self.process = nimify.start("run", model, "--name", "m", "--port", str(port), "--grpc-port", "0", log=file)
-        self.log = log
-
-    def __enter__(self):
-        self.wait(lambda: self.process.poll() is not None, self.log.read_text)
-        self.client = tritonclient.http.InferenceServerClient(self.address)
-        metadata = self.client.get_model_metadata("m")
-        self.inputs = {value["name"]: value["datatype"] for value in metadata["inputs"]}
-        self.outputs = {value["name"]: value["datatype"] for value in metadata["outputs"]}
-        return self
-
-    def __exit__(self, kind, *_):
-        self.process.terminate()
-        code = self.process.wait(10)
-        # A fault of the test itself says more.
-        assert kind or code == 0, f"{code}: {self.log.read_text()}"
-
-
-def typed(service, values):
-    """`/v1/predict`: a property an input, nested arrays."""
-    return service.predict({name: to_json(value) for name, value in values.items()})
-
-
-def tensors(service, values):
-    """The inputs as the Open Inference Protocol has them, by name: arrays. What is no tensor goes as JSON texts."""
-    def tensor(value):
-        if isinstance(value, np.ndarray):
-            return value
-        parts = value if isinstance(value, list) else [value]
-        return np.array([json.dumps(to_json(part)) for part in parts], "object")
-
-    return {name: tensor(value) for name, value in values.items() if value is not None}
-
-
-def from_tensor(output, array):
-    """A JSON value of what came in an output."""
-    if (output.get("parameters") or {}).get("content_type") == "application/json":
-        return [json.loads(text) for text in array]
-    return to_json(array)
-
-
-def v2_json(service, values):
-    """`/v2/models/m/infer`, all of it JSON."""
-    inputs = [
-        {"name": name, "shape": array.shape, "datatype": service.inputs[name], "data": to_json(array.ravel())}
-        for name, array in tensors(service, values).items()
-    ]
-    status, answer = service.post("/v2/models/m/infer", {"inputs": inputs})
-    assert status == 200, answer
-    for output in answer["outputs"]:
-        assert output["datatype"] == service.outputs[output["name"]]
-    return {
-        output["name"]: from_tensor(output, np.array(output["data"], "object").reshape(output["shape"]))
-        for output in answer["outputs"]
-    }
-
-
-def v2_binary(service, values):
-    """The same with raw tensors, by a client that others wrote."""
-    inputs = []
-    for name, array in tensors(service, values).items():
-        inputs.append(tritonclient.http.InferInput(name, array.shape, service.inputs[name]).set_data_from_numpy(array))
-    wanted = [tritonclient.http.InferRequestedOutput(name, binary_data=True) for name in service.outputs]
-    answer = service.client.infer("m", inputs, outputs=wanted)
-    return {name: from_tensor(answer.get_output(name), answer.as_numpy(name)) for name in service.outputs}
-
-
-def alike(got, wanted):
-    """Whether two JSON values are the same but for the last digits of their floats."""
-    if isinstance(wanted, float) and isinstance(got, float):
-        return math.isclose(got, wanted, rel_tol=1e-5, abs_tol=1e-7)
-    if isinstance(wanted, list) and isinstance(got, list):
-        return len(got) == len(wanted) and all(map(alike, got, wanted))
-    if isinstance(wanted, dict) and isinstance(got, dict):
-        return got.keys() == wanted.keys() and all(alike(got[key], wanted[key]) for key in wanted)
-    return type(got) is type(wanted) and got == wanted
-
-
-PROTOCOLS = (typed, v2_json, v2_binary)
-
-
 def test_every_model_is_asked():
     models = {path.stem for path in (FIXTURES / "models").glob("*.onnx")}
     assert models == REQUESTS.keys() | {"types"}
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_model_answers_as_onnx_runtime_does_by_every_protocol(name, nimify, port, tmp_path):
+def test_a_model_answers_as_onnx_runtime_does_by_every_protocol(name, nimify, tmp_path):
     model = FIXTURES / "models" / f"{name}.onnx"
     reference = Reference(model)
-    with Served(nimify, model, port, tmp_path / "log") as service:
+    with Served(nimify, model, tmp_path / "log") as service:
         for body in REQUESTS[name]:
             values = reference.values(body)
             wanted = {name: to_json(value) for name, value in reference.run(values).items()}
@@ -165,14 +77,14 @@ def test_a_model_answers_as_onnx_runtime_does_by_every_protocol(name, nimify, po
                 assert alike(answer, wanted), f"{ask.__name__} of {body}: {answer} instead of {wanted}"
 
 
-def test_every_element_type_comes_through_unchanged_by_every_protocol(nimify, port, tmp_path):
+def test_every_element_type_comes_through_unchanged_by_every_protocol(nimify, tmp_path):
     model = FIXTURES / "models" / "types.onnx"
     kinds = Reference(model).kinds
     assert kinds.keys() == ENDS.keys()
     # The model hands everything through, so the answers are known; Python's own Runtime takes no bfloat16 beside strings.
     values = {name: from_json(kinds[name], rows) for name, rows in ENDS.items()}
     none = {name: from_json(kinds[name], rows)[:0] for name, rows in ENDS.items()}
-    with Served(nimify, model, port, tmp_path / "log") as service:
+    with Served(nimify, model, tmp_path / "log") as service:
         for ask in PROTOCOLS:
             answer = ask(service, values)
             assert answer.keys() == {f"{name}_out" for name in ENDS}
@@ -184,10 +96,10 @@ def test_every_element_type_comes_through_unchanged_by_every_protocol(nimify, po
             assert ask(service, none) == {f"{name}_out": [] for name in ENDS}
 
 
-def test_strings_that_are_no_text_go_as_base64_or_as_they_are(nimify, port, tmp_path):
+def test_strings_that_are_no_text_go_as_base64_or_as_they_are(nimify, tmp_path):
     """Python's strings hold none such, so ONNX Runtime isn't asked: the model puts `hello ` before each."""
     body = {"text": [{"b64": "/wA="}, "a"]}
-    with Served(nimify, FIXTURES / "models" / "text.onnx", port, tmp_path / "log") as service:
+    with Served(nimify, FIXTURES / "models" / "text.onnx", tmp_path / "log") as service:
         assert service.predict(body) == {"greeting": [{"b64": "aGVsbG8g/wA="}, "hello a"]}
         text = {"name": "text", "datatype": "BYTES", "shape": [1], "parameters": {"content_type": "base64"}}
         status, answer = service.post("/v2/models/m/infer", {"inputs": [text | {"data": ["/wA="]}]})
@@ -197,10 +109,10 @@ def test_strings_that_are_no_text_go_as_base64_or_as_they_are(nimify, port, tmp_
         assert raw == {"greeting": [{"b64": "aGVsbG8g/wA="}]}
 
 
-def test_the_digits_that_the_samples_show_are_told(nimify, port, tmp_path):
+def test_the_digits_that_the_samples_show_are_told(nimify, tmp_path):
     samples = FIXTURES / "digits" / "samples"
     expected = json.loads((samples / "expected.json").read_text())
-    with Served(nimify, FIXTURES / "digits" / "digits.onnx", port, tmp_path / "log") as service:
+    with Served(nimify, FIXTURES / "digits" / "digits.onnx", tmp_path / "log") as service:
         for name, row in expected.items():
             answer = service.predict((samples / f"{name}.json").read_text())
             assert alike(answer, row["response"]), name

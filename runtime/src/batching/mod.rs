@@ -1,16 +1,23 @@
 //! Requests to runs of the model: a queue, and threads that take what belongs together out of it.
 //!
 //! A request whose rows are proved to be independent is joined with others along the proved axis, as many as fit into
-//! `maxBatchSize`; the rest run alone. A request is never split from its answer: rows are counted on the way out, and
-//! where a batch fails its members run again alone, so that one bad row fails alone.
+//! `maxBatchSize` and `maxBatchElements`; the rest run alone. A request is never split from its answer: rows are counted
+//! on the way out, and where a batch fails its members run again alone, so that one bad row fails alone.
+//!
+//! Requests of a higher level of priority go first, the oldest first inside a level; one whose time is over, or whose
+//! client has gone, never runs.
 //!
 //! The inference threads own the queue together, under one lock that is held for the microsecond it takes to form a
 //! batch. A task that owned it alone would hand each request over twice on its way in, which at these times of run is
 //! what a request costs. A model that is quicker than the one remaining hand-over runs where the request is.
 
+mod forming;
 mod inline;
+mod line;
+mod pace;
 mod queue;
 mod rows;
+mod tally;
 mod worker;
 
 use std::sync::Arc;
@@ -19,12 +26,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use self::inline::Inline;
-use self::queue::{Job, Queue};
+use self::line::Job;
+use self::queue::Queue;
+use self::tally::Limits;
 use self::worker::Worker;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::inference::Urgency;
-use crate::settings::BatchingSettings;
+use crate::settings::{BatchingSettings, MOST_PRIORITY_LEVELS};
 use crate::signature::ModelSignature;
 use crate::tensor::Value;
 
@@ -76,10 +85,13 @@ pub struct Scheduler {
     executor: Arc<dyn Executor>,
     observer: Arc<dyn Observer>,
     queue: Arc<Queue>,
+    limits: Arc<Limits>,
     inline: Arc<Inline>,
     axis: Option<usize>,
-    max_rows: usize,
     timeout: Duration,
+    /// Levels of priority, and the one of a request that asks for none; counted from 1.
+    levels: usize,
+    default_level: usize,
 }
 
 impl Scheduler {
@@ -92,13 +104,16 @@ impl Scheduler {
     ) -> Scheduler {
         let executor: Arc<dyn Executor> = Arc::new(executor);
         let axis = signature.batching.axis().filter(|_| settings.max_batch_size > 1);
-        let queue = Arc::new(Queue::new(settings, axis));
+        let limits = Limits::new(axis, settings.max_batch_size, settings.max_batch_elements);
+        let limits = Arc::new(limits);
+        let queue = Arc::new(Queue::new(settings, limits.clone(), executor.instances()));
         let inline = Arc::new(Inline::default());
         for k in 0..executor.instances().max(1) {
             let worker = Worker {
                 executor: executor.clone(),
                 observer: observer.clone(),
                 queue: queue.clone(),
+                limits: limits.clone(),
                 inline: inline.clone(),
             };
             std::thread::Builder::new()
@@ -106,23 +121,21 @@ impl Scheduler {
                 .spawn(move || worker.work())
                 .expect("a process that can't start a thread can't serve");
         }
-        Scheduler {
-            executor,
-            observer,
-            queue,
-            inline,
-            axis,
-            max_rows: settings.max_batch_size,
-            timeout: settings.request_timeout,
-        }
+        let levels = settings.priority_levels.clamp(1, MOST_PRIORITY_LEVELS);
+        let default_level = settings.default_priority.unwrap_or(levels).clamp(1, levels);
+        let timeout = settings.request_timeout;
+        Scheduler { executor, observer, queue, limits, inline, axis, timeout, levels, default_level }
     }
 
     /// Answers one request: one value an input in the signature's order, each of which fits the signature; one value an
     /// output.
     ///
-    /// Fails with [`Error::QueueFull`], with [`Error::DeadlineExceeded`] after `requestTimeout` or the request's own, or as the model does.
-    /// Where the future is dropped, the request is dropped too unless it is running already.
+    /// Fails with [`Error::QueueFull`], with [`Error::DeadlineExceeded`] after `requestTimeout` or the request's own
+    /// time, or as the model does. Where the future is dropped, the request is dropped too unless it is running already.
     pub async fn infer(&self, inputs: Vec<Value>, urgency: Urgency) -> Result<Answer, Error> {
+        if urgency.timeout.is_some_and(|own| own.is_zero()) {
+            return Err(self.late(urgency.timeout));
+        }
         let counted = self.axis.and_then(|axis| rows::count(&inputs, axis));
         let rows = counted.unwrap_or(1);
         let size = inline::size(&inputs);
@@ -130,26 +143,44 @@ impl Scheduler {
             return self.run_here(inputs, rows, size);
         }
         let arrived = Instant::now();
-        let timeout = urgency.timeout.map_or(self.timeout, |own| own.min(self.timeout));
-        let deadline = arrived + timeout;
+        let deadline = arrived + urgency.timeout.map_or(self.timeout, |own| own.min(self.timeout));
         let (reply, answer) = oneshot::channel();
-        // No rows, or more than a batch may have: a run of its own.
-        let joins = counted.is_some_and(|rows| (1..=self.max_rows).contains(&rows));
-        self.queue.push(Job { inputs, rows, joins, size, arrived, deadline, reply })?;
-        match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Error::Internal("the inference thread gave no answer".into())),
-            Err(_) => {
-                let whose = if timeout < self.timeout { "the request's own time" } else { "`requestTimeout`" };
-                let timeout = crate::settings::duration::format(timeout);
-                Err(Error::DeadlineExceeded(format!("no answer within {timeout} ({whose})")))
-            }
+        let joins = counted.is_some_and(|rows| self.limits.admit(rows, size));
+        let level = self.level(urgency.priority);
+        self.queue.push(Job { inputs, rows, joins, size, level, arrived, deadline, reply })?;
+        let mut waiting = Waiting { answer, queue: Some(&self.queue) };
+        match tokio::time::timeout_at(deadline.into(), waiting.answer()).await {
+            Ok(Some(answer)) => answer,
+            // The queue may have let go of it the moment before its own timer rang.
+            Ok(None) if deadline <= Instant::now() => Err(self.late(urgency.timeout)),
+            Ok(None) => Err(Error::Internal("the inference thread gave no answer".into())),
+            Err(_) => Err(self.late(urgency.timeout)),
         }
+    }
+
+    /// The place of a priority among the levels, 0 being the highest. One that there isn't means the default, as it does
+    /// in the protocol's other servers.
+    fn level(&self, priority: u32) -> usize {
+        let asked = usize::try_from(priority).unwrap_or(usize::MAX);
+        if (1..=self.levels).contains(&asked) { asked - 1 } else { self.default_level - 1 }
+    }
+
+    fn late(&self, own: Option<Duration>) -> Error {
+        let timeout = crate::settings::duration::format(self.timeout);
+        Error::DeadlineExceeded(match own {
+            Some(own) if own < self.timeout => "no answer within the time that the request allows itself".into(),
+            _ => format!("no answer within {timeout} (`requestTimeout`)"),
+        })
     }
 
     /// Requests that wait, not counting those that run.
     pub fn queue_len(&self) -> usize {
         self.queue.len()
+    }
+
+    /// How many runs may go on at once.
+    pub fn instances(&self) -> usize {
+        self.executor.instances()
     }
 
     fn run_here(&self, inputs: Vec<Value>, rows: usize, size: usize) -> Result<Answer, Error> {
@@ -159,6 +190,30 @@ impl Scheduler {
         self.inline.ran(size, ran);
         self.observer.batch(rows, ran);
         outputs.map(|outputs| Answer { outputs, queued: Duration::ZERO, ran, rows })
+    }
+}
+
+/// A request that waits for its answer. Dropped without one, it tells the queue.
+struct Waiting<'q> {
+    answer: oneshot::Receiver<Result<Answer, Error>>,
+    queue: Option<&'q Queue>,
+}
+
+impl Waiting<'_> {
+    /// The answer; `None` where the thread that had the request lost it.
+    async fn answer(&mut self) -> Option<Result<Answer, Error>> {
+        let answer = (&mut self.answer).await;
+        self.queue = None;
+        answer.ok()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue {
+            self.answer.close();
+            queue.leave();
+        }
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::inline::Inline;
-use super::queue::{Job, Queue};
+use super::line::Job;
+use super::pace::Done;
+use super::queue::Queue;
+use super::tally::Limits;
 use super::{Answer, Executor, Observer, rows};
 use crate::error::Error;
 use crate::tensor::Value;
@@ -15,6 +18,7 @@ pub(super) struct Worker {
     pub(super) executor: Arc<dyn Executor>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) queue: Arc<Queue>,
+    pub(super) limits: Arc<Limits>,
     pub(super) inline: Arc<Inline>,
 }
 
@@ -27,18 +31,29 @@ pub(super) fn guarded(executor: &dyn Executor, inputs: Vec<Value>) -> Result<Vec
 impl Worker {
     /// Works until the queue is closed and empty.
     pub(super) fn work(self) {
-        while let Some(batch) = self.queue.take() {
+        let mut done = None;
+        while let Some(batch) = self.queue.take(done.take()) {
+            let (rows, started) = (batch.iter().map(|job| job.rows).sum(), Instant::now());
+            let mut ended = None;
             // A batch that is lost drops its replies, which its requests take for an error; the next one goes on.
-            if catch_unwind(AssertUnwindSafe(|| self.answer(batch))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.answer(batch, &mut ended))).is_err() {
                 tracing::error!("an inference thread panicked over a batch, and goes on");
             }
+            let (ended, arrived) = ended.unwrap_or_else(|| (Instant::now(), self.queue.arrived()));
+            let since = self.queue.arrived().wrapping_sub(arrived);
+            done = Some(Done { rows, since, ended, took: ended.saturating_duration_since(started) });
         }
     }
 
-    fn answer(&self, mut batch: Vec<Job>) {
-        match self.queue.axis() {
+    /// Runs a batch and answers. Into `ended` goes when the run was over, and how many rows had come in by then: the
+    /// first answers may bring requests back before the last one is given.
+    fn answer(&self, mut batch: Vec<Job>, ended: &mut Option<(Instant, usize)>) {
+        let mut end = || *ended = Some((Instant::now(), self.queue.arrived()));
+        match self.limits.axis() {
             Some(axis) if batch.len() > 1 => {
-                if let Some((run, parts)) = self.run_joined(&batch, axis) {
+                let joined = self.run_joined(&batch, axis);
+                end();
+                if let Some((run, parts)) = joined {
                     for (job, outputs) in batch.into_iter().zip(parts) {
                         let answer = run.answer(job.arrived, outputs);
                         // Nobody may wait for it any more.
@@ -51,7 +66,13 @@ impl Worker {
                 batch.retain(|job| !job.is_dead(now));
                 batch.into_iter().for_each(|job| self.run_alone(job));
             }
-            _ => batch.into_iter().for_each(|job| self.run_alone(job)),
+            _ => {
+                for job in batch {
+                    let (run, outputs) = self.run(job.inputs, job.rows, job.size);
+                    end();
+                    let _ = job.reply.send(outputs.map(|outputs| run.answer(job.arrived, outputs)));
+                }
+            }
         }
     }
 
@@ -65,7 +86,7 @@ impl Worker {
         let answers = rows::split(outputs.ok()?, axis, &counts);
         if answers.is_none() {
             tracing::error!("the model gave other rows than it was given: requests run alone from now on");
-            self.queue.stop_joining();
+            self.limits.stop_joining();
         }
         Some((run, answers?))
     }

@@ -9,7 +9,7 @@ use crate::tensor::{Bytes, Tensor, Value, each_type};
 const MOST_EMPTY: usize = 65_536;
 
 /// An element type that JSON can hold.
-trait ToJson {
+pub(super) trait ToJson {
     /// Writes one element.
     fn to_json(&self, out: &mut Vec<u8>);
 }

@@ -1,5 +1,6 @@
 //! The runtime's values to ONNX Runtime's and back: inputs without a copy where ONNX Runtime permits, outputs with one.
 
+use super::empty;
 use super::native::{Kind, NativeValue};
 use crate::error::Error;
 use crate::signature::{ElementType, ValueType};
@@ -14,10 +15,13 @@ pub(super) fn to_native<'v>(value: &'v Value, value_type: &ValueType) -> ort::Re
         (Value::Sequence(values), ValueType::Sequence { element }) => {
             let present = |value| to_native(value, element)?.ok_or_else(|| ort::Error::new("a sequence has a gap"));
             let parts = values.iter().map(present).collect::<ort::Result<Vec<_>>>()?;
-            if parts.is_empty() {
-                return Err(ort::Error::new("ONNX Runtime takes no empty sequence as an input"));
+            match &**element {
+                ValueType::Tensor { element_type, .. } if parts.is_empty() => empty::sequence(*element_type).map(Some),
+                _ if parts.is_empty() => {
+                    Err(ort::Error::new(format!("ONNX Runtime takes no empty sequence of {element}")))
+                }
+                _ => NativeValue::sequence(&parts).map(Some),
             }
-            NativeValue::sequence(&parts).map(Some)
         }
         (Value::Map(pairs), ValueType::Map { .. }) => map_to_native(pairs).map(Some),
         (Value::Map(_), other) => Err(ort::Error::new(format!("a map came where {other} is needed"))),

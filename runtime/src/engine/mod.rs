@@ -3,126 +3,79 @@
 //! [`init`] opens the library that the settings name, [`Engine::load`] makes a pool of sessions, [`Engine::run`] takes
 //! values in and gives values out. What a request looked like on the wire and how requests are joined is not known here.
 
+mod arena;
+mod assignment;
 mod convert;
+mod empty;
+mod error;
 mod library;
 mod message;
 mod native;
+mod provider;
+mod session;
 mod telemetry;
 mod types;
 
 use std::ffi::CString;
-use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
 
+pub use arena::Memory;
+pub use error::EngineError;
 pub use library::init;
+pub use provider::{Provider, Providers, Refusal, Share, Taken};
 pub use telemetry::turn_off_telemetry;
 
+use self::arena::Watermark;
+use self::session::load_error;
 use crate::error::Error;
-use crate::settings::Provider;
 use crate::signature::{ModelSignature, ValueSpec, ValueType};
 use crate::tensor::Value;
 
-/// Why ONNX Runtime or a model can't be had.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// There is no file where the library should be.
-    #[error("there is no ONNX Runtime library at `{}`", path.display())]
-    MissingLibrary {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// The file can't be opened as a shared library, or isn't ONNX Runtime.
-    #[error("`{}` is not an ONNX Runtime library: {reason}", path.display())]
-    NotALibrary {
-        /// The file.
-        path: PathBuf,
-        /// What the loader said.
-        reason: String,
-    },
-    /// The library is of a release before the oldest that is accepted.
-    #[error("ONNX Runtime {found} at `{}` is too old: at least 1.{} is needed", path.display(), ort::MINOR_VERSION)]
-    LibraryTooOld {
-        /// The file.
-        path: PathBuf,
-        /// The version that it says.
-        found: String,
-    },
-    /// A process can open one ONNX Runtime, and another is open already.
-    #[error("ONNX Runtime at `{}` can't be opened beside the one at `{}`", asked.display(), open.display())]
-    OtherLibraryOpen {
-        /// The library in use.
-        open: PathBuf,
-        /// The library asked for.
-        asked: PathBuf,
-    },
-    /// ONNX Runtime opened but didn't start.
-    #[error("ONNX Runtime didn't start: {reason}")]
-    Start {
-        /// What it said.
-        reason: String,
-    },
-    /// [`init`] hasn't been called.
-    #[error("ONNX Runtime isn't open yet")]
-    NotOpen,
-    /// There is no model file.
-    #[error("there is no model at `{}`", path.display())]
-    MissingModel {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// ONNX Runtime refused the model.
-    #[error("ONNX Runtime can't load `{}`: {reason}", path.display())]
-    Load {
-        /// The model.
-        path: PathBuf,
-        /// What ONNX Runtime said.
-        reason: String,
-    },
-    /// An input or output has a type that no request or answer can carry.
-    #[error("the model's tensor `{name}` is of type {value_type}, which can't be served")]
-    UnservedType {
-        /// The tensor.
-        name: String,
-        /// Its type.
-        value_type: String,
-    },
-    /// The signature is not this model's.
-    #[error("the signature doesn't fit the model: {reason}")]
-    Signature {
-        /// The tensor and what is wrong about it.
-        reason: String,
-    },
-}
-
 /// How a model is loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Threads in all, at least 1: shared out among the sessions.
+    /// Threads in all, at least 1: shared out among the instances.
     pub threads: usize,
-    /// Sessions that run side by side, at least 1.
+    /// Runs that go on side by side, at least 1.
     pub instances: usize,
-    /// Execution provider.
-    pub provider: Provider,
+    /// Which execution providers may run the model.
+    pub providers: Providers,
+    /// Whether another provider than those is an error.
+    pub require: bool,
+    /// Whether ONNX Runtime may rewrite the graph.
+    pub optimize: bool,
+    /// Whether every request has the same shapes: memory is then planned once.
+    pub fixed_shapes: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { threads: 1, instances: 1, provider: Provider::Cpu }
+        let providers = Providers::Named(vec![Provider::Cpu]);
+        LoadOptions { threads: 1, instances: 1, providers, require: false, optimize: true, fixed_shapes: false }
     }
 }
 
 /// A loaded model: sessions that many threads may ask to run.
 pub struct Engine {
-    sessions: Vec<Mutex<Session>>,
-    /// Where the next caller that finds every session taken lines up.
+    sessions: Vec<Arc<Session>>,
+    /// The right to run, once for each instance.
+    slots: Vec<Mutex<Slot>>,
+    /// Where the next caller that finds every slot taken lines up.
     turn: AtomicUsize,
+    taken: Taken,
     inputs: Ports,
     outputs: Ports,
+}
+
+/// The right to run a session, which one caller has at a time.
+struct Slot {
+    /// Other slots may have the same: ONNX Runtime lets several threads run one session.
+    session: Arc<Session>,
+    watermark: Watermark,
 }
 
 /// Inputs or outputs in the order in which values come and go.
@@ -151,9 +104,7 @@ impl Engine {
         if !model.is_file() {
             return Err(EngineError::MissingModel { path: model.into() });
         }
-        let instances = options.instances.max(1);
-        let threads = (options.threads / instances).max(1);
-        let sessions = (0..instances).map(|_| open_session(model, threads)).collect::<Result<Vec<_>, _>>()?;
+        let (sessions, taken) = session::open(model, options)?;
         let inputs = types::inputs(&sessions[0]).map_err(|reason| load_error(model, &reason))?;
         let outputs = types::outputs(&sessions[0]).map_err(|reason| load_error(model, &reason))?;
         for spec in inputs.iter().chain(&outputs) {
@@ -163,8 +114,12 @@ impl Engine {
             }
         }
         Ok(Engine {
-            sessions: sessions.into_iter().map(Mutex::new).collect(),
+            slots: (0..options.instances.max(1))
+                .map(|k| Mutex::new(Slot::new(&sessions[k % sessions.len()])))
+                .collect(),
+            sessions,
             turn: AtomicUsize::new(0),
+            taken,
             inputs: Ports::new(inputs)?,
             outputs: Ports::new(outputs)?,
         })
@@ -180,9 +135,20 @@ impl Engine {
         &self.outputs.specs
     }
 
-    /// Sessions that run side by side.
+    /// Runs that go on side by side.
     pub fn instances(&self) -> usize {
-        self.sessions.len()
+        self.slots.len()
+    }
+
+    /// What runs the model, as ONNX Runtime says.
+    pub fn provider(&self) -> &Taken {
+        &self.taken
+    }
+
+    /// What the sessions' arenas hold: asked of ONNX Runtime, in a few microseconds, while runs go on.
+    pub fn memory(&self) -> Memory {
+        let each = self.sessions.iter().map(|session| arena::stats(session).unwrap_or_default());
+        each.fold(Memory::default(), std::ops::Add::add)
     }
 
     /// Makes values come and go in the order of `signature`, and outputs that it leaves out aren't computed.
@@ -229,57 +195,37 @@ impl Engine {
                 values.push(native);
             }
         }
-        let session = self.checkout();
-        let outputs = native::run(&session, &names, &values, &self.outputs.names)
+        let size = inputs.iter().map(Value::elements).sum();
+        let mut slot = self.checkout();
+        let shrink = slot.watermark.runs(size);
+        let outputs = native::run(&slot.session, &names, &values, &self.outputs.names, shrink)
             .map_err(|e| Error::Refused(message::clean(e.message())))?;
-        drop(session);
+        drop(slot);
         let specs = self.outputs.specs.iter();
         outputs.into_iter().zip(specs).map(|(out, spec)| convert::from_native(out, &spec.name)).collect()
     }
 
-    /// Takes a free session, or lines up for one.
-    fn checkout(&self) -> MutexGuard<'_, Session> {
-        for session in &self.sessions {
-            match session.try_lock() {
+    /// Takes a free slot, or lines up for one.
+    fn checkout(&self) -> MutexGuard<'_, Slot> {
+        for slot in &self.slots {
+            match slot.try_lock() {
                 Ok(guard) => return guard,
-                // A session holds no state of ours that a panic could leave half written.
+                // A slot holds nothing that a panic could leave half written.
                 Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => {}
             }
         }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.sessions.len();
-        self.sessions[turn].lock().unwrap_or_else(PoisonError::into_inner)
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len();
+        self.slots[turn].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    fn new(session: &Arc<Session>) -> Slot {
+        Slot { session: session.clone(), watermark: Watermark::default() }
     }
 }
 
 fn refused(name: &str, reason: &ort::Error) -> Error {
     Error::Refused(format!("`{name}`: {}", message::clean(reason.message())))
-}
-
-fn load_error(path: &Path, reason: &ort::Error) -> EngineError {
-    EngineError::Load { path: path.into(), reason: message::clean(reason.message()) }
-}
-
-fn open_session(model: &Path, threads: usize) -> Result<Session, EngineError> {
-    let environment = library::environment()?;
-    // `ort` panics on types that it has no name for, such as a sequence of sequences.
-    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        Session::builder(environment)?
-            // Nothing optimised is saved, so that what this machine's CPU can do may be used in full.
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(threads)?
-            .with_inter_threads(1)?
-            // Spinning burns every core for a few percent of latency.
-            .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?
-            .commit_from_file(model)
-    }));
-    match opened {
-        Ok(Ok(session)) => Ok(session),
-        Ok(Err(reason)) => Err(load_error(model, &reason)),
-        Err(_) => {
-            let reason = "an input or output is of a type that can't be served".into();
-            Err(EngineError::Load { path: model.into(), reason })
-        }
-    }
 }

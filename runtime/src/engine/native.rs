@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use ort::AsPointer;
 use ort::memory::MemoryInfo;
 use ort::session::Session;
-use ort::sys::{ONNXTensorElementDataType, ONNXType, OrtStatusPtr, OrtValue};
+use ort::sys::{ONNXTensorElementDataType, ONNXType, OrtRunOptions, OrtStatusPtr, OrtValue};
 
 use super::types;
 use crate::signature::ElementType;
@@ -41,7 +41,7 @@ pub(super) enum Kind {
     Other,
 }
 
-fn check(status: OrtStatusPtr) -> ort::Result<()> {
+pub(super) fn check(status: OrtStatusPtr) -> ort::Result<()> {
     // SAFETY: the status was just returned by the API, and its ownership goes over.
     unsafe { ort::Error::result_from_status(status) }
 }
@@ -56,7 +56,7 @@ fn dims(shape: &[usize]) -> ort::Result<Vec<i64>> {
     shape.iter().map(fits).collect()
 }
 
-fn cpu() -> &'static MemoryInfo<'static> {
+pub(super) fn cpu() -> &'static MemoryInfo<'static> {
     static CPU: OnceLock<MemoryInfo<'static>> = OnceLock::new();
     CPU.get_or_init(MemoryInfo::default)
 }
@@ -292,7 +292,33 @@ impl<'data> NativeValue<'data> {
     }
 }
 
-/// Runs the session once. An output that is an absent optional is `None`.
+/// Options of a run, released on drop.
+struct RunOptions(NonNull<OrtRunOptions>);
+
+impl Drop for RunOptions {
+    fn drop(&mut self) {
+        // SAFETY: `CreateRunOptions` gave it, and nobody else has it.
+        unsafe { (ort::api().ReleaseRunOptions)(self.0.as_ptr()) }
+    }
+}
+
+impl RunOptions {
+    /// A run after which the CPU arena gives back what isn't in use.
+    fn shrinking() -> ort::Result<Self> {
+        let mut options = ptr::null_mut();
+        // SAFETY: the out pointer is valid.
+        check(unsafe { (ort::api().CreateRunOptions)(&mut options) })?;
+        let options =
+            NonNull::new(options).map(RunOptions).ok_or_else(|| ort::Error::new("there are no run options"))?;
+        let (key, value) = (c"memory.enable_memory_arena_shrinkage", c"cpu:0");
+        // SAFETY: the options are valid, key and value C strings that are copied.
+        check(unsafe { (ort::api().AddRunConfigEntry)(options.0.as_ptr(), key.as_ptr(), value.as_ptr()) })?;
+        Ok(options)
+    }
+}
+
+/// Runs the session once, and shrinks its arena afterwards where `shrink` says so. An output that is an absent optional
+/// is `None`.
 ///
 /// Outputs may share the inputs' buffers, where the graph passes one through, and so don't outlive them.
 pub(super) fn run<'data>(
@@ -300,18 +326,20 @@ pub(super) fn run<'data>(
     names: &[&CStr],
     inputs: &[NativeValue<'data>],
     output_names: &[CString],
+    shrink: bool,
 ) -> ort::Result<Vec<Option<NativeValue<'data>>>> {
     debug_assert_eq!(names.len(), inputs.len());
     let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     let inputs: Vec<_> = inputs.iter().map(|value| value.value.as_ptr().cast_const()).collect();
     let output_names: Vec<_> = output_names.iter().map(|name| name.as_ptr()).collect();
     let mut outputs = vec![ptr::null_mut(); output_names.len()];
-    // SAFETY: every array is as long as the count beside it; names are C strings, values valid. The session is
-    // borrowed from a guard that nobody else holds, so that this is its only run.
+    let options = shrink.then(RunOptions::shrinking).transpose()?;
+    // SAFETY: every array is as long as the count beside it; names are C strings, values valid, the options null or
+    // valid. ONNX Runtime lets threads run one session at the same time.
     let status = unsafe {
         (ort::api().Run)(
             session.ptr().cast_mut(),
-            ptr::null(),
+            options.as_ref().map_or(ptr::null(), |options| options.0.as_ptr()),
             names.as_ptr(),
             inputs.as_ptr(),
             inputs.len(),

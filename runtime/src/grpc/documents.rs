@@ -1,15 +1,19 @@
-//! Methods that need no model: whether it is there, what it takes, and what can't be done with it.
+//! Methods that need no model: whether it is there, what it takes, what it has done, and what can't be done with it.
 
 use super::message::{Message, generated, read};
 use super::method::Method;
 use crate::app::App;
 use crate::codec::v2::protobuf::messages::model_metadata_response::TensorMetadata;
+use crate::codec::v2::protobuf::messages::repository_index_response::ModelIndex;
 use crate::codec::v2::protobuf::messages::{
-    ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ServerLiveResponse,
-    ServerMetadataResponse, ServerReadyResponse,
+    ModelConfigRequest, ModelConfigResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
+    ModelReadyResponse, ModelStatisticsRequest, ModelStatisticsResponse, RepositoryIndexRequest,
+    RepositoryIndexResponse, ServerLiveResponse, ServerMetadataResponse, ServerReadyResponse,
 };
 use crate::error::Error;
-use crate::http::{EXTENSIONS, PLATFORM, check_name, wire_shape};
+use crate::http::EXTENSIONS;
+use crate::model_config::{PLATFORM, wire_shape};
+use crate::repository::{self, IndexEntry, IndexRequest};
 use crate::signature::ValueSpec;
 
 /// Answers the one message of a call.
@@ -19,7 +23,7 @@ pub(super) fn answer(app: &App, method: Method, message: &Message<'_>) -> Result
         Method::ServerReady => generated(&ServerReadyResponse { ready: app.ready().is_ok() }),
         Method::ModelReady => {
             let ModelReadyRequest { name, version } = read(message)?;
-            check(app, &name, &version)?;
+            repository::check(app, Some(&name), said(&version))?;
             generated(&ModelReadyResponse { ready: app.ready().is_ok() })
         }
         Method::ServerMetadata => generated(&ServerMetadataResponse {
@@ -29,20 +33,38 @@ pub(super) fn answer(app: &App, method: Method, message: &Message<'_>) -> Result
         }),
         Method::ModelMetadata => {
             let ModelMetadataRequest { name, version } = read(message)?;
-            check(app, &name, &version)?;
+            repository::check(app, Some(&name), said(&version))?;
             generated(&model_metadata(app))
         }
-        Method::RepositoryModelLoad | Method::RepositoryModelUnload => {
-            let text = "the model is part of the service: it can be neither loaded nor unloaded";
-            return Err(Error::Unsupported(text.into()));
+        Method::ModelConfig => {
+            let ModelConfigRequest { name, version } = read(message)?;
+            repository::check(app, Some(&name), said(&version))?;
+            generated(&ModelConfigResponse { config: Some(app.model_config().into()) })
         }
+        Method::ModelStatistics => {
+            let ModelStatisticsRequest { name, version } = read(message)?;
+            repository::check(app, said(&name), said(&version))?;
+            generated(&ModelStatisticsResponse { model_stats: vec![app.statistics(said(&version)).into()] })
+        }
+        Method::RepositoryIndex => {
+            let RepositoryIndexRequest { ready, .. } = read(message)?;
+            let entry = |IndexEntry { name, version, state, reason }| ModelIndex {
+                name,
+                version,
+                state: String::from(state),
+                reason,
+            };
+            let models = repository::index(app, IndexRequest { ready }).into_iter().map(entry).collect();
+            generated(&RepositoryIndexResponse { models })
+        }
+        Method::RepositoryModelLoad | Method::RepositoryModelUnload => return Err(repository::no_control()),
         other => return Err(Error::Internal(format!("`{}` is answered elsewhere", other.label()))),
     })
 }
 
-/// The names as protobuf has them, where what isn't said is empty.
-fn check(app: &App, name: &str, version: &str) -> Result<(), Error> {
-    check_name(app, Some(name), Some(version).filter(|version| !version.is_empty()))
+/// What isn't said is empty.
+fn said(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn model_metadata(app: &App) -> ModelMetadataResponse {

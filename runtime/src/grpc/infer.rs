@@ -18,8 +18,9 @@ use crate::codec::v2::ModelName;
 use crate::codec::v2::protobuf::messages::{ModelInferResponse, ModelStreamInferResponse};
 use crate::codec::v2::protobuf::{Answer, Envelope, In};
 use crate::error::Error;
-use crate::http::{Limits, check_name, guarded};
+use crate::http::{Limits, guarded};
 use crate::inference::{self, Work};
+use crate::repository;
 
 /// The most requests of one stream in work at once.
 const AT_ONCE: usize = 64;
@@ -47,21 +48,21 @@ async fn infer(
 ) -> Result<Vec<u8>, Error> {
     let app = work.app;
     let Message { bytes, mut held } = message;
-    let (mut request, timeout, priority) = work.decode(bytes.len(), || {
+    let mut request = work.decode(bytes.len(), || {
         let envelope = Envelope::read(&bytes, &app.signature)?;
         if kind == In::Stream {
             envelope.id.clone_into(id);
         }
-        check_name(app, Some(envelope.model), Some(envelope.version).filter(|version| !version.is_empty()))?;
-        envelope.decode(&app.signature).map(|request| (request, envelope.timeout, envelope.priority))
+        let version = Some(envelope.version).filter(|version| !version.is_empty());
+        repository::check(app, Some(envelope.model), version)?;
+        envelope.decode(&app.signature)
     })?;
     held.become_of(|| inference::bytes(&request.inputs));
     drop(bytes);
-    work.urgency.priority = priority;
-    work.urgency.timeout = match (timeout, call.left()) {
-        (Some(own), Some(left)) => Some(own.min(left)),
-        (own, left) => own.or(left),
-    };
+    work.urgency = request.urgency;
+    if let Some(left) = call.left() {
+        work.urgency.timeout = Some(work.urgency.timeout.map_or(left, |own| own.min(left)));
+    }
     let inputs = std::mem::take(&mut request.inputs);
     let outputs = work.run(inputs).await?;
     let model = ModelName { name: &app.settings.name, version: &app.settings.version };

@@ -41,6 +41,9 @@ methods! {
     ModelMetadata "/inference.GRPCInferenceService/ModelMetadata", "Inputs and outputs.";
     ModelInfer "/inference.GRPCInferenceService/ModelInfer", "An inference.";
     ModelStreamInfer "/inference.GRPCInferenceService/ModelStreamInfer", "Inferences, each answered in its turn.";
+    ModelConfig "/inference.GRPCInferenceService/ModelConfig", "The model's configuration in Triton's terms.";
+    ModelStatistics "/inference.GRPCInferenceService/ModelStatistics", "What has been served since the start.";
+    RepositoryIndex "/inference.GRPCInferenceService/RepositoryIndex", "The list of models, one long.";
     RepositoryModelLoad "/inference.GRPCInferenceService/RepositoryModelLoad",
         "Refused: the model is part of the service.";
     RepositoryModelUnload "/inference.GRPCInferenceService/RepositoryModelUnload",

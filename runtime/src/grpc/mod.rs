@@ -9,6 +9,7 @@ mod compression;
 mod documents;
 mod health;
 mod infer;
+mod mapping;
 mod message;
 pub mod method;
 mod reflection;

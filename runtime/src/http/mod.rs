@@ -2,12 +2,13 @@
 //!
 //! There is no framework between hyper and the routes: a path is matched by [`route`], a body read by `body` and an
 //! error written by `respond`, so that a request pays for nothing that it doesn't use. One file a family of routes:
-//! `predict`, `nim`, `v2`, `docs`.
+//! `predict`, `nim`, `v2`, `extensions`, `docs`.
 
 mod body;
 mod connection;
 mod docs;
 mod documents;
+mod extensions;
 mod nim;
 mod predict;
 mod request_id;
@@ -33,7 +34,7 @@ pub(crate) use documents::{Documents, read as read_file};
 pub(crate) use request_id::{REQUEST_ID, RequestIds, text as id_text};
 use respond::Response;
 use route::{Route, Target};
-pub(crate) use v2::{EXTENSIONS, PLATFORM, check_name, wire_shape};
+pub(crate) use v2::EXTENSIONS;
 
 use crate::app::{App, Phase};
 use crate::error::Error;
@@ -131,6 +132,10 @@ async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Res
         Route::ServerReady => v2::ready(app),
         Route::ModelReady => v2::model_ready(app, &target),
         Route::ModelMetadata => v2::metadata(app, &target),
+        Route::Statistics | Route::ModelStatistics => extensions::statistics(app, &target),
+        Route::ModelConfig => extensions::config(app, &target),
+        Route::RepositoryIndex => extensions::index(app, head, body).await,
+        Route::RepositoryLoad | Route::RepositoryUnload => extensions::control(app, &target),
         Route::OpenApi => Ok(respond::json(documents.openapi.clone())),
         Route::Docs | Route::DocsStyle | Route::DocsScript | Route::DocsModel | Route::DocsSample => {
             docs::page(app, route)

@@ -96,6 +96,8 @@ pub(super) fn manifest(settings: &ServiceSettings, signature: &ModelSignature) -
             "file": settings.model.path.file_name().unwrap_or_default().to_string_lossy(),
             "sha256": settings.model.sha256,
             "source": settings.model.source,
+            // Where it stands, `file` is not the file of that digest, but one made of it.
+            "derived": settings.model.derived,
         },
     });
     // NIM has a text in YAML here, of which JSON is a part.

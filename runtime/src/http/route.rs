@@ -65,6 +65,12 @@ routes! {
     ModelMetadata GET "/v2/models/{model}", "Inputs and outputs.";
     ModelReady GET "/v2/models/{model}/ready", "Whether the model takes requests.";
     ModelInfer POST "/v2/models/{model}/infer", "An inference, in JSON or binary.";
+    Statistics GET "/v2/models/stats", "What the models have done so far.";
+    ModelStatistics GET "/v2/models/{model}/stats", "What the model has done so far.";
+    ModelConfig GET "/v2/models/{model}/config", "How the model is served, in Triton's words.";
+    RepositoryIndex POST "/v2/repository/index", "The list of models, one long, and their states.";
+    RepositoryLoad POST "/v2/repository/models/{model}/load", "Nothing: the model is loaded at the start.";
+    RepositoryUnload POST "/v2/repository/models/{model}/unload", "Nothing: the model stays.";
     OpenApi GET "/openapi.json", "The service's description.";
     Docs GET "/docs", "A page for people.";
     DocsStyle GET "/docs/style.css", "The page's style.";
@@ -113,12 +119,30 @@ impl Route {
         }
         match path.strip_prefix("/v2/") {
             Some("") => plain(Route::ServerMetadata),
-            Some(rest) => Route::find_model(rest).unwrap_or(plain(Route::Unknown)),
+            Some(rest) => {
+                let found = match rest.strip_prefix("repository/") {
+                    Some(rest) => Route::find_control(rest),
+                    None => Route::find_model(rest),
+                };
+                found.unwrap_or(plain(Route::Unknown))
+            }
             None => plain(Route::Unknown),
         }
     }
 
-    /// `models/{model}[/versions/{version}][/ready|/infer]`.
+    /// `models/{model}/(load|unload)`.
+    fn find_control(rest: &str) -> Option<Target> {
+        let (model, control) = rest.strip_prefix("models/")?.split_once('/')?;
+        let route = match control {
+            "load" => Route::RepositoryLoad,
+            "unload" => Route::RepositoryUnload,
+            _ => return None,
+        };
+        let model = percent_decoded(Some(model).filter(|m| !m.is_empty())?)?;
+        Some(Target { route, model: Some(model), version: None })
+    }
+
+    /// `models/{model}[/versions/{version}][/ready|/infer|/stats|/config]`.
     fn find_model(rest: &str) -> Option<Target> {
         let mut parts = rest.strip_prefix("models/")?.split('/');
         let model = Some(percent_decoded(parts.next().filter(|m| !m.is_empty())?)?);
@@ -132,6 +156,8 @@ impl Route {
             None | Some("") => Route::ModelMetadata,
             Some("ready") => Route::ModelReady,
             Some("infer") => Route::ModelInfer,
+            Some("stats") => Route::ModelStatistics,
+            Some("config") => Route::ModelConfig,
             Some(_) => return None,
         };
         parts.next().is_none().then_some(Target { route, model, version })
@@ -186,6 +212,13 @@ mod tests {
         assert_eq!(Route::find("/v2/models/m/ready"), target(Route::ModelReady, "m", None));
         assert_eq!(Route::find("/v2/models/a%2Fb/versions/1.0/infer"), target(Route::ModelInfer, "a/b", Some("1.0")));
         assert_eq!(Route::find("/v2/models/{model}"), target(Route::ModelMetadata, "{model}", None));
+        assert_eq!(Route::find("/v2/models/stats"), Target { route: Route::Statistics, model: None, version: None });
+        assert_eq!(Route::find("/v2/models/stats/stats"), target(Route::ModelStatistics, "stats", None));
+        assert_eq!(Route::find("/v2/models/m/versions/2/config"), target(Route::ModelConfig, "m", Some("2")));
+        assert_eq!(Route::find("/v2/repository/models/a%2Fb/load"), target(Route::RepositoryLoad, "a/b", None));
+        for path in ["", "index/", "models", "models/m", "models//load", "models/m/load/", "models/m/reload"] {
+            assert_eq!(Route::find(&format!("/v2/repository/{path}")).route, Route::Unknown, "{path}");
+        }
         for path in ["m/versions", "m/versions/", "m/x", "m/infer/x", "m%", "m%4", "m%zz", "%ff", "m%+1"] {
             assert_eq!(Route::find(&format!("/v2/models/{path}")).route, Route::Unknown, "{path}");
         }

@@ -23,6 +23,15 @@ pub struct Urgency {
     pub timeout: Option<Duration>,
 }
 
+impl Urgency {
+    /// Of the Open Inference Protocol's request parameters `priority` and `timeout` (microseconds), where 0 says
+    /// nothing.
+    pub fn of_parameters(priority: u64, timeout: u64) -> Urgency {
+        let priority = u32::try_from(priority).unwrap_or(u32::MAX);
+        Urgency { priority, timeout: (timeout > 0).then(|| Duration::from_micros(timeout)) }
+    }
+}
+
 /// Where the time of one inference request went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stages {
@@ -92,7 +101,11 @@ impl<'a> Work<'a> {
     /// Runs the model between the hooks.
     pub(crate) async fn run(&mut self, inputs: Vec<Value>) -> Result<Vec<Value>, Error> {
         let inputs = self.app.service.before(inputs)?;
-        let answer = self.app.scheduler()?.infer(inputs, self.urgency).await?;
+        let mut urgency = self.urgency;
+        if let Some(timeout) = &mut urgency.timeout {
+            *timeout = timeout.saturating_sub(self.begun.elapsed());
+        }
+        let answer = self.app.scheduler()?.infer(inputs, urgency).await?;
         self.stages.queue += answer.queued;
         self.stages.compute += answer.ran;
         self.stages.rows = answer.rows;

@@ -10,8 +10,10 @@ use crate::app::App;
 use crate::batching::Scheduler;
 use crate::cgroup;
 use crate::codec::predict;
-use crate::engine::{self, Engine, LoadOptions};
+use crate::engine::{self, Engine, LoadOptions, Providers, Taken};
 use crate::error::Error;
+use crate::settings::Optimize;
+use crate::signature::ValueSpec;
 
 /// Loads on a thread of its own, so that health is answered meanwhile.
 pub(super) fn start(app: Arc<App>) -> oneshot::Receiver<Result<Scheduler, StartError>> {
@@ -29,21 +31,55 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
     let threads = settings.threads.unwrap_or_else(cgroup::cpu_quota);
     let engine = choose(app, threads)?;
     app.metrics.loaded(begun.elapsed());
+    told(&settings.provider, engine.provider());
     tracing::info!(
         onnxruntime = version,
+        provider = engine.provider().provider.word(),
         threads,
         instances = engine.instances(),
+        arena_bytes = engine.memory().held,
         took_ms = begun.elapsed().as_millis() as u64,
         "model loaded"
     );
     Ok(Scheduler::start(engine, &app.signature, &app.settings.batching, app.metrics.clone()))
 }
 
+/// Says what runs the model where that is not simply what was asked for.
+fn told(asked: &Providers, taken: &Taken) {
+    for refusal in &taken.refused {
+        let (provider, reason) = (refusal.provider.word(), &refusal.reason);
+        // What `auto` looked for and didn't find was nobody's wish.
+        match asked {
+            Providers::Auto => tracing::info!(provider, reason, "an execution provider can't be had here"),
+            Providers::Named(_) => {
+                tracing::warn!(provider, reason, "an execution provider that was asked for can't be had")
+            }
+        }
+    }
+    if let Some(share) = taken.operators {
+        let provider = taken.provider.word();
+        tracing::info!(
+            provider,
+            operators = share.taken,
+            of = share.of,
+            "operators of the model that the provider runs"
+        );
+    }
+}
+
 /// Loads and warms up with as many instances as the settings say; `auto` tries one with all threads against one for
 /// each thread, and keeps the one that answers more requests.
 fn choose(app: &App, threads: usize) -> Result<Engine, StartError> {
     let open = |instances| {
-        let options = LoadOptions { threads, instances, provider: app.settings.engine.provider };
+        let settings = &app.settings.engine;
+        let options = LoadOptions {
+            threads,
+            instances,
+            providers: settings.provider.clone(),
+            require: settings.require,
+            optimize: settings.optimize != Optimize::Never,
+            fixed_shapes: app.signature.inputs.iter().all(ValueSpec::is_fixed),
+        };
         let engine = Engine::load(&app.settings.model.path, &options)
             .and_then(|engine| engine.bind(&app.signature))
             .map_err(StartError::Model)?;

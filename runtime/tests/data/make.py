@@ -114,3 +114,16 @@ write(
     [tensor("count", T.INT64, [])],
     [tensor("y", T.FLOAT, [])],
 )
+
+# 4 MiB of weights in a tiny file: ONNX Runtime makes them as it loads. `sum` is 2048 times the sum of a row of `x`.
+write(
+    "weighty",
+    [
+        h.make_node("ConstantOfShape", ["size"], ["w"], value=h.make_tensor("", T.FLOAT, [1], [2.0])),
+        h.make_node("MatMul", ["x", "w"], ["y"]),
+        h.make_node("ReduceSum", ["y", "axis"], ["sum"], keepdims=0),
+    ],
+    [tensor("x", T.FLOAT, ["N", 1024])],
+    [tensor("sum", T.FLOAT, ["N"])],
+    [h.make_tensor("size", T.INT64, [2], [1024, 1024]), h.make_tensor("axis", T.INT64, [1], [1])],
+)

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::num::{NonZeroU16, NonZeroU64};
 
-use nimify_runtime::settings::duration;
+use nimify_runtime::settings::{Providers, duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -88,11 +88,31 @@ pub(super) enum Quantity {
     Text(String),
 }
 
-/// The words for [`nimify_runtime::settings::Provider`], which knows no schema.
+/// Execution providers, as the runtime reads them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct ProviderList(Providers);
+
+impl JsonSchema for ProviderList {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ProviderList".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": Providers::PATTERN })
+    }
+}
+
+/// The words for [`nimify_runtime::settings::Optimize`], which knows no schema.
 #[derive(JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "only its schema is used; a test holds it against the provider's own words")]
-pub(super) enum ProviderName {
-    Auto,
-    Cpu,
+#[expect(dead_code, reason = "only its schema is used; a test holds it against the runtime's own words")]
+pub(super) enum OptimizeWord {
+    Build,
+    Load,
+    Never,
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::{binary, write};
-use super::{InferRequest, ModelName};
+use super::{InferRequest, ModelName, classify};
 use crate::signature::ModelSignature;
 use crate::tensor::{Tensor, TensorData, Value};
 
@@ -33,7 +33,10 @@ pub fn encode(
         if k > 0 {
             out.push(b',');
         }
-        let (tensor, is_json) = as_tensor(value);
+        let (mut tensor, is_json) = as_tensor(value);
+        if requested.classes > 0 {
+            tensor = Cow::Owned(classify(&tensor, requested.classes, signature));
+        }
         write_output(&mut out, &spec.name, &tensor, requested.binary, is_json);
         if requested.binary {
             blobs.push(tensor);

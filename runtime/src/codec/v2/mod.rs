@@ -5,14 +5,17 @@
 //! element of a sequence and one for anything else.
 
 mod answer;
+mod classify;
 mod parts;
 pub mod protobuf;
 mod raw;
 mod request;
 
 pub use answer::encode;
+pub use classify::classify;
 
 use crate::error::Error;
+use crate::inference::Urgency;
 use crate::signature::ModelSignature;
 use crate::tensor::Value;
 
@@ -25,6 +28,8 @@ pub struct InferRequest {
     pub inputs: Vec<Value>,
     /// The outputs that the answer should carry, in this order: all of them where the request names none.
     pub outputs: Vec<RequestedOutput>,
+    /// The parameters `priority` and `timeout` of the schedule extension.
+    pub urgency: Urgency,
 }
 
 /// An output that a request asks for.
@@ -34,6 +39,9 @@ pub struct RequestedOutput {
     pub index: usize,
     /// As raw bytes behind the JSON, instead of in it.
     pub binary: bool,
+    /// The largest so many elements of each row instead of the tensor itself, as [`classify`] gives them; 0 for the
+    /// tensor.
+    pub classes: usize,
 }
 
 /// Who answers.

@@ -2,8 +2,10 @@
 
 use super::super::json::Reader;
 use super::super::{binary, check, did_you_mean, read, shown};
+use super::classify::can_rank;
 use super::{InferRequest, RequestedOutput};
 use crate::error::Error;
+use crate::inference::Urgency;
 use crate::signature::{ElementType, ModelSignature, ValueSpec, ValueType};
 use crate::tensor::{Tensor, TensorData, Value, element_count};
 
@@ -11,7 +13,16 @@ use crate::tensor::{Tensor, TensorData, Value, element_count};
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) inputs: Vec<(usize, Value)>,
-    pub(super) outputs: Vec<(usize, Option<bool>)>,
+    outputs: Vec<(usize, Asked)>,
+}
+
+/// How an output is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asked {
+    /// As raw bytes, where that is said.
+    pub(super) binary: Option<bool>,
+    /// So many of the largest elements of each row instead of all; 0 for all.
+    pub(super) classes: usize,
 }
 
 impl Parts {
@@ -25,12 +36,16 @@ impl Parts {
     }
 
     /// Takes the output `name` as one that is asked for, if it is one and hasn't been asked for yet.
-    pub(super) fn ask(&mut self, name: &str, binary: Option<bool>, signature: &ModelSignature) -> Result<(), Error> {
+    pub(super) fn ask(&mut self, name: &str, asked: Asked, signature: &ModelSignature) -> Result<(), Error> {
         let index = position("output", name, &signature.outputs)?;
         if self.outputs.iter().any(|&(other, _)| other == index) {
             return Err(Error::BadRequest(format!("the output `{name}` is asked for twice")));
         }
-        self.outputs.push((index, binary));
+        if asked.classes > 0 && !can_rank(&signature.outputs[index]) {
+            let of = &signature.outputs[index].value_type;
+            return Err(Error::BadRequest(format!("the output `{name}` is {of}, of which no classes can be told")));
+        }
+        self.outputs.push((index, asked));
         Ok(())
     }
 
@@ -38,6 +53,7 @@ impl Parts {
     pub(super) fn whole(
         self,
         id: Option<String>,
+        urgency: Urgency,
         binary: bool,
         signature: &ModelSignature,
     ) -> Result<InferRequest, Error> {
@@ -56,11 +72,16 @@ impl Parts {
         check(&inputs, signature)?;
         let outputs = match self.outputs.as_slice() {
             [] => all_outputs(signature, binary),
-            asked => {
-                asked.iter().map(|&(index, raw)| RequestedOutput { index, binary: raw.unwrap_or(binary) }).collect()
-            }
+            outputs => outputs
+                .iter()
+                .map(|&(index, asked)| RequestedOutput {
+                    index,
+                    binary: asked.binary.unwrap_or(binary),
+                    classes: asked.classes,
+                })
+                .collect(),
         };
-        Ok(InferRequest { id, inputs, outputs })
+        Ok(InferRequest { id, inputs, outputs, urgency })
     }
 }
 
@@ -72,7 +93,7 @@ fn position(kind: &str, name: &str, specs: &[ValueSpec]) -> Result<usize, Error>
 }
 
 pub(super) fn all_outputs(signature: &ModelSignature, binary: bool) -> Vec<RequestedOutput> {
-    (0..signature.outputs.len()).map(|index| RequestedOutput { index, binary }).collect()
+    (0..signature.outputs.len()).map(|index| RequestedOutput { index, binary, classes: 0 }).collect()
 }
 
 /// The type in which the input travels, which the request should call so.
@@ -111,9 +132,7 @@ pub(super) fn value(spec: &ValueSpec, shape: Vec<usize>, data: TensorData) -> Re
 /// A parameter that asks for what isn't built in.
 pub(super) fn check_parameter(name: &str) -> Result<(), Error> {
     match name {
-        "classification" | "shared_memory_region" => {
-            Err(Error::Unsupported(format!("the parameter `{name}` can't be served")))
-        }
+        "shared_memory_region" => Err(Error::Unsupported(format!("the parameter `{name}` can't be served"))),
         _ => Ok(()),
     }
 }

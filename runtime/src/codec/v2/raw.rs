@@ -4,6 +4,7 @@ use super::super::check;
 use super::InferRequest;
 use super::parts::{self, all_outputs, from_texts};
 use crate::error::Error;
+use crate::inference::Urgency;
 use crate::signature::{Dim, ElementType, ModelSignature, ValueSpec};
 use crate::tensor::{Tensor, TensorData, element_count};
 
@@ -25,7 +26,7 @@ pub(super) fn decode(body: &[u8], signature: &ModelSignature) -> Result<InferReq
     })?;
     let inputs = vec![from_texts(spec, Tensor { shape, data })?];
     check(&inputs, signature)?;
-    Ok(InferRequest { id: None, inputs, outputs: all_outputs(signature, true) })
+    Ok(InferRequest { id: None, urgency: Urgency::default(), inputs, outputs: all_outputs(signature, true) })
 }
 
 /// The shape of so many elements, where the signature leaves one size open at most.

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use super::super::json::{Fault, Read, Reader};
 use super::super::read::{self, Nested};
 use super::InferRequest;
-use super::parts::{self, Parts, check_parameter};
+use super::parts::{self, Asked, Parts, check_parameter};
 use crate::error::Error;
+use crate::inference::Urgency;
 use crate::signature::{ElementType, ModelSignature, ValueSpec};
 use crate::tensor::{TensorData, Value, element_count};
 
@@ -24,6 +25,7 @@ struct Parsed {
     id: Option<String>,
     parts: Parts,
     binary_output: bool,
+    urgency: Urgency,
 }
 
 /// One of the request's `inputs` while it is read.
@@ -50,6 +52,10 @@ struct Parameters<'b> {
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
     content_type: Option<Cow<'b, str>>,
+    classification: Option<usize>,
+    /// Those of the schedule extension, which mean something for the whole request alone: where, and what.
+    priority: Option<(usize, &'b str)>,
+    timeout: Option<(usize, &'b str)>,
 }
 
 impl<'b, 's> Request<'b, 's> {
@@ -74,7 +80,13 @@ impl<'b, 's> Request<'b, 's> {
         while let Some(name) = self.property(&mut first)? {
             match &*name {
                 "id" => self.parsed.id = Some(self.string("a string as `id`")?.into_owned()),
-                "parameters" => self.parsed.binary_output = self.parameters()?.binary_data_output.unwrap_or(false),
+                "parameters" => {
+                    let parameters = self.parameters()?;
+                    self.parsed.binary_output = parameters.binary_data_output.unwrap_or(false);
+                    let priority = self.whole("`priority` should be a level", parameters.priority)?;
+                    let timeout = self.whole("`timeout` should be microseconds", parameters.timeout)?;
+                    self.parsed.urgency = Urgency::of_parameters(priority, timeout);
+                }
                 "inputs" => self.list("an array as `inputs`", Self::read_input)?,
                 "outputs" => self.list("an array as `outputs`", Self::read_output)?,
                 _ => drop(self.reader.skip().map_err(|e| self.bad(&e))?),
@@ -135,11 +147,24 @@ impl<'b, 's> Request<'b, 's> {
                         || self.bad(&Fault { at, what: "`binary_data_size` should be a number of bytes".into() });
                     parameters.binary_data_size = Some(text.parse().map_err(|_| wrong())?);
                 }
+                "priority" => parameters.priority = Some((at, text)),
+                "timeout" => parameters.timeout = Some((at, text)),
                 "content_type" => parameters.content_type = Reader::of(text).string().ok(),
+                "classification" => {
+                    let wrong =
+                        || self.bad(&Fault { at, what: "`classification` should be a number of classes".into() });
+                    parameters.classification = Some(text.parse().map_err(|_| wrong())?);
+                }
                 other => check_parameter(other)?,
             }
         }
         Ok(parameters)
+    }
+
+    /// The number that a parameter of the schedule extension is; 0, which says nothing, where it isn't there.
+    fn whole(&self, what: &str, parameter: Option<(usize, &str)>) -> Result<u64, Error> {
+        let Some((at, text)) = parameter else { return Ok(0) };
+        text.parse().map_err(|_| self.bad(&Fault { at, what: format!("{what}, a whole number from 0") }))
     }
 
     fn read_output(&mut self) -> Result<(), Error> {
@@ -153,7 +178,9 @@ impl<'b, 's> Request<'b, 's> {
             }
         }
         let name = name.ok_or_else(|| Error::BadRequest("one of `outputs` has no `name`".into()))?;
-        self.parsed.parts.ask(&name, parameters.binary_data, self.signature)
+        let classes = parameters.classification.unwrap_or(0);
+        let asked = Asked { binary: parameters.binary_data, classes };
+        self.parsed.parts.ask(&name, asked, self.signature)
     }
 
     fn read_input(&mut self) -> Result<(), Error> {
@@ -281,6 +308,6 @@ impl<'b, 's> Request<'b, 's> {
             let text = format!("{} bytes follow the last input's binary data", self.blobs.len());
             return Err(Error::BadRequest(text));
         }
-        self.parsed.parts.whole(self.parsed.id, self.parsed.binary_output, self.signature)
+        self.parsed.parts.whole(self.parsed.id, self.parsed.urgency, self.parsed.binary_output, self.signature)
     }
 }

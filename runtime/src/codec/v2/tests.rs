@@ -1,5 +1,7 @@
 //! Requests and answers of the Open Inference Protocol, well-formed and not.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -74,6 +76,54 @@ fn an_answer_says_the_id_the_model_and_what_was_asked_for() {
     assert_eq!(fault(&json!({"outputs":[{"name":"B"}]}), &s), "the model has no output `B` (did you mean `b`?)");
     assert!(fault(&json!({"outputs":[{"name":"b"},{"name":"b"}]}), &s).contains("asked for twice"));
     assert!(fault(&json!({"outputs":[{}]}), &s).contains("has no `name`"));
+}
+
+#[test]
+fn classes_are_asked_for_output_by_output_and_come_as_texts() {
+    let s = one("float32", r#"["N",3]"#);
+    let body = json!({"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[0.5,2,-1]}],
+        "outputs":[{"name":"x","parameters":{"classification":2}}]});
+    let request = read(&body, &s);
+    let output = &answer(&request, &request.inputs, &s)["outputs"][0];
+    assert_eq!(output, &json!({"name":"x","datatype":"BYTES","shape":[2],"data":["2.0:1","0.5:0"]}));
+    let body = json!({"inputs":body["inputs"],
+        "outputs":[{"name":"x","parameters":{"classification":1,"binary_data":true}}]});
+    let request = read(&body, &s);
+    let (out, length) = encode(MODEL, &request, &request.inputs, &s);
+    assert_eq!(&out[length.unwrap()..], [5, 0, 0, 0, b'2', b'.', b'0', b':', b'1']);
+}
+
+#[test]
+fn priority_and_timeout_are_the_request_s_own() {
+    let s = signature(&[], &[]);
+    let urgency = |parameters: &str| {
+        let body = format!(r#"{{"parameters":{parameters},"inputs":[]}}"#);
+        decode(body.as_bytes(), None, &s).map(|request| request.urgency)
+    };
+    let of = |priority, timeout: u64| Urgency { priority, timeout: Some(Duration::from_micros(timeout)) };
+    assert_eq!(urgency(r#"{"priority":2,"timeout":1500}"#), Ok(of(2, 1500)));
+    assert_eq!(
+        urgency(r#"{"timeout":18446744073709551615,"priority":18446744073709551615}"#),
+        Ok(of(u32::MAX, u64::MAX))
+    );
+    for nothing in ["{}", r#"{"priority":0,"timeout":0}"#] {
+        assert_eq!(urgency(nothing), Ok(Urgency::default()));
+    }
+    for (wrong, word) in [
+        (r#"{"priority":"1"}"#, "`priority` should be a level, a whole number from 0 (line 1, column 27)"),
+        (r#"{"priority":-1}"#, "`priority`"),
+        (r#"{"timeout":1.5}"#, "`timeout` should be microseconds, a whole number from 0"),
+        (r#"{"timeout":null}"#, "`timeout`"),
+        (r#"{"timeout":18446744073709551616}"#, "`timeout`"),
+        (r#"{"priority":[1]}"#, "`priority`"),
+    ] {
+        let Err(Error::BadRequest(text)) = urgency(wrong) else { panic!("{wrong}") };
+        assert!(text.contains(word), "{text}");
+    }
+    // A tensor's parameters of these names are the client's own affair.
+    let s = one("int64", "[]");
+    let body = json!({"inputs":[{"name":"x","shape":[],"datatype":"INT64","data":[7],"parameters":{"timeout":"-"}}]});
+    assert_eq!(read(&body, &s).urgency, Urgency::default());
 }
 
 #[test]
@@ -224,8 +274,15 @@ fn every_fault_names_the_tensor_and_what_it_should_be() {
     }
     let twice = json!({"name":"x","shape":[0,2],"datatype":"INT32","data":[]});
     assert!(fault(&json!({"inputs":[twice.clone(), twice]}), &s).contains("`x` is there twice"));
-    let asked = json!({"inputs":[],"outputs":[{"name":"x","parameters":{"classification":3}}]});
-    assert!(matches!(decode(asked.to_string().as_bytes(), None, &s), Err(Error::Unsupported(_))));
+    let asked = |parameters| json!({"inputs":[],"outputs":[{"name":"x","parameters":parameters}]});
+    let shared = asked(json!({"shared_memory_region":"r"})).to_string();
+    assert!(matches!(decode(shared.as_bytes(), None, &s), Err(Error::Unsupported(_))));
+    for classes in [json!(-1), json!("3"), json!(null), json!(1.5)] {
+        let text = fault(&asked(json!({"classification":classes})), &s);
+        assert!(text.contains("`classification` should be a number of classes"), "{text}");
+    }
+    let text = fault(&asked(json!({"classification":1})), &one("string", "[1]"));
+    assert!(text.starts_with("the output `x` is string [1], of which no classes can be told"), "{text}");
     let deep = format!(r#"{{"zzz":{}"#, "[".repeat(10_000));
     assert!(decode(deep.as_bytes(), None, &s).unwrap_err().to_string().contains("more than 128 deep"));
     assert!(decode(b"{\"id\":\"\xff\"}", None, &s).unwrap_err().to_string().contains("isn't UTF-8"));

@@ -47,6 +47,7 @@ pub(super) const FILES: &[File] = &[
             "inference.StatisticDuration",
             "inference.InferStatistics",
             "inference.InferBatchStatistics",
+            "inference.MemoryUsage",
             "inference.ModelStatistics",
             "inference.ModelStatisticsResponse",
             "inference.RepositoryIndexRequest",

@@ -6,7 +6,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::super::super::binary;
 use super::super::answer::as_tensor;
-use super::super::{InferRequest, ModelName};
+use super::super::{InferRequest, ModelName, classify};
 use crate::signature::ModelSignature;
 use crate::tensor::{Tensor, Value};
 
@@ -60,8 +60,14 @@ impl<'a> Answer<'a> {
         let outputs: Vec<_> = request
             .outputs
             .iter()
-            .filter_map(|requested| found(requested.index))
-            .map(|(value, spec)| Output::new(&spec.name, value))
+            .filter_map(|requested| Some((found(requested.index)?, requested.classes)))
+            .map(|((value, spec), classes)| {
+                let (tensor, is_json) = as_tensor(value);
+                if classes == 0 {
+                    return Output::new(&spec.name, tensor, is_json);
+                }
+                Output::new(&spec.name, Cow::Owned(classify(&tensor, classes, signature)), is_json)
+            })
             .collect();
         let lists: usize = outputs.iter().map(|output| field_len(output.message) + field_len(output.raw)).sum();
         let last = if kind == In::Stream { field_len(FINAL.len()) } else { 0 };
@@ -103,8 +109,7 @@ impl<'a> Answer<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn new(name: &'a str, value: &'a Value) -> Output<'a> {
-        let (tensor, is_json) = as_tensor(value);
+    fn new(name: &'a str, tensor: Cow<'a, Tensor>, is_json: bool) -> Output<'a> {
         let shape = tensor.shape.iter().map(|&size| encoded_len_varint(size as u64)).sum();
         let parameters = if is_json { field_len(JSON_TEXTS.len()) } else { 0 };
         let packed = if shape == 0 { 0 } else { field_len(shape) };

@@ -10,14 +10,13 @@ mod contents;
 pub mod messages;
 mod wire;
 
-use std::time::Duration;
-
 pub use answer::{Answer, In};
 use wire::{Field, Fields};
 
 use super::InferRequest;
-use super::parts::{self, Parts};
+use super::parts::{self, Asked, Parts};
 use crate::error::Error;
+use crate::inference::Urgency;
 use crate::signature::{ModelSignature, ValueSpec};
 use crate::tensor::Value;
 
@@ -33,10 +32,9 @@ pub struct Envelope<'b> {
     pub version: &'b str,
     /// To be said again in the answer; empty for none.
     pub id: &'b str,
-    /// The parameter `timeout`: how long the request may take. 0 is none.
-    pub timeout: Option<Duration>,
-    /// The parameter `priority`: 0 is the default, 1 goes first.
-    pub priority: u32,
+    /// The parameters `priority` and `timeout` (microseconds) of the schedule extension; 0 says nothing.
+    priority: u64,
+    timeout: u64,
     inputs: Vec<&'b [u8]>,
     outputs: Vec<&'b [u8]>,
     raw: Vec<&'b [u8]>,
@@ -70,16 +68,9 @@ impl<'b> Envelope<'b> {
 
     fn parameter(&mut self, entry: &[u8]) -> Result<(), Error> {
         let (name, value) = parameter(entry)?;
-        let number = |what: &str| match value {
-            Some(Field::Varint(number)) if i64::try_from(number).is_ok() => Ok(number),
-            _ => Err(Error::BadRequest(format!("the parameter `{name}` should be {what}"))),
-        };
         match name {
-            "timeout" => {
-                let micros = number("a number of microseconds")?;
-                self.timeout = (micros > 0).then(|| Duration::from_micros(micros));
-            }
-            "priority" => self.priority = u32::try_from(number("a level, from 0")?).unwrap_or(u32::MAX),
+            "timeout" => self.timeout = whole("`timeout` should be microseconds", value)?,
+            "priority" => self.priority = whole("`priority` should be a level", value)?,
             other => parts::check_parameter(other)?,
         }
         Ok(())
@@ -101,10 +92,11 @@ impl<'b> Envelope<'b> {
             return Err(self.uneven());
         }
         for output in &self.outputs {
-            found.ask(requested_output(output)?, None, signature)?;
+            let (name, classes) = requested_output(output)?;
+            found.ask(name, Asked { binary: None, classes }, signature)?;
         }
         let id = (!self.id.is_empty()).then(|| self.id.to_owned());
-        found.whole(id, true, signature)
+        found.whole(id, Urgency::of_parameters(self.priority, self.timeout), true, signature)
     }
 
     /// The value of input number `k`.
@@ -176,17 +168,31 @@ impl<'b> Head<'b> {
     }
 }
 
-/// The name of an output that is asked for.
-fn requested_output(message: &[u8]) -> Result<&str, Error> {
-    let (mut name, mut fields) = ("", Fields(message));
+/// The name of an output that is asked for, and how many of its classes.
+fn requested_output(message: &[u8]) -> Result<(&str, usize), Error> {
+    let (mut name, mut classes, mut fields) = ("", 0, Fields(message));
     while let Some((number, field)) = fields.next()? {
         match number {
             1 => name = field.text()?,
-            2 => parts::check_parameter(parameter(field.bytes()?)?.0)?,
+            2 => match parameter(field.bytes()?)? {
+                ("classification", value) => {
+                    let wanted = whole("`classification` should be a number of classes", value)?;
+                    classes = usize::try_from(wanted).unwrap_or(usize::MAX);
+                }
+                (other, _) => parts::check_parameter(other)?,
+            },
             _ => {}
         }
     }
-    Ok(name)
+    Ok((name, classes))
+}
+
+/// The number that a parameter is.
+fn whole(what: &str, value: Option<Field<'_>>) -> Result<u64, Error> {
+    match value {
+        Some(Field::Varint(number)) if number.cast_signed() >= 0 => Ok(number),
+        _ => Err(Error::BadRequest(format!("the request can't be read: {what}, a whole number from 0"))),
+    }
 }
 
 /// The name of a parameter and what it says, whatever its type.

@@ -72,10 +72,10 @@ fn raw_inputs_follow_the_order_of_the_request_and_values_that_of_the_signature()
     assert_eq!(request.id.as_deref(), Some("7"));
     let (x, y) = (value(&[2, 1], TensorData::Int64(vec![1, 2])), value(&[1], TensorData::Int64(vec![-5])));
     assert_eq!(request.inputs, [x, y]);
-    assert_eq!(request.outputs, [0, 1].map(|index| RequestedOutput { index, binary: true }));
+    assert_eq!(request.outputs, [0, 1].map(|index| RequestedOutput { index, binary: true, classes: 0 }));
     let output = |name: &str| InferRequestedOutputTensor { name: name.into(), ..Default::default() };
     let asked = decode(&ModelInferRequest { outputs: vec![output("y")], ..raw_request() }, &s).unwrap();
-    assert_eq!(asked.outputs, [RequestedOutput { index: 1, binary: true }]);
+    assert_eq!(asked.outputs, [RequestedOutput { index: 1, binary: true, classes: 0 }]);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn whatever_is_wrong_is_named() {
         ),
         (
             with(|r| r.parameters = parameters(&[("timeout", ParameterChoice::StringParam("1s".into()))])),
-            "the parameter `timeout` should be a number of microseconds",
+            "the request can't be read: `timeout` should be microseconds, a whole number from 0",
         ),
         (
             with(|r| {
@@ -238,10 +238,10 @@ fn urgency_is_in_the_parameters() {
         ("priority", ParameterChoice::Uint64Param(2)),
         ("else", ParameterChoice::DoubleParam(0.5)),
     ]));
-    let envelope = Envelope::read(&bytes, &s).unwrap();
-    assert_eq!((envelope.timeout, envelope.priority), (Some(Duration::from_micros(250)), 2));
+    let urgency = |bytes: &[u8]| Envelope::read(bytes, &s).unwrap().decode(&s).unwrap().urgency;
+    assert_eq!(urgency(&bytes), Urgency::of_parameters(2, 250));
     let bytes = read(request(&[("timeout", ParameterChoice::Int64Param(0))]));
-    assert_eq!(Envelope::read(&bytes, &s).unwrap().timeout, None);
+    assert_eq!(urgency(&bytes).timeout, None);
 }
 
 #[test]
@@ -283,8 +283,8 @@ proptest! {
         let numbers = vec![number; rows * columns];
         let outputs =
             [value(&[rows, columns], TensorData::Int64(numbers.clone())), value(&[], TensorData::Int64(vec![number]))];
-        let asked = (0..2).map(|index| RequestedOutput { index, binary: true }).collect();
-        let request = InferRequest { id: Some(id.clone()), inputs: vec![], outputs: asked };
+        let asked = (0..2).map(|index| RequestedOutput { index, binary: true, classes: 0 }).collect();
+        let request = InferRequest { id: Some(id.clone()), inputs: vec![], outputs: asked, urgency: Urgency::default() };
         for kind in [In::Response, In::Stream] {
             let answer = Answer::new(ModelName { name: &model, version: "1.2" }, &request, &outputs, &s, kind);
             let mut out = vec![9];

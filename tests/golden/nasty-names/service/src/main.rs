@@ -23,12 +23,20 @@
 //! | `GET /v2` | The server's name, version and extensions |
 //! | `GET /v2/health/live` | Whether the process lives |
 //! | `GET /v2/health/ready` | Whether requests are answered |
+//! | `GET /v2/models/stats` | What the models have done so far |
 //! | `GET /v2/models/{model}` | Names, types and shapes of inputs and outputs |
+//! | `GET /v2/models/{model}/config` | How the model is served, in Triton's words |
 //! | `POST /v2/models/{model}/infer` | Run the model |
 //! | `GET /v2/models/{model}/ready` | Whether the model is loaded |
+//! | `GET /v2/models/{model}/stats` | What the model has done so far |
 //! | `GET /v2/models/{model}/versions/{version}` | Names, types and shapes of inputs and outputs |
+//! | `GET /v2/models/{model}/versions/{version}/config` | How the model is served, in Triton's words |
 //! | `POST /v2/models/{model}/versions/{version}/infer` | Run the model |
 //! | `GET /v2/models/{model}/versions/{version}/ready` | Whether the model is loaded |
+//! | `GET /v2/models/{model}/versions/{version}/stats` | What the model has done so far |
+//! | `POST /v2/repository/index` | The list of models, one long, and their states |
+//! | `POST /v2/repository/models/{model}/load` | Nothing: the model is loaded at the start |
+//! | `POST /v2/repository/models/{model}/unload` | Nothing: the model stays |
 
 #[rustfmt::skip]
 mod api;

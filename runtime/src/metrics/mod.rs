@@ -2,8 +2,12 @@
 //!
 //! Handles are resolved once, so that a request costs a few atomic additions and no look-up.
 
+mod batches;
+mod histogram;
+
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -11,9 +15,12 @@ use prometheus::{
     TextEncoder,
 };
 
+use self::batches::Batches;
+use self::histogram::{Histogram as Counts, nanoseconds};
 use crate::batching::Observer;
 use crate::error::Error;
 use crate::inference::Stages;
+use crate::statistics::{BatchStatistics, InferenceStatistics, ModelStatistics, StatisticDuration};
 
 /// One metric.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +143,26 @@ pub struct Metrics {
     input_us: IntCounter,
     infer_us: IntCounter,
     output_us: IntCounter,
+    times: [Counts; 5],
+    failed: Failed,
+    batches: Batches,
+    last: AtomicU64,
+}
+
+/// Which of the times of requests that were answered.
+#[derive(Debug, Clone, Copy)]
+enum Time {
+    All,
+    Decode,
+    Queue,
+    Compute,
+    Encode,
+}
+
+#[derive(Debug, Default)]
+struct Failed {
+    count: AtomicU64,
+    ns: AtomicU64,
 }
 
 struct RouteMetrics {
@@ -219,6 +246,10 @@ impl Metrics {
             input_us: maker.counter("nv_inference_compute_input_duration_us"),
             infer_us: maker.counter("nv_inference_compute_infer_duration_us"),
             output_us: maker.counter("nv_inference_compute_output_duration_us"),
+            times: std::array::from_fn(|_| Counts::new(&[])),
+            failed: Failed::default(),
+            batches: Batches::default(),
+            last: AtomicU64::new(0),
             registry: maker.registry,
         };
         #[cfg(target_os = "linux")]
@@ -242,6 +273,15 @@ impl Metrics {
 
     /// Counts the end of an inference request.
     pub fn inferred(&self, outcome: Outcome, took: Duration, stages: &Stages) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        if outcome == Outcome::Success {
+            let times = [took, stages.decode, stages.queue, stages.compute, stages.encode];
+            self.times.iter().zip(times).for_each(|(counts, time)| _ = counts.observe(nanoseconds(time)));
+        } else {
+            self.failed.count.fetch_add(1, Relaxed);
+            self.failed.ns.fetch_add(nanoseconds(took), Relaxed);
+        }
         match outcome {
             Outcome::Success => {
                 self.success.inc();
@@ -263,6 +303,41 @@ impl Metrics {
         self.loading.set(took.as_secs_f64());
     }
 
+    /// What the model has done so far, as the Open Inference Protocol tells it.
+    pub fn statistics(&self, name: &str, version: &str) -> ModelStatistics {
+        let time = |time: Time| {
+            let counted = self.times[time as usize].counted();
+            StatisticDuration { count: counted.count(), ns: counted.sum }
+        };
+        let batches = self.batches.counted();
+        ModelStatistics {
+            name: name.into(),
+            version: version.into(),
+            last_inference: self.last.load(Relaxed),
+            inference_count: batches.iter().map(|runs| runs.rows).sum(),
+            execution_count: batches.iter().map(|runs| runs.count).sum(),
+            inference_stats: InferenceStatistics {
+                success: time(Time::All),
+                fail: StatisticDuration { count: self.failed.count.load(Relaxed), ns: self.failed.ns.load(Relaxed) },
+                queue: time(Time::Queue),
+                compute_input: time(Time::Decode),
+                compute_infer: time(Time::Compute),
+                compute_output: time(Time::Encode),
+                ..InferenceStatistics::default()
+            },
+            batch_stats: batches
+                .iter()
+                .map(|runs| BatchStatistics {
+                    batch_size: runs.size as u64,
+                    compute_infer: StatisticDuration { count: runs.count, ns: runs.ns },
+                    compute_input: StatisticDuration { count: runs.count, ns: 0 },
+                    compute_output: StatisticDuration { count: runs.count, ns: 0 },
+                })
+                .collect(),
+            ..ModelStatistics::default()
+        }
+    }
+
     /// The page that Prometheus reads, given how many inference requests are in work and how many of them wait.
     pub fn page(&self, in_work: usize, waiting: usize) -> Vec<u8> {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -280,7 +355,8 @@ impl Metrics {
 }
 
 impl Observer for Metrics {
-    fn batch(&self, rows: usize, _ran: Duration) {
+    fn batch(&self, rows: usize, ran: Duration) {
+        self.batches.ran(rows, ran);
         self.batch_size.observe(rows as f64);
         self.rows.inc_by(rows as u64);
         self.runs.inc();

@@ -1,5 +1,7 @@
 //! The scheduler over a stand-in for the engine, so that every way of failing can be had.
 
+mod order;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,0 +1,143 @@
+//! Sessions: how one is opened, with which provider, and when several callers share one.
+
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::Arc;
+
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+
+use super::arena;
+use super::provider::{self, Provider, Refusal, Taken};
+use super::{EngineError, LoadOptions, assignment, library, message};
+
+/// Bytes that a session may hold and still be opened once for each instance. A session of its own makes a run of a tiny
+/// model nearly three times as quick where callers would meet in one; a large model doesn't notice, but its weights, and
+/// what ONNX Runtime makes of them for its kernels, would be in memory once for each.
+const OWN_SESSIONS_UP_TO: u64 = 1 << 20;
+
+/// Opens the model with the first provider that takes it: one session for each instance, or one that all of them run.
+pub(super) fn open(model: &Path, options: &LoadOptions) -> Result<(Vec<Arc<Session>>, Taken), EngineError> {
+    let instances = options.instances.max(1);
+    let threads = (options.threads / instances).max(1);
+    let (first, taken) = open_first(model, threads, options)?;
+    if instances == 1 {
+        return Ok((vec![Arc::new(first)], taken));
+    }
+    let open = |threads| open_one(model, threads, taken.provider, options);
+    // Weights that are mapped and used as they lie in the file don't count: they are in memory once anyway.
+    let held = arena::stats(&first).map_or(u64::MAX, |stats| stats.held);
+    if held <= OWN_SESSIONS_UP_TO {
+        let rest = (1..instances).map(|_| open(threads)).collect::<Result<Vec<_>, _>>()?;
+        return Ok(([first].into_iter().chain(rest).map(Arc::new).collect(), taken));
+    }
+    // A caller is a thread too: those of the pool are what is left of the budget.
+    let pooled = options.threads.saturating_sub(instances) + 1;
+    let shared = if pooled == threads {
+        first
+    } else {
+        drop(first);
+        open(pooled)?
+    };
+    Ok((vec![Arc::new(shared)], taken))
+}
+
+/// Tries the providers in their order.
+fn open_first(model: &Path, threads: usize, options: &LoadOptions) -> Result<(Session, Taken), EngineError> {
+    let start = |reason: ort::Error| EngineError::Start { reason: message::clean(reason.message()) };
+    library::environment()?;
+    let compiled_in = assignment::compiled_in().map_err(start)?;
+    let to_try = options.providers.to_try(&compiled_in);
+    let not_there = |&provider| Refusal { provider, reason: "the library is built without it".into() };
+    let mut refused: Vec<Refusal> = to_try.missing.iter().map(not_there).collect();
+    let mut opened = None;
+    for provider in to_try.order {
+        let unmet = options.require && !options.providers.is_met_by(provider);
+        if unmet {
+            let (wanted, reasons) = (options.providers.clone(), provider::text(&refused));
+            let reasons = if reasons.is_empty() { "the library has no other than the CPU".into() } else { reasons };
+            return Err(EngineError::Provider { wanted, reasons });
+        }
+        match attempt(model, threads, provider, options) {
+            Ok((session, operators)) => {
+                opened = Some((session, provider, operators));
+                break;
+            }
+            // What the CPU can't load isn't to be had.
+            Err(error) if provider == Provider::Cpu => return Err(error),
+            Err(error) => refused.push(Refusal { provider, reason: reason(error) }),
+        }
+    }
+    let (session, provider, operators) = opened.ok_or(EngineError::NotOpen)?;
+    Ok((session, Taken { provider, operators, refused }))
+}
+
+/// Opens a session, and looks whether the provider runs any of the model.
+fn attempt(
+    model: &Path,
+    threads: usize,
+    provider: Provider,
+    options: &LoadOptions,
+) -> Result<(Session, Option<provider::Share>), EngineError> {
+    let session = open_one(model, threads, provider, options)?;
+    if provider == Provider::Cpu {
+        return Ok((session, None));
+    }
+    let share = assignment::share(&session, provider).map_err(|reason| load_error(model, &reason))?;
+    if share.taken == 0 {
+        let reason = format!("it takes none of the model's {} operators", share.of);
+        return Err(EngineError::Load { path: model.into(), reason });
+    }
+    Ok((session, Some(share)))
+}
+
+fn open_one(model: &Path, threads: usize, provider: Provider, options: &LoadOptions) -> Result<Session, EngineError> {
+    // `ort` panics on types that it has no name for, such as a sequence of sequences.
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| -> ort::Result<Session> {
+        builder(threads, provider, options)?.commit_from_file(model)
+    }));
+    match opened {
+        Ok(Ok(session)) => Ok(session),
+        Ok(Err(reason)) => Err(load_error(model, &reason)),
+        Err(_) => {
+            let reason = "an input or output is of a type that can't be served".into();
+            Err(EngineError::Load { path: model.into(), reason })
+        }
+    }
+}
+
+fn builder(threads: usize, provider: Provider, options: &LoadOptions) -> ort::Result<SessionBuilder> {
+    let environment = library::environment().map_err(|error| ort::Error::new(error.to_string()))?;
+    let level = match options.optimize {
+        // What this machine's CPU can do may be used in full: nothing of it is saved. A graph that was optimised
+        // before goes through the same passes, finds little to do, and gains the layouts that were left out then.
+        true => GraphOptimizationLevel::All,
+        false => GraphOptimizationLevel::Disable,
+    };
+    let mut builder = Session::builder(environment)?
+        .with_optimization_level(level)?
+        .with_intra_threads(threads)?
+        .with_inter_threads(1)?
+        // Spinning burns every core for a few percent of latency.
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?
+        // A plan of memory is kept for each shape that ever came, for good: tens of kilobytes each.
+        .with_memory_pattern(options.fixed_shapes)?;
+    let registrations = provider.registrations();
+    if !registrations.is_empty() {
+        let (key, value) = assignment::RECORD;
+        builder = builder.with_config_entry(key, value)?.with_execution_providers(registrations)?;
+    }
+    Ok(builder)
+}
+
+fn reason(error: EngineError) -> String {
+    match error {
+        EngineError::Load { reason, .. } => reason,
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn load_error(path: &Path, reason: &ort::Error) -> EngineError {
+    EngineError::Load { path: path.into(), reason: message::clean(reason.message()) }
+}
