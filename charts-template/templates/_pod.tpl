@@ -34,14 +34,34 @@
 {{- add $delay $timeout 5 -}}
 {{- end -}}
 
-{{/* One probe over HTTP. */}}
+{{/* One probe over HTTP, of a list of the chart and the probe. */}}
 {{- define "nimify.probe" -}}
+{{- $tls := (index . 0).Values.tls.secretName -}}
+{{- with index . 1 -}}
 httpGet:
   path: {{ .path | quote }}
   port: http
+  {{- if $tls }}
+  scheme: HTTPS
+  {{- end }}
 periodSeconds: {{ .periodSeconds }}
 timeoutSeconds: {{ .timeoutSeconds }}
 failureThreshold: {{ .failureThreshold }}
+{{- end -}}
+{{- end -}}
+
+{{/* The volume of the certificate. */}}
+{{- define "nimify.tlsVolume" -}}
+- name: tls
+  secret:
+    secretName: {{ .Values.tls.secretName | quote }}
+{{- end -}}
+
+{{/* Where it is mounted: as a folder, since a file in a subPath is never updated. */}}
+{{- define "nimify.tlsVolumeMount" -}}
+- name: tls
+  mountPath: /etc/nimify/tls
+  readOnly: true
 {{- end -}}
 
 {{/* How many pods run at least. */}}

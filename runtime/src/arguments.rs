@@ -1,5 +1,5 @@
-//! The command line of a service: `[healthcheck] [--config FILE]`, `request --url URL [--body FILE]`, `--version`,
-//! `--help`.
+//! The command line of a service: `[healthcheck] [--config FILE]`, `request --url URL [--body FILE] [--trust FILE]`,
+//! `--version`, `--help`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -30,7 +30,9 @@ pub enum Command {
 pub const USAGE: &str = "\
 usage: service [--config FILE]                    serve (FILE: service.json beside the executable unless given)
        service healthcheck [--config FILE]        exit 0 when the service answers that it is ready, 1 otherwise
-       service request --url URL [--body FILE]    post FILE as JSON (GET without it); exit 0 when 200 is answered
+       service request --url URL [--body FILE] [--trust FILE]
+                                                  post FILE as JSON (GET without it); exit 0 when 200 is answered;
+                                                  --trust: certificates (PEM) of the server or its CA, for https
        service --version | --help";
 
 #[derive(Clone, Copy, PartialEq)]
@@ -44,7 +46,7 @@ enum Word {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>, default: PathBuf) -> Result<Command, String> {
     let mut arguments = arguments.into_iter();
     let mut word = Word::Serve;
-    let (mut config, mut url, mut body) = (None, None, None);
+    let (mut config, mut url, mut body, mut trust) = (None, None, None, None);
     while let Some(argument) = arguments.next() {
         let unknown = || format!("the argument `{}` is unknown", argument.to_string_lossy());
         let text = argument.to_str().ok_or_else(unknown)?;
@@ -62,6 +64,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, default: PathBuf) ->
             "--config" => &mut config,
             "--url" => &mut url,
             "--body" => &mut body,
+            "--trust" => &mut trust,
             _ => return Err(unknown()),
         };
         let value = joined.or_else(|| arguments.next()).ok_or_else(|| format!("`{flag}` needs a value"))?;
@@ -69,8 +72,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, default: PathBuf) ->
             return Err(format!("`{flag}` is given twice"));
         }
     }
-    let foreign = if word == Word::Request { [("--config", &config); 2] } else { [("--url", &url), ("--body", &body)] };
-    if let Some((flag, _)) = foreign.iter().find(|(_, value)| value.is_some()) {
+    let asking = word == Word::Request;
+    let places = [("--config", &config, !asking), ("--url", &url, asking), ("--body", &body, asking)];
+    let places = places.into_iter().chain([("--trust", &trust, asking)]);
+    if let Some((flag, ..)) = { places }.find(|(_, value, belongs)| value.is_some() && !belongs) {
         return Err(format!("`{flag}` does not belong here"));
     }
     let config = config.map_or(default, PathBuf::from);
@@ -79,7 +84,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, default: PathBuf) ->
         Word::Healthcheck => Command::Healthcheck(config),
         Word::Request => {
             let url = url.ok_or("`request` needs `--url URL`")?;
-            Command::Request { url: url.to_string_lossy().parse()?, body: body.map(PathBuf::from) }
+            let url: Url = url.to_string_lossy().parse()?;
+            let url = match (url.is_secure(), trust) {
+                (true, Some(trusted)) => url.trusting(&PathBuf::from(trusted)),
+                (true, None) => {
+                    return Err(
+                        "a URL with `https://` needs `--trust`, a file with the certificates that are trusted".into()
+                    );
+                }
+                (false, Some(_)) => return Err("`--trust` needs a URL with `https://`".into()),
+                (false, None) => url,
+            };
+            Command::Request { url, body: body.map(PathBuf::from) }
         }
     })
 }
@@ -118,7 +134,9 @@ mod tests {
             (&["--url", "http://h"], "--url"),
             (&["request"], "--url"),
             (&["request", "--url"], "--url"),
-            (&["request", "--url", "https://h"], "https://h"),
+            (&["request", "--url", "https://h"], "--trust"),
+            (&["request", "--url", "http://h", "--trust", "f"], "--trust"),
+            (&["--trust", "f"], "--trust"),
             (&["request", "--url", "http://h", "--config", "a"], "--config"),
         ] {
             let error = parsed(arguments).unwrap_err();

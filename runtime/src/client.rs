@@ -1,15 +1,22 @@
 //! One HTTP/1.1 request over a connection of its own: for images that have no shell and no curl, and from which the
-//! service's own program asks for health and posts a sample. No TLS, no redirects, no connection used twice.
+//! service's own program asks for health and posts a sample. No redirects, no connection used twice; over TLS what is
+//! trusted is named in a file.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// `http://HOST[:PORT][/PATH][?QUERY]`.
+use crate::tls::client::{Protected, protect};
+
+/// `http://HOST[:PORT][/PATH][?QUERY]`, or `https://…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
+    secure: bool,
+    /// The certificates that are trusted over TLS.
+    trusted: Option<PathBuf>,
     /// Host and port as the header `Host` has them.
     authority: String,
     host: String,
@@ -22,7 +29,23 @@ impl Url {
     /// The URL of `path` at an address.
     pub(crate) fn at(address: SocketAddr, path: &str) -> Url {
         let (authority, host) = (address.to_string(), address.ip().to_string());
-        Url { authority, host, port: address.port(), path: path.into() }
+        Url { secure: false, trusted: None, authority, host, port: address.port(), path: path.into() }
+    }
+
+    /// The same over TLS, from a server that has one of the certificates in the file `trusted`, or one signed by one
+    /// of them.
+    #[must_use]
+    pub fn trusting(self, trusted: &Path) -> Url {
+        Url { secure: true, trusted: Some(trusted.into()), ..self }
+    }
+
+    /// Whether it begins with `https://`.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
     }
 }
 
@@ -31,7 +54,11 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Url, String> {
         let wrong = |why: &str| format!("`{text}` is not a URL that can be asked: {why}");
-        let rest = text.strip_prefix("http://").ok_or_else(|| wrong("it must begin with `http://`"))?;
+        let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err(wrong("it must begin with `http://` or `https://`")),
+        };
         if !rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return Err(wrong("it must be ASCII without spaces and `#`"));
         }
@@ -42,20 +69,20 @@ impl FromStr for Url {
         // The colons of an IPv6 address stand in brackets.
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong("its port is wrong"))?),
-            _ => (authority, 80),
+            _ => (authority, if secure { 443 } else { 80 }),
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() || port == 0 {
             return Err(wrong("it must name a host, and a port other than 0"));
         }
         let path = if path.starts_with('/') { path.into() } else { format!("/{path}") };
-        Ok(Url { authority: authority.into(), host: host.into(), port, path })
+        Ok(Url { secure, trusted: None, authority: authority.into(), host: host.into(), port, path })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.path)
+        write!(f, "{}://{}{}", self.scheme(), self.authority, self.path)
     }
 }
 
@@ -94,9 +121,12 @@ pub(crate) struct Json<R> {
 
 /// GET, or POST if there is a body. At most `most` bytes of the answer are read.
 pub(crate) fn ask(url: &Url, body: Option<Json<impl Read>>, most: usize, patience: Patience) -> io::Result<Answer> {
-    let mut stream = connect(url, patience)?;
+    let stream = connect(url, patience)?;
     let deadline = Instant::now() + patience.answer;
     stream.set_write_timeout(Some(patience.answer))?;
+    // A handshake reads before anything is sent.
+    stream.set_read_timeout(Some(patience.answer))?;
+    let mut stream = Stream::new(stream, url)?;
     let sent = send(&mut stream, url, body);
     let mut answer = Vec::new();
     let read = receive(&mut stream, &mut answer, most, deadline);
@@ -104,6 +134,54 @@ pub(crate) fn ask(url: &Url, body: Option<Json<impl Read>>, most: usize, patienc
     match split(&answer) {
         Some(answer) => Ok(answer),
         None => Err(sent.and(read).err().unwrap_or_else(|| ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+/// A connection, protected or not.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<Protected>),
+}
+
+impl Stream {
+    fn new(stream: TcpStream, url: &Url) -> io::Result<Stream> {
+        match (url.secure, &url.trusted) {
+            (false, _) => Ok(Stream::Plain(stream)),
+            (true, Some(trusted)) => Ok(Stream::Tls(Box::new(protect(stream, &url.host, trusted)?))),
+            (true, None) => Err(io::Error::new(ErrorKind::InvalidInput, "nobody said which certificates to trust")),
+        }
+    }
+
+    fn set_read_timeout(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Stream::Plain(stream) => stream.set_read_timeout(Some(time)),
+            Stream::Tls(stream) => stream.sock.set_read_timeout(Some(time)),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.read(bytes),
+            Stream::Tls(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(stream) => stream.flush(),
+            Stream::Tls(stream) => stream.flush(),
+        }
     }
 }
 
@@ -133,26 +211,26 @@ fn connect(url: &Url, patience: Patience) -> io::Result<TcpStream> {
     }
 }
 
-fn send(stream: &mut TcpStream, url: &Url, body: Option<Json<impl Read>>) -> io::Result<()> {
+fn send(stream: &mut Stream, url: &Url, body: Option<Json<impl Read>>) -> io::Result<()> {
     let method = if body.is_some() { "POST" } else { "GET" };
     let mut head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", url.path, url.authority);
     if let Some(body) = &body {
         head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.length);
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
-    match body {
-        Some(body) => io::copy(&mut body.reader.take(body.length), stream).map(drop),
-        None => Ok(()),
+    if let Some(body) = body {
+        io::copy(&mut body.reader.take(body.length), stream)?;
     }
+    stream.flush()
 }
 
 /// Reads until the end of the connection, of the answer as its head tells it, of the time, or of what is wanted.
-fn receive(stream: &mut TcpStream, answer: &mut Vec<u8>, most: usize, deadline: Instant) -> io::Result<()> {
+fn receive(stream: &mut Stream, answer: &mut Vec<u8>, most: usize, deadline: Instant) -> io::Result<()> {
     let mut part = [0; 4096];
     while answer.len() < most && !is_whole(answer) {
         let left = deadline.saturating_duration_since(Instant::now());
         // A time-out of zero would be none.
-        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        stream.set_read_timeout(left.max(Duration::from_millis(1)))?;
         match stream.read(&mut part) {
             Ok(0) => return Ok(()),
             Ok(length) => answer.extend_from_slice(&part[..length]),
@@ -230,16 +308,21 @@ mod tests {
             ("http://a.b:8000/v1/x?y=1", "a.b:8000", "a.b", 8000, "/v1/x?y=1"),
             ("http://[::1]:81/", "[::1]:81", "::1", 81, "/"),
             ("http://[::1]?q", "[::1]", "::1", 80, "/?q"),
+            ("https://a", "a", "a", 443, "/"),
+            ("https://a:8443/v1", "a:8443", "a", 8443, "/v1"),
         ] {
             let url: Url = text.parse().unwrap();
-            let expected = Url { authority: authority.into(), host: host.into(), port, path: path.into() };
+            let secure = text.starts_with("https");
+            let (authority, host, path) = (authority.into(), host.into(), path.into());
+            let expected = Url { secure, trusted: None, authority, host, port, path };
             assert_eq!(url, expected, "{text}");
             assert_eq!(url.to_string().parse(), Ok(url), "{text}");
         }
         for text in [
             "",
             "a",
-            "https://a/",
+            "ftp://a/",
+            "https:/a",
             "http://",
             "http:///x",
             "http://a:x",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::codec::distance;
 use crate::logging::{Format, Level, LogSettings};
-use crate::settings::{MOST_PRIORITY_LEVELS, Optimize, ServiceSettings, duration};
+use crate::settings::{MOST_PRIORITY_LEVELS, Optimize, ServiceSettings, TlsSettings, duration};
 
 /// One environment variable.
 pub struct Variable {
@@ -59,6 +59,13 @@ variables! {
     "NIM_HTTP_API_PORT", "server.port", "HTTP port", |o, v| port(v).map(|p| o.service.server.port = p);
     "NIM_GRPC_API_PORT", "server.grpcPort", "gRPC port", |o, v| port(v).map(|p| o.service.server.grpc_port = Some(p));
     "NIM_CUSTOM_MODEL_NAME", "name", "the model's name in the protocols", |o, v| name(v).map(|n| o.service.name = n);
+    "NIM_SSL_CERT_PATH", "server.tls.certificate", "the server's certificate, PEM",
+        |o, v| file(v).map(|f| o.service.server.tls.certificate = f);
+    "NIM_SSL_KEY_PATH", "server.tls.key", "its private key, PEM", |o, v| file(v).map(|f| o.service.server.tls.key = f);
+    "NIM_SSL_CA_CERTS_PATH", "server.tls.clientCa", "CAs of the clients, PEM",
+        |o, v| file(v).map(|f| o.service.server.tls.client_ca = f);
+    "NIM_SSL_MODE", "server.tls.certificate", "`disabled`, `tls` or `mtls`: which of the three files above are used",
+        |o, v| tls_mode(v, &mut o.service.server.tls);
     "NIM_LOG_LEVEL", "", "`error`, `warn`, `info`, `debug` or `trace`; `critical`, `default` and the like as NIM has them",
         |o, v| Level::from_nim(v).map(|l| o.log.level = l);
     "NIM_JSONL_LOGGING", "", "`1` writes one JSON object a line",
@@ -71,6 +78,19 @@ variables! {
         |o, v| optional(v, port).map(|p| o.service.server.grpc_port = p);
     "NIMIFY_METRICS_PORT", "server.metricsPort", "a port of its own for the metrics; empty or `none` for none",
         |o, v| optional(v, port).map(|p| o.service.server.metrics_port = p);
+    "NIMIFY_MAX_CONNECTIONS", "server.maxConnections",
+        "connections at once; `auto` takes what the limit on open files leaves",
+        |o, v| auto(v).map(|n| o.service.server.max_connections = n);
+    "NIMIFY_TLS_CERTIFICATE", "server.tls.certificate", "the server's certificate, PEM; empty or `none` for no TLS",
+        |o, v| file(v).map(|f| o.service.server.tls.certificate = f);
+    "NIMIFY_TLS_KEY", "server.tls.key", "its private key, PEM", |o, v| file(v).map(|f| o.service.server.tls.key = f);
+    "NIMIFY_TLS_CLIENT_CA", "server.tls.clientCa",
+        "CAs of the clients, PEM: only a client with a certificate from one of them gets more than health",
+        |o, v| file(v).map(|f| o.service.server.tls.client_ca = f);
+    "NIMIFY_COMPRESSION", "server.compression", "`1` compresses answers for clients that ask for it, `0` none",
+        |o, v| switch(v).map(|on| o.service.server.compression = on);
+    "NIMIFY_COMPRESSION_MIN_BYTES", "server.compressionMinBytes", "smallest answer that is compressed, bytes",
+        |o, v| at_least_1(v).map(|n| o.service.server.compression_min_bytes = n);
     "NIMIFY_MAX_BODY_BYTES", "server.maxBodyBytes", "largest request body, bytes",
         |o, v| at_least_1(v).map(|n| o.service.server.max_body_bytes = n as u64);
     "NIMIFY_MAX_BUFFERED_BYTES", "server.maxBufferedBytes",
@@ -209,6 +229,33 @@ fn optional<T>(value: &str, parse: fn(&str) -> Result<T, String>) -> Result<Opti
     if value.is_empty() || value == "none" { Ok(None) } else { parse(value).map(Some) }
 }
 
+fn file(value: &str) -> Result<Option<PathBuf>, String> {
+    match value {
+        "" | "none" => Ok(None),
+        _ if value.contains(char::is_control) => Err("a path holds no control characters".into()),
+        _ => Ok(Some(value.into())),
+    }
+}
+
+/// As NIM has it: the mode says which files count.
+fn tls_mode(value: &str, tls: &mut TlsSettings) -> Result<(), String> {
+    let needs = |set: bool, name: &str| if set { Ok(()) } else { Err(format!("`{value}` needs `{name}`")) };
+    let mode = value.to_ascii_lowercase();
+    match mode.as_str() {
+        "" | "disabled" => *tls = TlsSettings::default(),
+        "tls" | "mtls" => {
+            needs(tls.certificate.is_some(), "NIM_SSL_CERT_PATH")?;
+            needs(tls.key.is_some(), "NIM_SSL_KEY_PATH")?;
+            match mode == "mtls" {
+                true => needs(tls.client_ca.is_some(), "NIM_SSL_CA_CERTS_PATH")?,
+                false => tls.client_ca = None,
+            }
+        }
+        _ => return Err(format!("`{value}` is not a mode: write `disabled`, `tls` or `mtls`")),
+    }
+    Ok(())
+}
+
 fn some_time(value: &str) -> Result<Duration, String> {
     match duration::parse(value)? {
         Duration::ZERO => Err(format!("`{value}` leaves no time")),
@@ -257,9 +304,14 @@ mod tests {
                 name if name.ends_with("LOG_LEVEL") => "debug",
                 "NIMIFY_LOG_FORMAT" => "json",
                 "NIM_JSONL_LOGGING" => "1",
+                "NIMIFY_COMPRESSION" => "0",
                 name if name.ends_with("_TIMEOUT") || name.ends_with("_DELAY") => "7s",
                 _ => "7",
             };
+            // Says which files count, so that there is nothing to say without them.
+            if variable.name == "NIM_SSL_MODE" {
+                continue;
+            }
             let (changed, warnings) = applied(&[(variable.name, good)]).unwrap();
             assert_ne!(changed, settings(), "{}", variable.name);
             assert!(warnings.is_empty());
@@ -276,6 +328,32 @@ mod tests {
         for order in [["NIM_HTTP_API_PORT", "NIMIFY_PORT"], ["NIMIFY_PORT", "NIM_HTTP_API_PORT"]] {
             let values = order.map(|name| (name, if name == "NIMIFY_PORT" { "2" } else { "1" }));
             assert_eq!(applied(&values).unwrap().0.service.server.port, 2);
+        }
+    }
+
+    #[test]
+    fn nims_mode_says_which_files_count() {
+        const FILES: [(&str, &str); 3] =
+            [("NIM_SSL_CERT_PATH", "c"), ("NIM_SSL_KEY_PATH", "k"), ("NIM_SSL_CA_CERTS_PATH", "a")];
+        let tls = |mode: &str, files: &[(&str, &str)]| {
+            let variables: Vec<_> = files.iter().copied().chain([("NIM_SSL_MODE", mode)]).collect();
+            applied(&variables).map(|(settings, _)| settings.service.server.tls)
+        };
+        assert_eq!(tls("disabled", &FILES), Ok(TlsSettings::default()));
+        let files = |client_ca: Option<&str>| TlsSettings {
+            certificate: Some("c".into()),
+            key: Some("k".into()),
+            client_ca: client_ca.map(Into::into),
+        };
+        assert_eq!(tls("TLS", &FILES), Ok(files(None)));
+        assert_eq!(tls("mtls", &FILES), Ok(files(Some("a"))));
+        for (mode, given, missing) in [
+            ("tls", 0, "NIM_SSL_CERT_PATH"),
+            ("tls", 1, "NIM_SSL_KEY_PATH"),
+            ("mtls", 2, "NIM_SSL_CA_CERTS_PATH"),
+            ("ssl", 3, "`disabled`, `tls` or `mtls`"),
+        ] {
+            assert!(tls(mode, &FILES[..given]).unwrap_err().to_string().contains(missing), "{mode}");
         }
     }
 

@@ -7,6 +7,9 @@ pub enum Error {
     /// The request can't be read, or doesn't fit the signature.
     #[error("{0}")]
     BadRequest(String),
+    /// The client didn't show the certificate that the service asks for.
+    #[error("{0}")]
+    Forbidden(String),
     /// No such route, model, version or file.
     #[error("{0}")]
     NotFound(String),
@@ -67,6 +70,7 @@ impl Error {
     fn row(&self) -> (u16, Code, &'static str) {
         match self {
             Error::BadRequest(_) => (400, Code::InvalidArgument, "invalid_request_error"),
+            Error::Forbidden(_) => (403, Code::Unauthenticated, "forbidden_error"),
             Error::NotFound(_) => (404, Code::NotFound, "not_found_error"),
             Error::MethodNotAllowed(_) => (405, Code::Unimplemented, "method_not_allowed_error"),
             Error::RequestTimeout(_) => (408, Code::DeadlineExceeded, "request_timeout_error"),
@@ -94,6 +98,7 @@ pub enum Code {
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 impl Code {
@@ -108,6 +113,7 @@ impl Code {
             Code::Unimplemented => "UNIMPLEMENTED",
             Code::Internal => "INTERNAL",
             Code::Unavailable => "UNAVAILABLE",
+            Code::Unauthenticated => "UNAUTHENTICATED",
         }
     }
 }

@@ -47,7 +47,10 @@ pub fn check(settings_file: &Path) -> Result<(), Unhealthy> {
         return Err(Unhealthy::NoPort);
     }
     let address = SocketAddr::new(reachable(host), server.port);
-    let url = Url::at(address, "/v1/health/ready");
+    let mut url = Url::at(address, "/v1/health/ready");
+    if let Some(certificate) = &server.tls.certificate {
+        url = url.trusting(certificate);
+    }
     // Longer than any status line; the rest is of no interest.
     let answer = client::ask(&url, None::<Json<io::Empty>>, 128, PATIENCE)
         .map_err(|source| Unhealthy::NoAnswer { address, source })?;

@@ -33,6 +33,7 @@ pub mod signature;
 pub mod sources;
 pub mod statistics;
 pub mod tensor;
+mod tls;
 
 use arguments::Command;
 use service::Service;

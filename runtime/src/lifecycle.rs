@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -16,11 +15,13 @@ use crate::app::App;
 use crate::cgroup;
 use crate::engine::EngineError;
 use crate::environment::{self, Overridden};
-use crate::http::{Door, accept, read_file};
+use crate::http::{Closing, Door, Entrance, connections, read_file};
 use crate::logging::{self, LogSettings};
 use crate::service::Service;
 use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
+use crate::tls::Tls;
+pub use crate::tls::TlsError;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -69,6 +70,9 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// TLS is asked for and can't be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system refused what every program needs: threads, signals.
     #[error("the system refused {what}: {source}")]
     System {
@@ -100,7 +104,7 @@ impl StartError {
             StartError::Model(_) => 3,
             StartError::Settings { .. } | StartError::Json { .. } | StartError::Environment(_) => 4,
             StartError::File(_) | StartError::OtherSignature { .. } | StartError::Host(_) => 4,
-            StartError::Bind { .. } => 4,
+            StartError::Bind { .. } | StartError::Tls(_) => 4,
             StartError::NoOnnxRuntime | StartError::OnnxRuntime(_) => 5,
             StartError::System { .. } | StartError::LoadingPanicked => 1,
         }
@@ -149,7 +153,9 @@ pub(crate) fn settings(file: &Path) -> Result<(Overridden, Vec<String>), StartEr
     let folder = file.parent().unwrap_or(Path::new(""));
     let paths = [Some(&mut service.model.path), Some(&mut service.signature), Some(&mut service.openapi)];
     let optional = [service.sample.as_mut(), service.license.as_mut().map(|l| &mut l.path)];
-    for path in paths.into_iter().chain(optional).chain([service.engine.onnxruntime.as_mut()]).flatten() {
+    let tls = &mut service.server.tls;
+    let tls = [tls.certificate.as_mut(), tls.key.as_mut(), tls.client_ca.as_mut()];
+    for path in paths.into_iter().chain(optional).chain(tls).chain([service.engine.onnxruntime.as_mut()]).flatten() {
         *path = folder.join(&*path);
     }
     let overridden = Overridden { service, log: LogSettings::default() };
@@ -195,6 +201,8 @@ fn run(app: Arc<App>, begun: Instant) -> Result<End, StartError> {
 async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
     let mut signals = Signals::new()?;
     let server = &app.settings.server;
+    let tls = Tls::start(&server.tls, &app.metrics)?;
+    let limit = connections(server.max_connections);
     let listener = bind(&server.host, server.port, "server.port")?;
     let grpc = server.grpc_port.map(|port| bind(&server.host, port, "server.grpcPort")).transpose()?;
     let metrics = server.metrics_port.map(|port| bind(&server.host, port, "server.metricsPort")).transpose()?;
@@ -202,28 +210,25 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
         address = %address(&listener),
         grpc = grpc.as_ref().map(|listener| address(listener).to_string()),
         metrics = metrics.as_ref().map(|listener| address(listener).to_string()),
+        tls = tls.is_some(),
+        max_connections = limit,
         max_buffered_bytes = app.budget.limit(),
         model = app.settings.name,
         version = app.settings.version,
         "listening"
     );
-    let graceful = GracefulShutdown::new();
-    let accepting = async {
-        let optional = async |listener: &Option<TcpListener>, door| match listener {
-            Some(listener) => accept(listener, door, app, &graceful).await,
-            None => std::future::pending().await,
-        };
-        let service = accept(&listener, Door::Service, app, &graceful);
-        tokio::join!(service, optional(&grpc, Door::Grpc), optional(&metrics, Door::Metrics)).0
-    };
-    let drain = tokio::select! {
-        never = accepting => match never {},
-        drain = until_stopped(app, begun, &mut signals) => drain?,
-    };
-    if drain {
-        drop((listener, grpc, metrics));
+    let closing = Arc::new(Closing::new());
+    let doors = [(Some(listener), Door::Service), (grpc, Door::Grpc), (metrics, Door::Metrics)];
+    let doors = doors.into_iter().filter_map(|(listener, door)| Some((listener?, door)));
+    let workers = tokio::runtime::Handle::current();
+    let entrance = Entrance { app: app.clone(), tls, workers, closing: closing.clone(), limit };
+    let opened = doors.map(|(listener, door)| Ok((listener.into_std()?, door))).collect::<Result<_, _>>();
+    opened
+        .and_then(|doors| entrance.open(doors))
+        .map_err(|source| StartError::System { what: "a thread that accepts connections", source })?;
+    if until_stopped(app, begun, &mut signals).await? {
         app.stop();
-        finish(app, graceful, &mut signals).await;
+        finish(app, &closing, &mut signals).await;
     }
     let in_work = app.in_work();
     tracing::info!(in_work, "stopped");
@@ -259,10 +264,10 @@ fn at_once(signal: &str) {
 }
 
 /// Waits for requests in flight, at most `drainTimeout` or until a second signal.
-async fn finish(app: &App, graceful: GracefulShutdown, signals: &mut Signals) {
+async fn finish(app: &App, closing: &Closing, signals: &mut Signals) {
     let limit = app.settings.server.drain_timeout;
     tokio::select! {
-        () = graceful.shutdown() => {}
+        () = closing.close() => {}
         () = tokio::time::sleep(limit) => {
             tracing::warn!(in_work = app.in_work(), "requests were cut off after `drainTimeout`");
         }

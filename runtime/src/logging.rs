@@ -1,9 +1,40 @@
 //! Structured logs on stderr: lines for people, or one JSON object a line. Never a payload.
 
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// Something that is said once a second at most: under overload, a line a request would be load itself.
+#[derive(Debug)]
+pub(crate) struct Seldom(Mutex<Said>);
+
+#[derive(Debug)]
+struct Said {
+    last: Option<Instant>,
+    kept: u64,
+}
+
+impl Seldom {
+    /// Nothing has been said.
+    pub(crate) const fn new() -> Seldom {
+        Seldom(Mutex::new(Said { last: None, kept: 0 }))
+    }
+
+    /// How often it has happened since it was last said, if it may be said now.
+    pub(crate) fn happened(&self) -> Option<u64> {
+        let mut said = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        said.kept += 1;
+        if said.last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+            return None;
+        }
+        said.last = Some(Instant::now());
+        Some(std::mem::take(&mut said.kept))
+    }
+}
 
 /// How to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -83,6 +83,16 @@ pub struct ServerSettings {
     pub grpc_port: Option<u16>,
     /// A port of their own for the metrics, which `port` then serves no more; `None` serves them on `port`.
     pub metrics_port: Option<u16>,
+    /// Connections at once over all ports, after which each further one is told to come again, but for health. `None`
+    /// takes what the limit on open files leaves.
+    #[serde(with = "auto")]
+    pub max_connections: Option<usize>,
+    /// TLS on every port; without a certificate there is none.
+    pub tls: TlsSettings,
+    /// Whether answers are compressed for clients that ask for it.
+    pub compression: bool,
+    /// Smallest answer that is compressed, bytes.
+    pub compression_min_bytes: usize,
     /// Largest request body, bytes, after which 413 is answered.
     pub max_body_bytes: u64,
     /// Bytes of requests in memory at once, over all requests in work, after which 429 is answered (and 413 to a request
@@ -110,6 +120,11 @@ impl Default for ServerSettings {
             port: 8000,
             grpc_port: Some(8001),
             metrics_port: None,
+            max_connections: None,
+            tls: TlsSettings::default(),
+            compression: true,
+            // What fits into one packet gains nothing.
+            compression_min_bytes: 1024,
             max_body_bytes: 64 << 20,
             max_buffered_bytes: None,
             max_concurrency: 1024,
@@ -119,6 +134,18 @@ impl Default for ServerSettings {
             drain_timeout: Duration::from_secs(8),
         }
     }
+}
+
+/// Files for TLS, in PEM; read again when they change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TlsSettings {
+    /// The server's certificate and those between it and its CA.
+    pub certificate: Option<PathBuf>,
+    /// The certificate's private key.
+    pub key: Option<PathBuf>,
+    /// CAs of the clients: only a client with a certificate from one of them gets more than health.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// How requests are joined into batches, and which of them go first: a knob for each thing.

@@ -169,33 +169,6 @@ fn bodies_beyond_the_memory_set_aside_for_them_are_told_to_come_again() {
 }
 
 #[test]
-fn more_connections_than_file_descriptors_are_outlived() {
-    const FILES: u64 = 64;
-    let made = Made { server: json!({"readTimeout": "1s"}), ..rows() };
-    let service = made.start_by(Some(FILES), &[]);
-    service.log.wait_for("ready");
-    // Half a head each: they hold their descriptors until `readTimeout`.
-    let half_open: Vec<_> = (0..300)
-        .map(|_| {
-            let mut stream = service.connect();
-            stream.write_all(b"POST /v1/predict HTTP/1.1\r\n").unwrap();
-            stream
-        })
-        .collect();
-    service.log.wait_for("can't accept a connection: trying again");
-    // Nobody closes them but the service.
-    let begun = Instant::now();
-    assert_eq!(service.get("/v1/health/live").status, 200);
-    assert_eq!(service.get("/v1/health/ready").status, 200);
-    assert_eq!(service.predict(&json!({"x": [[1, 2, 3]], "b": [[1]]})).status, 200);
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    service.log.wait_for("connections are accepted again");
-    let said = service.log.lines().iter().filter(|line| line["error"].is_string()).count();
-    assert!(said < 20, "each attempt that failed is in the log: {said}");
-    drop(half_open);
-}
-
-#[test]
 fn http_2_without_tls_is_served() {
     let service = rows().ready();
     // The preface and an empty SETTINGS frame; the answer begins with the server's SETTINGS.

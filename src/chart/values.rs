@@ -41,6 +41,7 @@ pub(super) struct Values {
     image_pull_secrets: Vec<Object>,
     replica_count: u32,
     server: Server,
+    tls: Tls,
     batching: Batching,
     engine: Engine,
     log: Log,
@@ -97,12 +98,22 @@ struct Server {
     port: Port,
     grpc_port: u16,
     metrics_port: u16,
+    max_connections: CountOrAuto,
+    compression: bool,
+    compression_min_bytes: NonZeroU64,
     max_body_bytes: NonZeroU64,
     max_buffered_bytes: CountOrAuto,
     max_concurrency: NonZeroU64,
     read_timeout: Duration,
     drain_delay: Duration,
     drain_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Tls {
+    secret_name: String,
+    client_certificates: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -22,6 +22,13 @@ pub(super) fn check(config: &Config) -> Result<(), (Vec<String>, String)> {
             return wrong(&["server", "metricsPort"], &taken(port, "gRPC", "leave this out"));
         }
     }
+    let tls = &server.tls;
+    if (tls.certificate.is_some() || tls.client_ca.is_some()) && tls.key.is_none() {
+        return wrong(&["server", "tls"], "needs `key`, the certificate's private key");
+    }
+    if tls.certificate.is_none() && (tls.key.is_some() || tls.client_ca.is_some()) {
+        return wrong(&["server", "tls"], "needs `certificate`");
+    }
     if server.read_timeout.is_zero() {
         return wrong(&["server", "readTimeout"], "should be longer than nothing: no request could be read");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, Optimize, ServerSettings};
+use nimify_runtime::settings::{BatchingSettings, EngineSettings, Optimize, ServerSettings, TlsSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -117,6 +117,18 @@ pub struct Server {
     /// A port of its own for the metrics; null serves them on `port` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_port: Option<NonZeroU16>,
+    /// Connections at once over all ports; `auto` takes what the limit on open files leaves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<Count>,
+    /// TLS on every port; a chart takes it from a secret instead.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls: Tls,
+    /// Whether answers are compressed for clients that ask for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<bool>,
+    /// Smallest answer that is compressed, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression_min_bytes: Option<NonZeroU32>,
     /// Largest request body, bytes, after which 413 is answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<NonZeroU64>,
@@ -147,6 +159,12 @@ impl Server {
             port: self.port.map_or(default.port, NonZeroU16::get),
             grpc_port: self.grpc_port.map_or(default.grpc_port, |port| port.map(NonZeroU16::get)),
             metrics_port: self.metrics_port.map(NonZeroU16::get).or(default.metrics_port),
+            max_connections: self.max_connections.map_or(default.max_connections, Count::number),
+            tls: self.tls.settings(),
+            compression: self.compression.unwrap_or(default.compression),
+            compression_min_bytes: self
+                .compression_min_bytes
+                .map_or(default.compression_min_bytes, |bytes| bytes.get() as usize),
             max_body_bytes: self.max_body_bytes.map_or(default.max_body_bytes, NonZeroU64::get),
             max_buffered_bytes: self.max_buffered_bytes.map_or(default.max_buffered_bytes, Count::number),
             max_concurrency: self.max_concurrency.map_or(default.max_concurrency, |count| count.get() as usize),
@@ -154,6 +172,28 @@ impl Server {
             drain_delay: self.drain_delay.map_or(default.drain_delay, |time| time.0),
             drain_timeout: self.drain_timeout.map_or(default.drain_timeout, |time| time.0),
         }
+    }
+}
+
+/// Files for TLS in PEM, where the service runs; read again when they change.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Tls {
+    /// The server's certificate and those between it and its CA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// The certificate's private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// CAs of the clients: only a client with a certificate from one of them gets more than health.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
+}
+
+impl Tls {
+    fn settings(&self) -> TlsSettings {
+        let Tls { certificate, key, client_ca } = self.clone();
+        TlsSettings { certificate, key, client_ca }
     }
 }
 

@@ -27,10 +27,11 @@ impl Form {
 }
 
 /// One of each kind of error that a request to the model can end in, with what it means.
-pub(super) fn kinds() -> [(Error, &'static str); 12] {
+pub(super) fn kinds() -> [(Error, &'static str); 13] {
     let none = String::new;
     [
         (Error::BadRequest(none()), "The request can't be read or doesn't fit the model; the text names the tensor."),
+        (Error::Forbidden(none()), "The service asks for a client's certificate, and none was shown."),
         (Error::NotFound(none()), "No such model or version."),
         (Error::MethodNotAllowed(none()), "The route exists, this method doesn't."),
         (Error::RequestTimeout(none()), "The body took too long to arrive."),

@@ -165,7 +165,12 @@ fn asks(pod: &Value) {
         ("livenessProbe", "/v1/health/live"),
     ] {
         if let Some(probe) = container.get(probe) {
-            assert_eq!(probe["httpGet"], json!({"path": path, "port": "http"}));
+            let mut asked = probe["httpGet"].clone();
+            let scheme = asked.as_object_mut().and_then(|asked| asked.remove("scheme"));
+            assert_eq!(asked, json!({"path": path, "port": "http"}));
+            // Under TLS every port speaks it.
+            let protected = container["volumeMounts"].as_array().unwrap().iter().any(|mount| mount["name"] == "tls");
+            assert_eq!(scheme, protected.then(|| json!("HTTPS")));
         }
     }
 }

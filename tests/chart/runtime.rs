@@ -7,7 +7,7 @@ use nimify::plan::ServicePlan;
 use nimify_runtime::arguments::{self, Command};
 use nimify_runtime::environment::{self, Overridden, VARIABLES};
 use nimify_runtime::logging::LogSettings;
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, ServerSettings};
+use nimify_runtime::settings::{BatchingSettings, EngineSettings, ServerSettings, TlsSettings};
 use serde_json::{Value, json};
 
 use crate::rules::{of_kind, the};
@@ -57,6 +57,10 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
             port: 1,
             grpc_port: Some(3),
             metrics_port: Some(2),
+            max_connections: Some(2),
+            tls: TlsSettings { certificate: Some("c".into()), key: Some("k".into()), client_ca: Some("a".into()) },
+            compression: !blank.server.compression,
+            compression_min_bytes: 2,
             max_body_bytes: 3,
             max_buffered_bytes: Some(4),
             max_concurrency: 4,

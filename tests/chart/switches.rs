@@ -1,7 +1,7 @@
 //! The chart's switches.
 
 /// Each switch of the chart, with the kind of object that it adds (or, empty, none).
-pub(crate) const SWITCHES: [(&str, &[&str], &str); 17] = [
+pub(crate) const SWITCHES: [(&str, &[&str], &str); 18] = [
     ("default", &[], "Deployment"),
     ("replicas", &["replicaCount=3"], "PodDisruptionBudget"),
     ("autoscaling", &["autoscaling.enabled=true", "autoscaling.minReplicas=2"], "HorizontalPodAutoscaler"),
@@ -25,6 +25,11 @@ pub(crate) const SWITCHES: [(&str, &[&str], &str); 17] = [
     (
         "service-monitor",
         &["metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.additionalLabels.release=prometheus"],
+        "ServiceMonitor",
+    ),
+    (
+        "tls",
+        &["tls.secretName=digits-tls", "tls.clientCertificates=true", "metrics.serviceMonitor.enabled=true"],
         "ServiceMonitor",
     ),
     ("metrics-port", &["metrics.serviceMonitor.enabled=true", "server.metricsPort=9001"], "ServiceMonitor"),

@@ -16,6 +16,7 @@ pub(super) fn errors() -> String {
     let text = String::new;
     let errors = [
         Error::BadRequest(text()),
+        Error::Forbidden(text()),
         Error::NotFound(text()),
         Error::MethodNotAllowed(text()),
         Error::RequestTimeout(text()),
@@ -33,6 +34,7 @@ pub(super) fn errors() -> String {
             "the body can't be read or doesn't fit the signature: the message names the tensor, what it should be and \
              what came"
         }
+        Error::Forbidden(_) => "`server.tls.clientCa` is set and the client showed no certificate",
         Error::NotFound(_) => "no such route, model or version, or no licence or sample came with the model",
         Error::MethodNotAllowed(_) => "the route exists, the method doesn't; `Allow` says which does",
         Error::RequestTimeout(_) => "the body took longer than `readTimeout`",
@@ -40,8 +42,8 @@ pub(super) fn errors() -> String {
         Error::UnsupportedMediaType(_) => "a content type or content encoding that the route doesn't take",
         Error::Refused(_) => "well-formed, but the model refused the values",
         Error::QueueFull(_) => {
-            "`maxQueue` requests wait, `maxConcurrency` are in work, or those in work hold `maxBufferedBytes`; \
-             `Retry-After` is set"
+            "`maxQueue` requests wait, `maxConcurrency` are in work, `maxConnections` are open, or those in work hold \
+             `maxBufferedBytes`; `Retry-After` is set"
         }
         Error::Internal(_) => "a fault of the service itself, never of the request",
         Error::Unsupported(_) => "a part of the Open Inference Protocol that is not built in",

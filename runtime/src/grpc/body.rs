@@ -1,6 +1,5 @@
 //! The body of an answer: one message and its trailers, or messages as they are made.
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::status;
 use crate::error::Error;
+use crate::http::PART;
 
 /// Answers that wait for the client to take them; what makes more waits too.
 const AHEAD: usize = 4;
@@ -30,8 +30,9 @@ enum Kind {
     Stream {
         maker: Option<Maker>,
         messages: mpsc::Receiver<Bytes>,
+        /// What is left of a message.
+        rest: Bytes,
         trailers: Option<HeaderMap>,
-        _guard: Option<Box<dyn Any + Send>>,
     },
 }
 
@@ -58,15 +59,7 @@ impl Body {
     {
         let (sender, messages) = mpsc::channel(AHEAD);
         let maker: Maker = Box::pin(maker(sender));
-        Body(Kind::Stream { maker: Some(maker), messages, trailers: None, _guard: None })
-    }
-
-    /// Keeps `guard` until a stream is over.
-    pub(crate) fn keep(mut self, keep: impl Any + Send) -> Body {
-        if let Kind::Stream { _guard: guard, .. } = &mut self.0 {
-            *guard = Some(Box::new(keep));
-        }
-        self
+        Body(Kind::Stream { maker: Some(maker), messages, rest: Bytes::new(), trailers: None })
     }
 }
 
@@ -76,10 +69,14 @@ impl hyper::body::Body for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let frame = match &mut self.0 {
+            Kind::Whole { message: Some(rest), .. } | Kind::Stream { rest, .. } if rest.len() > PART => {
+                Some(Frame::data(rest.split_to(PART)))
+            }
+            Kind::Stream { rest, .. } if !rest.is_empty() => Some(Frame::data(std::mem::take(rest))),
             Kind::Whole { message, trailers } => {
                 message.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers))
             }
-            Kind::Stream { maker, messages, trailers, .. } => {
+            Kind::Stream { maker, messages, rest, trailers } => {
                 if let Some(running) = maker
                     && let Poll::Ready(ended) = running.as_mut().poll(cx)
                 {
@@ -87,7 +84,11 @@ impl hyper::body::Body for Body {
                     *trailers = Some(status::trailers(ended.err().as_ref()));
                 }
                 match messages.poll_recv(cx) {
-                    Poll::Ready(Some(message)) => Some(Frame::data(message)),
+                    Poll::Ready(Some(mut message)) => {
+                        let part = message.split_to(message.len().min(PART));
+                        *rest = message;
+                        Some(Frame::data(part))
+                    }
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(None) => trailers.take().map(Frame::trailers),
                 }

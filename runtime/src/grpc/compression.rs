@@ -11,6 +11,7 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 
 use crate::error::Error;
+use crate::inference::aside_if_large;
 
 /// How the compressed messages of a call are compressed.
 pub(super) const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -65,8 +66,7 @@ impl Encoding {
 
     /// The message inside; `room` is asked, with the length so far, whether there may be more.
     pub(super) fn decompress(self, bytes: &[u8], room: impl FnMut(usize) -> Result<(), Error>) -> Result<Bytes, Error> {
-        // Long work on one of the few threads that serve connections would keep health checks waiting.
-        let all = |reader: &mut dyn Read| tokio::task::block_in_place(|| read_all(reader, room));
+        let all = |reader: &mut dyn Read| aside_if_large(bytes.len().saturating_mul(8), || read_all(reader, room));
         match self {
             Encoding::Identity => {
                 Err(Error::BadRequest("a message is compressed and the call has no `grpc-encoding`".into()))
@@ -86,7 +86,7 @@ impl Encoding {
             return None;
         }
         let fast = Compression::fast();
-        let finished = tokio::task::block_in_place(|| match self {
+        let finished = aside_if_large(message.len(), || match self {
             Encoding::Identity => Ok(out),
             Encoding::Deflate => {
                 let mut encoder = flate2::write::ZlibEncoder::new(out, fast);

@@ -55,6 +55,12 @@ methods! {
 }
 
 impl Method {
+    /// Whether it is asked every few seconds by machines.
+    pub fn is_health(self) -> bool {
+        use Method::{HealthCheck, HealthWatch, ModelReady, ServerLive, ServerReady};
+        matches!(self, ServerLive | ServerReady | ModelReady | HealthCheck | HealthWatch)
+    }
+
     /// Whether it runs the model.
     pub fn is_inference(self) -> bool {
         matches!(self, Method::ModelInfer | Method::ModelStreamInfer)

@@ -31,7 +31,7 @@ use self::method::Method;
 use crate::app::App;
 use crate::error::{Code, Error};
 use crate::http::route::Route;
-use crate::http::{self, Limits, REQUEST_ID, guarded};
+use crate::http::{self, Access, Limits, OVERLOADED, REQUEST_ID, guarded};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -61,7 +61,7 @@ impl Call {
 }
 
 /// Answers one call. Never fails: what goes wrong is in the answer.
-pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(app: &Arc<App>, access: Access, request: Request<Incoming>) -> Response<Body> {
     let begun = Instant::now();
     let (head, body) = request.into_parts();
     let id = app.ids.of(&head.headers);
@@ -69,7 +69,8 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Respon
         return no_grpc(id);
     }
     let method = Method::find(head.uri.path());
-    let called = match Call::new(begun, &id, &head) {
+    let call = access.check(app, method.is_health()).and_then(|()| Call::new(begun, &id, &head));
+    let called = match call {
         Ok(call) => guarded(app, dispatch(app, method, call, &head, body)).await,
         Err(error) => Err(error),
     };
@@ -192,7 +193,14 @@ fn log_error(error: &Error, method: Method, id: &HeaderValue) {
         _ if !method.is_inference() && code != Code::Internal => {
             tracing::debug!(request_id, method = method_label, code = code.name(), %error, "not answered");
         }
-        (_, Error::QueueFull(_)) | (Code::Internal | Code::Unavailable | Code::DeadlineExceeded, _) => {
+        // One line a second, and how many it stands for.
+        (_, Error::QueueFull(_)) => match OVERLOADED.happened() {
+            Some(times) => {
+                tracing::warn!(request_id, method = method_label, code = code.name(), %error, times, "request failed");
+            }
+            None => tracing::debug!(request_id, method = method_label, code = code.name(), %error, "request failed"),
+        },
+        (Code::Internal | Code::Unavailable | Code::DeadlineExceeded, _) => {
             tracing::warn!(request_id, method = method_label, code = code.name(), %error, "request failed");
         }
         _ => {

@@ -28,7 +28,8 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Version};
 
 pub(crate) use body::Limits;
-pub(crate) use connection::{Door, accept};
+pub(crate) use connection::front::{Closing, Entrance, connections};
+pub(crate) use connection::{Access, Door};
 pub use documents::Unreadable;
 pub(crate) use documents::{Documents, read as read_file};
 pub(crate) use request_id::{REQUEST_ID, RequestIds, text as id_text};
@@ -39,16 +40,25 @@ pub(crate) use v2::EXTENSIONS;
 use crate::app::{App, Phase};
 use crate::error::Error;
 use crate::inference::Work;
+use crate::logging::Seldom;
+
+/// Bytes of an answer that are handed to HTTP/2 at once: it takes in all that it is given, whether the client has made
+/// room or not.
+pub(crate) const PART: usize = 256 << 10;
 
 /// Answers one request. Never fails: what goes wrong is in the answer.
-async fn answer(app: &App, door: Door, request: Request<Incoming>) -> Response {
+async fn answer(app: &App, door: Door, access: Access, request: Request<Incoming>) -> Response {
     let begun = Instant::now();
     let (head, body) = request.into_parts();
     let id = app.ids.of(&head.headers);
     let (version, style) = (head.version, Route::style(head.uri.path()));
     let target = door.admit(app, Route::find(head.uri.path()));
     let route = target.route;
-    let mut response = match guarded(app, dispatch(app, target, head, body)).await {
+    let routed = match access.check(app, route.is_health()) {
+        Ok(()) => guarded(app, dispatch(app, target, head, body)).await,
+        Err(refused) => Err(refused),
+    };
+    let mut response = match routed {
         Ok(response) => response,
         Err(error) => {
             log_error(&error, route, &id);
@@ -65,12 +75,17 @@ async fn answer(app: &App, door: Door, request: Request<Incoming>) -> Response {
         took_us = took.as_micros() as u64,
         "answered"
     );
-    if version < Version::HTTP_2 && app.phase() >= Phase::Draining {
+    if version == Version::HTTP_2 {
+        response.body_mut().in_parts(PART);
+    } else if app.phase() >= Phase::Draining {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
+
+/// Overload is said once a second, whatever the protocol.
+pub(crate) static OVERLOADED: Seldom = Seldom::new();
 
 /// The text of a client's error may quote what the client sent, so that only `debug` shows it.
 fn log_error(error: &Error, route: Route, id: &HeaderValue) {
@@ -80,7 +95,14 @@ fn log_error(error: &Error, route: Route, id: &HeaderValue) {
         404 | 405 | 503 if !route.is_inference() => {
             tracing::debug!(request_id, route = route_label, status, kind, %error, "not answered");
         }
-        429 | 500.. => tracing::warn!(request_id, route = route_label, status, kind, %error, "request failed"),
+        // One line a second, and how many it stands for.
+        429 => match OVERLOADED.happened() {
+            Some(times) => {
+                tracing::warn!(request_id, route = route_label, status, kind, %error, times, "request failed");
+            }
+            None => tracing::debug!(request_id, route = route_label, status, kind, %error, "request failed"),
+        },
+        500.. => tracing::warn!(request_id, route = route_label, status, kind, %error, "request failed"),
         _ => {
             tracing::warn!(request_id, route = route_label, status, kind, "request refused");
             tracing::debug!(request_id, %error, "request refused because");

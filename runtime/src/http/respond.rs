@@ -1,7 +1,11 @@
 //! Answers: JSON, documents, and an [`Error`] in the words of either family of routes.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
-use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, StatusCode};
 use serde_json::json;
@@ -9,8 +13,55 @@ use serde_json::json;
 use super::route::Style;
 use crate::error::Error;
 
-/// Every answer is in memory as a whole.
-pub(crate) type Response = hyper::Response<Full<Bytes>>;
+/// An answer of this service.
+pub(crate) type Response = hyper::Response<Content>;
+
+/// An answer's body, in memory as a whole.
+pub(crate) struct Content {
+    whole: Bytes,
+    /// It is handed over in parts of so many bytes.
+    part: usize,
+}
+
+impl Content {
+    /// What there is of it.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.whole
+    }
+
+    /// Hands it over in parts, so that it can be seen how far the client takes it.
+    pub(crate) fn in_parts(&mut self, part: usize) {
+        self.part = part;
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Content {
+    fn from(whole: B) -> Content {
+        Content { whole: whole.into(), part: usize::MAX }
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.whole.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = self.whole.len().min(self.part);
+        Poll::Ready(Some(Ok(Frame::data(self.whole.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.whole.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.whole.len() as u64)
+    }
+}
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -26,11 +77,11 @@ pub(crate) fn json(body: impl Into<Bytes>) -> Response {
 
 /// 200 without a body: the status is the answer.
 pub(crate) fn empty() -> Response {
-    Response::new(Full::default())
+    Response::new(Bytes::new().into())
 }
 
 fn with_status(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(body.into().into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
@@ -72,12 +123,9 @@ pub(crate) fn method_not_allowed(got: &Method, takes: &Method, path: &str, style
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::BodyExt;
 
     fn body(response: Response) -> serde_json::Value {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let bytes = runtime.block_on(response.into_body().collect()).unwrap().to_bytes();
-        serde_json::from_slice(&bytes).unwrap()
+        serde_json::from_slice(response.body().bytes()).unwrap()
     }
 
     #[test]

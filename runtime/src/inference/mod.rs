@@ -5,6 +5,8 @@ mod budget;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 pub(crate) use self::budget::{Budget, Held};
 use crate::app::App;
 use crate::error::Error;
@@ -143,6 +145,8 @@ fn elements(value: &Value) -> usize {
 }
 
 /// Long work on one of the few threads that serve connections would keep health checks waiting.
-fn aside_if_large<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    if bytes > INLINE_BYTES { tokio::task::block_in_place(work) } else { work() }
+pub(crate) fn aside_if_large<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    // The thread that accepts connections has no other to give them to, and answers nothing that is large.
+    let aside = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if bytes > INLINE_BYTES && aside() { tokio::task::block_in_place(work) } else { work() }
 }

@@ -65,6 +65,11 @@ metrics! {
     "nim_model_loading_time_seconds" GaugeKind &[], "seconds", "Time that loading and warming up the model took";
     "nim_queue_size" GaugeKind &[], "requests", "Requests that wait for the model";
     "nimify_panics_total" Counter &[], "", "Requests that ended in a fault of the service and were answered 500";
+    "nimify_connections" GaugeKind &[], "connections", "Connections that are open, over all ports";
+    "nimify_connections_refused_total" Counter &[], "", "Connections past `maxConnections`, told to come again";
+    "nimify_tls_handshake_failures_total" Counter &[], "", "Connections that ended before TLS was spoken";
+    "nimify_tls_reloads_total" Counter &["result"], "",
+        "Changes of the TLS certificate: `taken`, or `refused` where the new one can't be used and the old one stays";
     "num_requests_running" GaugeKind &[], "requests", "Inference requests in work, without those that wait";
     "num_requests_waiting" GaugeKind &[], "requests", "Inference requests that wait for the model";
     "nv_inference_request_success" Counter MODEL, "", "Inference requests that were answered";
@@ -93,7 +98,7 @@ const DURATION_BUCKETS: [f64; 17] =
 const BATCH_BUCKETS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// The statuses that the service answers; anything else counts as the last.
-const STATUSES: [u16; 15] = [200, 204, 308, 400, 404, 405, 408, 413, 415, 422, 429, 501, 503, 504, 500];
+const STATUSES: [u16; 16] = [200, 204, 308, 400, 403, 404, 405, 408, 413, 415, 422, 429, 501, 503, 504, 500];
 
 /// How an inference request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +139,13 @@ pub struct Metrics {
     pending: IntGauge,
     /// Requests that ended in a panic.
     pub panics: IntCounter,
+    /// Connections that are open.
+    pub connections: IntGauge,
+    /// Connections that were told to come again.
+    pub connections_refused: IntCounter,
+    /// Handshakes that failed.
+    pub handshake_failures: IntCounter,
+    tls_reloads: [IntCounter; 2],
     success: IntCounter,
     failures: [IntCounter; 4],
     rows: IntCounter,
@@ -222,6 +234,7 @@ impl Metrics {
         let maker = Maker { registry: Registry::new(), model: [("model", model), ("version", version)] };
         let (durations, duration_labels) = maker.histogram_opts("nim_request_duration_seconds", &DURATION_BUCKETS);
         let failures = maker.counters("nv_inference_request_failure");
+        let tls_reloads = maker.counters("nimify_tls_reloads_total");
         let metrics = Metrics {
             routes: routes
                 .into_iter()
@@ -237,6 +250,10 @@ impl Metrics {
             waiting: maker.gauge("num_requests_waiting"),
             pending: maker.gauge("nv_inference_pending_request_count"),
             panics: maker.counter("nimify_panics_total"),
+            connections: maker.gauge("nimify_connections"),
+            connections_refused: maker.counter("nimify_connections_refused_total"),
+            handshake_failures: maker.counter("nimify_tls_handshake_failures_total"),
+            tls_reloads: ["taken", "refused"].map(|result| tls_reloads.with_label_values(&[result])),
             success: maker.counter("nv_inference_request_success"),
             failures: ["REJECTED", "CANCELED", "BACKEND", "OTHER"].map(|reason| failures.with_label_values(&[reason])),
             rows: maker.counter("nv_inference_count"),
@@ -296,6 +313,11 @@ impl Metrics {
             Outcome::Backend => self.failures[2].inc(),
             Outcome::Other => self.failures[3].inc(),
         }
+    }
+
+    /// Counts a change of the TLS certificate.
+    pub fn tls_reloaded(&self, taken: bool) {
+        self.tls_reloads[usize::from(!taken)].inc();
     }
 
     /// Notes how long the model took to load.
