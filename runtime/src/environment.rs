@@ -60,6 +60,7 @@ macro_rules! variables {
 variables! {
     "NIM_SERVER_PORT", "server.port", "HTTP port", |o, v| port(v).map(|p| o.service.server.port = p);
     "NIM_HTTP_API_PORT", "server.port", "HTTP port", |o, v| port(v).map(|p| o.service.server.port = p);
+    "NIM_GRPC_API_PORT", "server.grpcPort", "gRPC port", |o, v| port(v).map(|p| o.service.server.grpc_port = Some(p));
     "NIM_CUSTOM_MODEL_NAME", "name", "the model's name in the protocols", |o, v| name(v).map(|n| o.service.name = n);
     "NIM_SSL_CERT_PATH", "server.tls.certificate", "the server's certificate, PEM",
         |o, v| file(v).map(|f| o.service.server.tls.certificate = f);
@@ -76,6 +77,8 @@ variables! {
     "NIMIFY_HOST", "server.host", "IP address to bind", |o, v| host(v).map(|h| o.service.server.host = h);
     "NIMIFY_PORT", "server.port", "HTTP port; `0` lets the system choose",
         |o, v| port(v).map(|p| o.service.server.port = p);
+    "NIMIFY_GRPC_PORT", "server.grpcPort", "gRPC port; `0` lets the system choose, empty or `none` turns gRPC off",
+        |o, v| optional(v, port).map(|p| o.service.server.grpc_port = p);
     "NIMIFY_METRICS_PORT", "server.metricsPort", "a port of its own for the metrics; empty or `none` for none",
         |o, v| optional(v, port).map(|p| o.service.server.metrics_port = p);
     "NIMIFY_MAX_CONNECTIONS", "server.maxConnections",

@@ -63,10 +63,12 @@ pub enum StartError {
     #[error("`server.host` is `{0}`, which is not an IP address")]
     Host(String),
     /// The address can't be bound.
-    #[error("can't listen on `{address}`: {source}")]
+    #[error("can't listen on `{address}` (`{setting}`): {source}")]
     Bind {
         /// The address.
         address: SocketAddr,
+        /// The setting that its port is from.
+        setting: &'static str,
         /// Why not.
         source: std::io::Error,
     },
@@ -204,10 +206,12 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
     let server = &app.settings.server;
     let tls = Tls::start(&server.tls, &app.metrics)?;
     let limit = connections(server.max_connections);
-    let listener = bind(&server.host, server.port)?;
-    let metrics = server.metrics_port.map(|port| bind(&server.host, port)).transpose()?;
+    let listener = bind(&server.host, server.port, "server.port")?;
+    let grpc = server.grpc_port.map(|port| bind(&server.host, port, "server.grpcPort")).transpose()?;
+    let metrics = server.metrics_port.map(|port| bind(&server.host, port, "server.metricsPort")).transpose()?;
     tracing::info!(
         address = %address(&listener),
+        grpc = grpc.as_ref().map(|listener| address(listener).to_string()),
         metrics = metrics.as_ref().map(|listener| address(listener).to_string()),
         tls = tls.is_some(),
         max_connections = limit,
@@ -218,7 +222,8 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
     );
     let exporting = Exporting::start(app);
     let closing = Arc::new(Closing::new());
-    let doors = std::iter::once((listener, Door::Service)).chain(metrics.map(|listener| (listener, Door::Metrics)));
+    let doors = [(Some(listener), Door::Service), (grpc, Door::Grpc), (metrics, Door::Metrics)];
+    let doors = doors.into_iter().filter_map(|(listener, door)| Some((listener?, door)));
     let workers = tokio::runtime::Handle::current();
     let entrance = Entrance { app: app.clone(), tls, workers, closing: closing.clone(), limit };
     let opened = doors.map(|(listener, door)| Ok((listener.into_std()?, door))).collect::<Result<_, _>>();
@@ -226,6 +231,7 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
         .and_then(|doors| entrance.open(doors))
         .map_err(|source| StartError::System { what: "a thread that accepts connections", source })?;
     if until_stopped(app, begun, &mut signals).await? {
+        app.stop();
         finish(app, &closing, exporting, &mut signals).await;
     }
     let in_work = app.in_work();
@@ -303,7 +309,7 @@ impl Signals {
     }
 }
 
-fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
+fn bind(host: &str, port: u16, setting: &'static str) -> Result<TcpListener, StartError> {
     let host: IpAddr = host.parse().map_err(|_| StartError::Host(host.into()))?;
     let address = SocketAddr::new(host, port);
     let bound = || {
@@ -313,7 +319,7 @@ fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    bound().map_err(|source| StartError::Bind { address, source })
+    bound().map_err(|source| StartError::Bind { address, setting, source })
 }
 
 fn address(listener: &TcpListener) -> SocketAddr {

@@ -84,6 +84,8 @@ pub struct ServerSettings {
     pub host: String,
     /// HTTP port; 0 lets the system choose.
     pub port: u16,
+    /// gRPC port; 0 lets the system choose, `None` serves no gRPC.
+    pub grpc_port: Option<u16>,
     /// A port of their own for the metrics, which `port` then serves no more; `None` serves them on `port`.
     pub metrics_port: Option<u16>,
     /// Connections at once over all ports, after which each further one is told to come again, but for health. `None`
@@ -121,6 +123,7 @@ impl Default for ServerSettings {
         ServerSettings {
             host: "0.0.0.0".into(),
             port: 8000,
+            grpc_port: Some(8001),
             metrics_port: None,
             max_connections: None,
             tls: TlsSettings::default(),

@@ -140,6 +140,9 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
     if server.port == 0 {
         return Err(Error::FreePort("port"));
     }
+    if server.grpc_port == Some(0) {
+        return Err(Error::FreePort("grpcPort"));
+    }
     if server.metrics_port == Some(0) {
         return Err(Error::FreePort("metricsPort"));
     }
@@ -151,6 +154,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("image.repository", json!(plan.repository)),
         ("image.digest", json!(request.digest)),
         ("server.port", json!(server.port)),
+        ("server.grpcPort", json!(server.grpc_port.unwrap_or(0))),
         ("server.metricsPort", json!(server.metrics_port.unwrap_or(0))),
         ("server.maxConnections", count(server.max_connections)),
         ("server.compression", json!(server.compression)),

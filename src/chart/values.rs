@@ -100,6 +100,7 @@ enum PullPolicy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Server {
     port: Port,
+    grpc_port: u16,
     metrics_port: u16,
     max_connections: CountOrAuto,
     compression: bool,
@@ -226,11 +227,12 @@ struct ServiceAccount {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Service {
     #[serde(rename = "type")]
     kind: ServiceKind,
     port: Port,
+    grpc_port: Port,
     annotations: Texts,
     labels: Texts,
 }

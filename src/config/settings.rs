@@ -8,7 +8,7 @@ use nimify_runtime::settings::{
     BatchingSettings, EngineSettings, Optimize, PaddingSettings, ServerSettings, TlsSettings, TracingSettings,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::environment::Environment;
 use super::measures::{Count, Duration, Share};
@@ -73,6 +73,11 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// What stands there, even where it is null: to say nothing is something else.
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// The form of the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApiVersion {
@@ -112,6 +117,10 @@ pub struct Server {
     /// HTTP port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<NonZeroU16>,
+    /// gRPC port; null serves no gRPC.
+    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NonZeroU16>")]
+    pub grpc_port: Option<Option<NonZeroU16>>,
     /// A port of its own for the metrics; null serves them on `port` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_port: Option<NonZeroU16>,
@@ -155,6 +164,7 @@ impl Server {
         ServerSettings {
             host: self.host.clone().unwrap_or(default.host),
             port: self.port.map_or(default.port, NonZeroU16::get),
+            grpc_port: self.grpc_port.map_or(default.grpc_port, |port| port.map(NonZeroU16::get)),
             metrics_port: self.metrics_port.map(NonZeroU16::get).or(default.metrics_port),
             max_connections: self.max_connections.map_or(default.max_connections, Count::number),
             tls: self.tls.settings(),

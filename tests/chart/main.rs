@@ -91,6 +91,7 @@ fn the_plan_s_settings_reach_the_pods() {
     let settings = &the(&objects, "ConfigMap")["data"];
     for (name, value) in [
         ("NIMIFY_PORT", "9000"),
+        ("NIMIFY_GRPC_PORT", "9002"),
         ("NIMIFY_METRICS_PORT", "9001"),
         ("NIMIFY_MAX_BODY_BYTES", "1099511627776"),
         ("NIMIFY_MAX_BUFFERED_BYTES", "2199023255552"),

@@ -51,6 +51,7 @@ pub(crate) fn unusual() -> ServicePlan {
     plan.settings.version = "2026_11+größe {{ fail \"x\" }}".into();
     plan.settings.server = ServerSettings {
         port: 9000,
+        grpc_port: Some(9002),
         metrics_port: Some(9001),
         max_connections: Some(100_000),
         compression: false,

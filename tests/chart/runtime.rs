@@ -62,6 +62,7 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
         blank.server = ServerSettings {
             host: blank.server.host,
             port: 1,
+            grpc_port: Some(3),
             metrics_port: Some(2),
             max_connections: Some(2),
             tls: TlsSettings { certificate: Some("c".into()), key: Some("k".into()), client_ca: Some("a".into()) },
@@ -136,6 +137,7 @@ fn a_port_of_their_own_for_the_metrics_is_the_same_one_everywhere() {
         let rules = the(&objects, "NetworkPolicy")["spec"]["ingress"].as_array().unwrap();
         let open: Vec<_> = rules.iter().map(|rule| rule["ports"][0]["port"].as_str().unwrap()).collect();
         assert_eq!(open, if own { vec!["http", "metrics"] } else { vec!["http"] });
+        assert_eq!(rules[0]["ports"][1]["port"], "grpc");
         // Probes go to the port that always answers them.
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
             assert_eq!(container[probe]["httpGet"]["port"], "http");
@@ -144,6 +146,30 @@ fn a_port_of_their_own_for_the_metrics_is_the_same_one_everywhere() {
     let chart = Chart::write(&render(&plans::digits()));
     let said = chart.refusal(&["--set", "server.metricsPort=8000"]);
     assert!(said.contains("server.metricsPort is server.port"), "{said}");
+}
+
+#[test]
+fn grpc_has_its_port_everywhere_or_nowhere() {
+    for (plan, sets, port) in
+        [(plans::digits(), &[][..], 8001), (plans::unusual(), &[], 9002), (plans::digits(), &["server.grpcPort=0"], 0)]
+    {
+        let objects = rendered(&plan, &[sets, &["networkPolicy.enabled=true"]].concat());
+        let named = |ports: &Value| ports.as_array().unwrap().iter().find(|port| port["name"] == "grpc").cloned();
+        let container = &the(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+        let of_pod = named(&container["ports"]).map(|of_pod| of_pod["containerPort"].clone());
+        assert_eq!(of_pod, (port != 0).then(|| json!(port)));
+        let of_service = named(&the(&objects, "Service")["spec"]["ports"]);
+        let wanted = json!({"name": "grpc", "port": 8001, "targetPort": "grpc", "protocol": "TCP", "appProtocol": "kubernetes.io/h2c"});
+        assert_eq!(of_service, (port != 0).then_some(wanted));
+        let open = &the(&objects, "NetworkPolicy")["spec"]["ingress"][0]["ports"];
+        assert_eq!(open.as_array().unwrap().len(), if port == 0 { 1 } else { 2 });
+        let variable =
+            config(&objects).into_iter().find(|(name, _)| name == "NIMIFY_GRPC_PORT").map(|(_, value)| value);
+        assert_eq!(variable, Some(if port == 0 { "none".into() } else { port.to_string() }));
+    }
+    let chart = Chart::write(&render(&plans::digits()));
+    let said = chart.refusal(&["--set", "server.grpcPort=8000"]);
+    assert!(said.contains("server.grpcPort is server.port"), "{said}");
 }
 
 #[test]

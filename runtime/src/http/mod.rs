@@ -30,15 +30,17 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Version};
 
-use connection::Access;
-pub(crate) use connection::Door;
+pub(crate) use body::Limits;
 pub(crate) use connection::front::{Closing, Entrance, connections};
+pub(crate) use connection::{Access, Door};
 pub use documents::Unreadable;
 pub(crate) use documents::{Documents, read as read_file};
-pub(crate) use request_id::RequestIds;
+pub(crate) use request_id::{REQUEST_ID, RequestIds, text as id_text};
 use respond::Response;
 use route::{Route, Target};
+pub(crate) use seen::OVERLOADED;
 use seen::Seen;
+pub(crate) use v2::EXTENSIONS;
 
 use crate::app::{App, Phase};
 use crate::error::Error;
@@ -46,7 +48,7 @@ use crate::inference::Work;
 
 /// Bytes of an answer that are handed to HTTP/2 at once: it takes in all that it is given, whether the client has made
 /// room or not.
-const PART: usize = 256 << 10;
+pub(crate) const PART: usize = 256 << 10;
 
 /// Answers one request. Never fails: what goes wrong is in the answer.
 async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Incoming>) -> Response {
@@ -56,11 +58,8 @@ async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Inc
     let wanted = encoding::wanted(&head.headers);
     let target = door.admit(app, Route::find(head.uri.path()));
     let mut seen = Seen::begin(app, &head, target.route);
-    let routed = match access.check(app, target.route) {
-        Ok(()) => caught(dispatch(app, target, head, body, &mut seen)).await.unwrap_or_else(|_| {
-            app.metrics.panics.inc();
-            Err(Error::Internal("the service failed on this request; its logs say more".into()))
-        }),
+    let routed = match access.check(app, target.route.is_health()) {
+        Ok(()) => guarded(app, dispatch(app, target, head, body, &mut seen)).await,
         Err(refused) => Err(refused),
     };
     let response = match routed {
@@ -76,11 +75,19 @@ async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Inc
     }
     if version == Version::HTTP_2 {
         response.body_mut().in_parts(PART);
-    } else if app.phase() == Phase::Draining {
+    } else if app.phase() >= Phase::Draining {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     seen.answered(&mut response);
     response
+}
+
+/// What a request ends in; a panic is counted and told as a fault of the service.
+pub(crate) async fn guarded<T>(app: &App, request: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    caught(request).await.unwrap_or_else(|()| {
+        app.metrics.panics.inc();
+        Err(Error::Internal("the service failed on this request; its logs say more".into()))
+    })
 }
 
 /// Polls a future; a panic in it becomes an error.

@@ -16,7 +16,8 @@ use crate::logging::{ACCESS, Seldom};
 use crate::trace::context::{self, Parent, SpanId, TraceId};
 use crate::trace::{Call, Root, Span};
 
-static OVERLOADED: Seldom = Seldom::new();
+/// Overload is said once a second, whatever the protocol.
+pub(crate) static OVERLOADED: Seldom = Seldom::new();
 
 /// One request.
 pub(super) struct Seen<'a> {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub(crate) use self::budget::{Budget, Held};
 use crate::app::App;
@@ -88,7 +89,6 @@ impl<'a> Work<'a> {
 
     /// Records a gRPC call from here to its end, if it is to be recorded: in the trace that its metadata name, else in a
     /// new one.
-    #[allow(dead_code, reason = "for the gRPC service")]
     pub(crate) fn continue_trace(&mut self, metadata: &HeaderMap, service: &'static str, method: &'static str) {
         let Some(traces) = &self.app.traces else { return };
         let parent = Parent::of(metadata);
@@ -118,7 +118,7 @@ impl<'a> Work<'a> {
             Err(error) => Outcome::from(error),
         };
         if let Some(span) = &mut self.span {
-            span.answer(result.as_ref().err().map_or(0, Error::grpc_code));
+            span.answer(result.as_ref().err().map_or(0, |error| error.code() as u16));
         }
         result
     }
@@ -181,5 +181,7 @@ fn elements(value: &Value) -> usize {
 
 /// Long work on one of the few threads that serve connections would keep health checks waiting.
 pub(crate) fn aside_if_large<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    if bytes > INLINE_BYTES { tokio::task::block_in_place(work) } else { work() }
+    // The thread that accepts connections has no other to give them to, and answers nothing that is large.
+    let aside = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if bytes > INLINE_BYTES && aside() { tokio::task::block_in_place(work) } else { work() }
 }
