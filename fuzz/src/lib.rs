@@ -28,9 +28,38 @@ pub mod sign;
 pub mod codec;
 #[path = "../../runtime/src/error.rs"]
 pub mod error;
+#[path = "../../runtime/src/model_config.rs"]
+pub mod model_config;
 #[path = "../../runtime/src/settings.rs"]
 pub mod settings;
 #[path = "../../runtime/src/signature.rs"]
 pub mod signature;
 #[path = "../../runtime/src/tensor.rs"]
 pub mod tensor;
+
+/// What the settings hold of the engine.
+#[path = "../../runtime/src/engine"]
+pub mod engine {
+    mod provider;
+
+    pub use provider::{Provider, Providers};
+}
+
+/// What a request asks for beside its values.
+#[path = "../../runtime/src/inference"]
+pub mod inference {
+    mod urgency;
+
+    pub use urgency::Urgency;
+}
+
+/// What the settings hold of traces, and what a caller sends.
+#[path = "../../runtime/src/trace"]
+pub mod trace {
+    pub mod context;
+    mod endpoint;
+    mod sampler;
+
+    pub use endpoint::Endpoint;
+    pub use sampler::Ratio;
+}

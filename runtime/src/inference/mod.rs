@@ -1,6 +1,7 @@
 //! What every protocol does with an inference request: admit it, run it between the hooks, count how it ended.
 
 mod budget;
+mod urgency;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use hyper::HeaderMap;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub(crate) use self::budget::{Budget, Held};
+pub use self::urgency::Urgency;
 use crate::app::App;
 use crate::error::Error;
 use crate::metrics::Outcome;
@@ -18,24 +20,6 @@ use crate::trace::{Call, Root, Span};
 
 /// Reading or writing more than this is moved off the thread that other connections share.
 pub(crate) const INLINE_BYTES: usize = 128 << 10;
-
-/// What a request asks of the scheduler beyond its values.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Urgency {
-    /// Its level: 0 is the default, 1 goes before all others, 2 after it, and so on.
-    pub priority: u32,
-    /// How long it may take from its arrival, where that is less than `requestTimeout`.
-    pub timeout: Option<Duration>,
-}
-
-impl Urgency {
-    /// Of the Open Inference Protocol's request parameters `priority` and `timeout` (microseconds), where 0 says
-    /// nothing.
-    pub fn of_parameters(priority: u64, timeout: u64) -> Urgency {
-        let priority = u32::try_from(priority).unwrap_or(u32::MAX);
-        Urgency { priority, timeout: (timeout > 0).then(|| Duration::from_micros(timeout)) }
-    }
-}
 
 /// Where the time of one inference request went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
