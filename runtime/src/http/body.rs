@@ -183,8 +183,9 @@ impl Gathered {
     }
 }
 
-/// Reads the rest aside of the answer.
-fn discard(mut body: Incoming) {
+/// Reads the rest aside of the answer: there are clients of HTTP/2 that take an answer which comes before they have
+/// sent all for a broken stream.
+pub(super) fn discard(mut body: Incoming) {
     tokio::spawn(async move {
         let mut left = DISCARDED_BYTES;
         let all = poll_fn(|cx| {

@@ -100,9 +100,9 @@ async fn parts(
         let text = work.encode(&outputs, || encoded(app, &outputs));
         let id = format!("{row}-{}", row + rows);
         row += rows;
-        // Nobody listens: this task is about to be dropped.
         if events.send(event("rows", Some(&id), &text)).await.is_err() {
-            break;
+            // Nobody listens: this is about to be dropped, and hasn't come to an end.
+            std::future::pending::<()>().await;
         }
         if let Some(first) = first.take() {
             _ = first.send(Ok(()));

@@ -60,7 +60,10 @@ async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Inc
     let mut seen = Seen::begin(app, &head, target.route);
     let routed = match access.check(app, target.route.is_health()) {
         Ok(()) => guarded(app, dispatch(app, target, head, body, &mut seen)).await,
-        Err(refused) => Err(refused),
+        Err(refused) => {
+            body::discard(body);
+            Err(refused)
+        }
     };
     let response = match routed {
         Ok(response) => response,
