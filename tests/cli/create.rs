@@ -136,7 +136,7 @@ fn the_report_as_json_is_what_lies_in_dist() {
     let layers: Vec<_> =
         report["layers"].as_array().unwrap().iter().map(|layer| layer["title"].as_str().unwrap()).collect();
     assert_eq!(layers, ["base", "onnxruntime", "service", "model"]);
-    assert_eq!(report["steps"].as_array().unwrap().len(), 9);
+    assert_eq!(report["steps"].as_array().unwrap().len(), 10);
     assert_eq!(report["batching"]["verdict"], "proved");
     assert!(place.read("digits/nimify.yaml").contains("maxBatchSize: 4"));
 }
