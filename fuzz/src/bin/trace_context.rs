@@ -9,8 +9,8 @@ fuzz_target!(|bytes: &[u8]| {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (parent, state) = (&bytes[..end], bytes.get(end + 1..).unwrap_or_default());
     if let Some(read) = Parent::parse(parent) {
-        let again = written(read.trace, read.span);
-        // All but the version, which may be a later one, and the flags, of which one is known.
+        let again = written(read.trace, read.span, read.random);
+        // All but the version, which may be a later one, and the flags, of which two are known.
         assert_eq!(&parent[2..53], &again.as_bytes()[2..53]);
         assert_eq!(Parent::parse(again.as_bytes()), Some(Parent { sampled: true, ..read }));
     }

@@ -90,7 +90,9 @@ impl<'a> Seen<'a> {
         self.app.metrics.answered(self.route as usize, status, self.begun.elapsed());
         if let Some(span) = &self.span {
             let place = span.place();
-            response.headers_mut().insert(context::TRACERESPONSE, context::header(place.trace, place.span));
+            response
+                .headers_mut()
+                .insert(context::TRACERESPONSE, context::header(place.trace, place.span, place.random));
         }
         response.headers_mut().insert(REQUEST_ID, self.id.clone());
     }

@@ -62,6 +62,8 @@ pub struct Parent {
     pub span: SpanId,
     /// Whether the caller's span is recorded.
     pub sampled: bool,
+    /// Whether the trace's number was made at random, so that samplers may rely on it.
+    pub random: bool,
 }
 
 impl Parent {
@@ -80,7 +82,8 @@ impl Parent {
             return None;
         }
         let (trace, span, [flags]) = (hex(&head[3..35])?, hex(&head[36..52])?, hex(&head[53..])?);
-        let parent = Parent { trace: TraceId(trace), span: SpanId(span), sampled: flags & 1 == 1 };
+        let parent =
+            Parent { trace: TraceId(trace), span: SpanId(span), sampled: flags & 1 == 1, random: flags & 2 == 2 };
         (trace != [0; 16] && span != [0; 8]).then_some(parent)
     }
 
@@ -107,13 +110,13 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
 }
 
 /// The place of a recorded span in the form that `traceparent` and `traceresponse` share.
-pub fn written(trace: TraceId, span: SpanId) -> String {
-    format!("00-{trace}-{span}-01")
+pub fn written(trace: TraceId, span: SpanId, random: bool) -> String {
+    format!("00-{trace}-{span}-0{}", if random { 3 } else { 1 })
 }
 
 /// `traceresponse`'s value for a recorded span.
-pub(crate) fn header(trace: TraceId, span: SpanId) -> HeaderValue {
-    HeaderValue::try_from(written(trace, span)).expect("hexadecimal digits and dashes are a valid header value")
+pub(crate) fn header(trace: TraceId, span: SpanId, random: bool) -> HeaderValue {
+    HeaderValue::try_from(written(trace, span, random)).expect("hexadecimal digits and dashes are a valid header value")
 }
 
 /// All `tracestate` headers as one; `None` where there is none, or one that is to be discarded.
@@ -172,10 +175,13 @@ mod tests {
         assert_eq!(parent.trace.to_string(), "0af7651916cd43dd8448eb211c80319c");
         assert_eq!(parent.span.to_string(), "b7ad6b7169203331");
         assert!(parent.sampled);
-        assert_eq!(written(parent.trace, parent.span), EXAMPLE);
-        for (flags, sampled) in [("00", false), ("02", false), ("03", true), ("ff", true)] {
-            let text = format!("{}{flags}", &EXAMPLE[..53]);
-            assert_eq!(Parent::parse(text.as_bytes()).unwrap().sampled, sampled, "{text}");
+        assert_eq!(written(parent.trace, parent.span, false), EXAMPLE);
+        assert_eq!(written(parent.trace, parent.span, true), EXAMPLE.replace("-01", "-03"));
+        for (flags, sampled, random) in
+            [("00", false, false), ("02", false, true), ("05", true, false), ("ff", true, true)]
+        {
+            let read = Parent::parse(format!("{}{flags}", &EXAMPLE[..53]).as_bytes()).unwrap();
+            assert_eq!((read.sampled, read.random), (sampled, random), "{flags}");
         }
     }
 
@@ -262,7 +268,7 @@ mod tests {
             text in "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,9})?|\\PC{0,60}|[0-9a-fA-F-]{50,60}"
         ) {
             if let Some(parent) = Parent::parse(text.as_bytes()) {
-                let written = written(parent.trace, parent.span);
+                let written = written(parent.trace, parent.span, parent.random);
                 prop_assert_eq!(&text[2..52], &written[2..52]);
                 prop_assert_eq!(Parent::parse(written.as_bytes()), Some(Parent { sampled: true, ..parent }));
             }

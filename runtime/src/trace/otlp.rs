@@ -93,6 +93,8 @@ pub(crate) const SERVER: i32 = 2;
 
 /// Of [`Span::flags`]: sampled, and it is known whether the parent is elsewhere.
 pub(crate) const SAMPLED: u32 = 0x101;
+/// Of [`Span::flags`]: the trace's number was made at random.
+pub(crate) const RANDOM: u32 = 0x2;
 /// Of [`Span::flags`]: the parent is elsewhere.
 pub(crate) const PARENT_IS_REMOTE: u32 = 0x200;
 

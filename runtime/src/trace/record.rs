@@ -71,6 +71,7 @@ impl Record {
         ];
         self.call.describe(model.tls, &mut attributes);
         let failed = self.outcome(&mut attributes);
+        let flags = otlp::SAMPLED | if self.place.random { otlp::RANDOM } else { 0 };
         let remote = if self.place.parent.is_some() { otlp::PARENT_IS_REMOTE } else { 0 };
         let mut spans = vec![otlp::Span {
             trace_id: self.place.trace.0.into(),
@@ -83,7 +84,7 @@ impl Record {
             end_time_unix_nano: begun.saturating_add(nanos(self.took)),
             attributes,
             status: failed.then_some(otlp::Status { code: otlp::ERROR }),
-            flags: otlp::SAMPLED | remote,
+            flags: flags | remote,
         }];
         for (number, (name, from, took)) in timeline(&self.stages).flatten().enumerate() {
             let batch = (name == "compute").then(|| KeyValue::number("nimify.batch.rows", self.stages.rows));
@@ -96,7 +97,7 @@ impl Record {
                 start_time_unix_nano: begun.saturating_add(nanos(from)),
                 end_time_unix_nano: begun.saturating_add(nanos(from + took)),
                 attributes: batch.into_iter().collect(),
-                flags: otlp::SAMPLED,
+                flags,
                 ..otlp::Span::default()
             });
         }

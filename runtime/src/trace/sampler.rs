@@ -82,6 +82,8 @@ pub(crate) struct Place {
     pub(crate) span: SpanId,
     /// The caller's span.
     pub(crate) parent: Option<SpanId>,
+    /// Whether the trace's number was made at random.
+    pub(crate) random: bool,
 }
 
 impl Ids {
@@ -99,7 +101,12 @@ impl Ids {
             // All zeros would be no number.
             None => TraceId((u128::from(high.max(1)) << 64 | u128::from(low)).to_be_bytes()),
         };
-        let place = Place { trace, span: SpanId(span.max(1).to_be_bytes()), parent: parent.map(|parent| parent.span) };
+        let place = Place {
+            trace,
+            span: SpanId(span.max(1).to_be_bytes()),
+            parent: parent.map(|parent| parent.span),
+            random: parent.is_none_or(|parent| parent.random),
+        };
         sampler.records(trace, parent).then_some(place)
     }
 }
@@ -129,7 +136,7 @@ mod tests {
     }
 
     fn parent(sampled: bool) -> Parent {
-        Parent { trace: TraceId([7; 16]), span: SpanId([8; 8]), sampled }
+        Parent { trace: TraceId([7; 16]), span: SpanId([8; 8]), sampled, random: false }
     }
 
     #[test]

@@ -23,7 +23,7 @@ const STAGES: Stages = Stages {
 };
 
 fn place() -> Place {
-    Place { trace: TraceId([7; 16]), span: SpanId([8; 8]), parent: Some(SpanId([9; 8])) }
+    Place { trace: TraceId([7; 16]), span: SpanId([8; 8]), parent: Some(SpanId([9; 8])), random: true }
 }
 
 fn http(path: &'static str) -> Call {
@@ -64,7 +64,7 @@ fn a_request_is_a_span_with_one_below_it_for_each_stage() {
     assert_eq!((server.trace_id.as_slice(), server.span_id.as_slice()), (&[7; 16][..], &[8; 8][..]));
     assert_eq!((server.parent_span_id.as_slice(), server.trace_state.as_str()), (&[9; 8][..], "a=1"));
     assert_eq!((server.name.as_str(), server.kind()), ("POST /v1/predict", theirs::span::SpanKind::Server));
-    assert_eq!(server.flags, 0x301);
+    assert_eq!(server.flags, 0x303);
     assert_eq!(server.end_time_unix_nano - server.start_time_unix_nano, 350_000);
     for (key, value) in [
         ("http.request.method", "POST"),
