@@ -1,7 +1,7 @@
 //! The REST routes of the Open Inference Protocol, version 2.
 
 use nimify_runtime::error::Error;
-use nimify_runtime::signature::ValueSpec;
+use nimify_runtime::signature::{ValueSpec, ValueType};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, Parameter, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
@@ -128,7 +128,12 @@ fn schemas(plan: &ServicePlan) -> Vec<(&'static str, RefOr<Schema>)> {
     let (inputs, outputs) = (&plan.signature.inputs, &plan.signature.outputs);
     let free = || -> RefOr<Schema> { ObjectBuilder::new().schema_type(Type::Object).into() };
     let element = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Number, Type::String, Type::Boolean]));
-    let scalar_or_list = OneOfBuilder::new().item(element).item(reference("TensorData"));
+    let data = OneOfBuilder::new()
+        .item(element)
+        .item(list(reference("TensorData")))
+        .description(Some("Elements, row-major, nested or flat; one alone without brackets where it is a scalar."));
+    // The protocol asks for the list; a model that needs nothing is content without.
+    let needs_inputs = inputs.iter().any(|spec| !matches!(spec.value_type, ValueType::Optional { .. }));
     let sizes = |minimum: i64| list(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(minimum)).into());
     let tensor = |specs: &[ValueSpec]| {
         object([
@@ -146,7 +151,7 @@ fn schemas(plan: &ServicePlan) -> Vec<(&'static str, RefOr<Schema>)> {
     ]);
     let texts = || list(text().into()).into();
     vec![
-        ("TensorData", list(scalar_or_list.into()).description(Some("Elements, row-major, nested or flat.")).into()),
+        ("TensorData", data.into()),
         ("InferInput", tensor(inputs)),
         ("InferOutput", tensor(outputs)),
         ("InferRequestedOutput", object([("name", names(outputs), true), ("parameters", free(), false)])),
@@ -155,7 +160,7 @@ fn schemas(plan: &ServicePlan) -> Vec<(&'static str, RefOr<Schema>)> {
             object([
                 ("id", text().into(), false),
                 ("parameters", free(), false),
-                ("inputs", list(reference("InferInput")).into(), true),
+                ("inputs", list(reference("InferInput")).into(), needs_inputs),
                 ("outputs", list(reference("InferRequestedOutput")).into(), false),
             ]),
         ),
