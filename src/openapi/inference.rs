@@ -1,6 +1,9 @@
 //! The REST routes of the Open Inference Protocol, version 2.
 
+use std::collections::BTreeSet;
+
 use nimify_runtime::error::Error;
+use nimify_runtime::repository::version_number;
 use nimify_runtime::signature::{ValueSpec, ValueType};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, Parameter, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -84,20 +87,21 @@ fn infer(operation: OperationBuilder, plan: &ServicePlan) -> OperationBuilder {
 }
 
 pub(super) fn name_parameter(plan: &ServicePlan) -> Parameter {
-    path_parameter("model", &plan.settings.name)
+    path_parameter("model", [plan.settings.name.as_str()])
 }
 
 fn version_parameter(plan: &ServicePlan) -> Parameter {
-    path_parameter("version", &plan.settings.version)
+    let version = &plan.settings.version;
+    path_parameter("version", BTreeSet::from([version.as_str(), &version_number(version)]))
 }
 
-/// A part of the path that has one value: the service serves one version of one model.
-fn path_parameter(name: &str, value: &str) -> Parameter {
+/// A part of the path that has these values alone: the service serves one version of one model.
+fn path_parameter<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> Parameter {
     Parameter::builder()
         .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
-        .schema(Some(text().enum_values(Some([value]))))
+        .schema(Some(text().enum_values(Some(values))))
         .build()
 }
 
@@ -202,6 +206,6 @@ fn datatypes(specs: &[ValueSpec]) -> RefOr<Schema> {
 
 /// A text that is one of these; any text where there are none, since an enumeration may not be empty.
 fn one_of_these<'a>(texts: impl Iterator<Item = &'a str>) -> RefOr<Schema> {
-    let texts: std::collections::BTreeSet<&str> = texts.collect();
+    let texts: BTreeSet<&str> = texts.collect();
     if texts.is_empty() { text().into() } else { text().enum_values(Some(texts)).into() }
 }
