@@ -30,8 +30,11 @@ class Nimify:
         return done.stdout
 
     def start(self, *arguments, log, **more):
-        """Starts a command that goes on, its words going to the file `log`; `more` variables beside its own."""
-        return subprocess.Popen([self.path, *arguments], env=self.environment | more, stdout=log, stderr=log)
+        """Starts a command that goes on, its words going to the file `log`; `more` variables beside its own. It goes
+        when this process goes, however that ends.
+        """
+        command = ["setpriv", "--pdeathsig", "TERM", self.path, *arguments]
+        return subprocess.Popen(command, env=self.environment | more, stdout=log, stderr=log)
 
 
 class Engine:

@@ -28,7 +28,7 @@ def test_a_client_without_any_proto_file_finds_the_services_and_calls_one(servic
         assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= names
         pool = DescriptorPool(database)
         methods = pool.FindServiceByName("inference.GRPCInferenceService").methods_by_name
-        assert {"ModelInfer", "ModelStreamInfer", "ModelStatistics", "RepositoryIndex"} <= methods.keys()
+        assert {"ModelInfer", "ModelStreamInfer", "ModelStatistics", "RepositoryIndex"} <= set(methods)
         method = methods["ModelMetadata"]
         ask = channel.unary_unary(
             f"/{method.containing_service.full_name}/{method.name}",
