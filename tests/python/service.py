@@ -94,12 +94,16 @@ class Served(Service):
 
     def listens(self, what):
         """The port that it says it listens on: no other process can take it between a choice here and its start."""
+        return int(self.until(lambda: re.search(rf"listening.* {what}=\S+:(\d+)", self.log.read_text()))[1])
+
+    def until(self, something):
+        """What `something()` gives, once it gives something."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and not self.ended():
-            if said := re.search(rf"listening.* {what}=\S+:(\d+)", self.log.read_text()):
-                return int(said[1])
+            if given := something():
+                return given
             time.sleep(0.01)
-        pytest.fail(f"the service doesn't listen:\n{self.log.read_text()}")
+        pytest.fail(f"the service doesn't come up:\n{self.log.read_text()}")
 
 
 def from_json(kind, value):

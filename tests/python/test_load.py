@@ -42,7 +42,31 @@ def test_h2load_loses_no_request(service, tmp_path, protocol):
     body = tmp_path / "body.json"
     body.write_text(json.dumps({"x": [[0.5, -1.25, 3.0, 1e-3]]}))
     flags = ["--h1"] if protocol == "http/1.1" else ["-m", "16"]
-    said = run("h2load", *flags, "-n", "2000", "-c", "4", "-d", body, "-H", "content-type: application/json",
-               f"http://{service.address}/v1/predict")
+    loses_none(run(*h2load(body), *flags, f"http://{service.address}/v1/predict"))
+
+
+def h2load(body):
+    return "h2load", "-n", "2000", "-c", "4", "-d", body, "-H", "content-type: application/json"
+
+
+def loses_none(said):
     assert "2000 succeeded, 0 failed, 0 errored, 0 timeout" in said, said
     assert "2000 2xx, 0 3xx, 0 4xx, 0 5xx" in said, said
+
+
+def test_h2load_agrees_on_http2_by_tls(nimify, tmp_path):
+    certificate, key, body = (tmp_path / name for name in ("tls.crt", "tls.key", "body.json"))
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+        "-subj", "/CN=localhost", "-keyout", key, "-out", certificate)
+    body.write_text(json.dumps({"x": [[0.5, -1.25, 3.0, 1e-3]]}))
+    files = {"NIMIFY_TLS_CERTIFICATE": str(certificate), "NIMIFY_TLS_KEY": str(key)}
+    service = Served(nimify, ROOT / "fixtures" / "models" / "mlp.onnx", tmp_path / "log", **files)
+    try:
+        port = service.listens("address")
+        service.until(lambda: " ready " in service.log.read_text())
+        said = run(*h2load(body), "-m", "16", f"https://127.0.0.1:{port}/v1/predict")
+        loses_none(said)
+        assert "Application protocol: h2\n" in said, said
+    finally:
+        service.process.terminate()
+        assert service.process.wait(PATIENCE) == 0, service.log.read_text()

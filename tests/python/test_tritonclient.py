@@ -75,8 +75,9 @@ def test_metadata_configuration_and_index(service):
     told = of_grpc.get_model_config("m", as_json=True)["config"]
     assert told["max_batch_size"] == config["max_batch_size"] and told["input"][0]["data_type"] == "TYPE_FP32"
     index = of_http.get_model_repository_index()
-    assert index == [as_dict(entry) for entry in of_grpc.get_model_repository_index().models]
-    assert [(entry["name"], entry["state"]) for entry in index] == [("m", "READY")]
+    of_grpc = of_grpc.get_model_repository_index().models
+    of_http = [(entry["name"], entry["version"], entry["state"]) for entry in index]
+    assert of_http == [(entry.name, entry.version, entry.state) for entry in of_grpc] == [("m", "0.1.0", "READY")]
 
 
 def test_statistics_count_the_requests_of_both_protocols(service):
