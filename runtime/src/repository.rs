@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// The version as Triton would number it: the first number in it, 1 where it begins with none. `perf_analyzer` reads the
 /// versions of statistics as whole numbers, and finds none of a version that isn't one.
-pub(crate) fn version_number(version: &str) -> String {
+pub fn version_number(version: &str) -> String {
     let digits = version.trim_start_matches(['v', 'V']);
     let digits = &digits[..digits.len() - digits.trim_start_matches(|c: char| c.is_ascii_digit()).len()];
     digits.parse::<u32>().unwrap_or(1).to_string()

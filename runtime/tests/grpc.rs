@@ -175,7 +175,10 @@ fn every_method_answers() {
             let answer: ModelReadyResponse = client.ask("ModelReady", named(version)).await.unwrap();
             assert!(answer.ready);
         }
-        let missing = client.ask::<_, ModelReadyResponse>("ModelReady", named("7")).await.unwrap_err();
+        let answer: ModelReadyResponse = client.ask("ModelReady", named("7")).await.unwrap();
+        assert!(!answer.ready);
+        let request = ModelMetadataRequest { name: "tiny".into(), version: "7".into() };
+        let missing = client.ask::<_, ModelMetadataResponse>("ModelMetadata", request).await.unwrap_err();
         assert_eq!(
             (missing.code(), missing.message()),
             (Code::NotFound, "the version in the request is unknown: `tiny` is at `1.2.0`")
@@ -200,7 +203,7 @@ fn every_method_answers() {
     });
     let page = service.get("/metrics").text();
     for (route, count) in
-        [("ModelReady\",status=\"200", 2), ("ModelReady\",status=\"404", 1), ("ServerLive\",status=\"200", 1)]
+        [("ModelReady\",status=\"200", 3), ("ModelMetadata\",status=\"404", 1), ("ServerLive\",status=\"200", 1)]
     {
         let line = format!("nim_request_count_total{{route=\"{INFERENCE}{route}\"}} {count}\n");
         assert!(page.contains(&line), "{line}{page}");

@@ -1,7 +1,10 @@
 //! The REST routes of the Open Inference Protocol, version 2.
 
+use std::collections::BTreeSet;
+
 use nimify_runtime::error::Error;
-use nimify_runtime::signature::ValueSpec;
+use nimify_runtime::repository::version_number;
+use nimify_runtime::signature::{ValueSpec, ValueType};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, Parameter, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
@@ -84,20 +87,21 @@ fn infer(operation: OperationBuilder, plan: &ServicePlan) -> OperationBuilder {
 }
 
 pub(super) fn name_parameter(plan: &ServicePlan) -> Parameter {
-    path_parameter("model", &plan.settings.name)
+    path_parameter("model", [plan.settings.name.as_str()])
 }
 
 fn version_parameter(plan: &ServicePlan) -> Parameter {
-    path_parameter("version", &plan.settings.version)
+    let version = &plan.settings.version;
+    path_parameter("version", BTreeSet::from([version.as_str(), &version_number(version)]))
 }
 
-/// A part of the path that has one value: the service serves one version of one model.
-fn path_parameter(name: &str, value: &str) -> Parameter {
+/// A part of the path that has these values alone: the service serves one version of one model.
+fn path_parameter<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> Parameter {
     Parameter::builder()
         .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
-        .schema(Some(text().enum_values(Some([value]))))
+        .schema(Some(text().enum_values(Some(values))))
         .build()
 }
 
@@ -128,7 +132,12 @@ fn schemas(plan: &ServicePlan) -> Vec<(&'static str, RefOr<Schema>)> {
     let (inputs, outputs) = (&plan.signature.inputs, &plan.signature.outputs);
     let free = || -> RefOr<Schema> { ObjectBuilder::new().schema_type(Type::Object).into() };
     let element = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Number, Type::String, Type::Boolean]));
-    let scalar_or_list = OneOfBuilder::new().item(element).item(reference("TensorData"));
+    let data = OneOfBuilder::new()
+        .item(element)
+        .item(list(reference("TensorData")))
+        .description(Some("Elements, row-major, nested or flat; one alone without brackets where it is a scalar."));
+    // The protocol asks for the list; a model that needs nothing is content without.
+    let needs_inputs = inputs.iter().any(|spec| !matches!(spec.value_type, ValueType::Optional { .. }));
     let sizes = |minimum: i64| list(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(minimum)).into());
     let tensor = |specs: &[ValueSpec]| {
         object([
@@ -146,7 +155,7 @@ fn schemas(plan: &ServicePlan) -> Vec<(&'static str, RefOr<Schema>)> {
     ]);
     let texts = || list(text().into()).into();
     vec![
-        ("TensorData", list(scalar_or_list.into()).description(Some("Elements, row-major, nested or flat.")).into()),
+        ("TensorData", data.into()),
         ("InferInput", tensor(inputs)),
         ("InferOutput", tensor(outputs)),
         ("InferRequestedOutput", object([("name", names(outputs), true), ("parameters", free(), false)])),
@@ -155,7 +164,7 @@ fn schemas(plan: &ServicePlan) -> Vec<(&'static str, RefOr<Schema>)> {
             object([
                 ("id", text().into(), false),
                 ("parameters", free(), false),
-                ("inputs", list(reference("InferInput")).into(), true),
+                ("inputs", list(reference("InferInput")).into(), needs_inputs),
                 ("outputs", list(reference("InferRequestedOutput")).into(), false),
             ]),
         ),
@@ -197,6 +206,6 @@ fn datatypes(specs: &[ValueSpec]) -> RefOr<Schema> {
 
 /// A text that is one of these; any text where there are none, since an enumeration may not be empty.
 fn one_of_these<'a>(texts: impl Iterator<Item = &'a str>) -> RefOr<Schema> {
-    let texts: std::collections::BTreeSet<&str> = texts.collect();
+    let texts: BTreeSet<&str> = texts.collect();
     if texts.is_empty() { text().into() } else { text().enum_values(Some(texts)).into() }
 }

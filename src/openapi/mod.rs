@@ -157,6 +157,9 @@ pub(crate) mod tests {
             (tensor("x", "float32", json!(["N", 2])), json!([[1, 2.5], ["NaN", "-Infinity"]]), json!([[1, 2, 3]])),
             (tensor("x", "float32", json!(["N", 2])), json!([]), json!([["nan", 1]])),
             (tensor("x", "float64", json!([])), json!(1e300), json!([1])),
+            (tensor("x", "float32", json!([1])), json!([3.4028235677973366e38]), json!([3.402823567797337e38])),
+            (tensor("x", "bfloat16", json!([1])), json!([-3.39e38]), json!([-3.39617752923046e38])),
+            (tensor("x", "float16", json!([2])), json!([65519.9, -65504]), json!([0, 65520])),
             (tensor("x", "uint8", json!([null])), json!([0, 255]), json!([256])),
             (tensor("x", "int8", json!([2])), json!([-128, 127]), json!([1])),
             (tensor("x", "int64", json!([1])), json!([i64::MIN]), json!([9223372036854775808_u64])),
@@ -164,6 +167,8 @@ pub(crate) mod tests {
             (tensor("x", "int32", json!([1])), json!([7]), json!([7.5])),
             (tensor("x", "bool", json!([])), json!(true), json!("true")),
             (tensor("x", "string", json!([2])), json!(["a", {"b64": "/w=="}]), json!([1, "a"])),
+            (tensor("x", "string", json!([2])), json!([{"b64": ""}, {"b64": "AAEC/w8="}]), json!(["a", {"b64": "/w"}])),
+            (tensor("x", "string", json!([1])), json!([{"b64": "AAEC"}]), json!([{"b64": "/x=="}])),
             (tensor("x", "float32", json!(null)), json!([[1], [2]]), json!({"a": 1})),
             (tensor("x", "float32", json!([0, 3])), json!([]), json!([[1, 2, 3]])),
             (
@@ -201,6 +206,19 @@ pub(crate) mod tests {
             assert!(judge.is_valid(&input(name, datatype)), "{name} {datatype}");
         }
         assert!(!judge.is_valid(&input("x", "INT64")));
+    }
+
+    #[test]
+    fn the_inference_protocol_takes_bare_scalars_and_asks_for_inputs_that_are_needed() {
+        let scalar = described(json!([tensor("x", "float32", json!([]))]));
+        let input = json!({"name": "x", "shape": [], "datatype": "FP32", "data": 0.5});
+        assert!(judge(&scalar, "InferInput").is_valid(&input));
+        assert!(!judge(&scalar, "InferRequest").is_valid(&json!({})));
+        let optional = json!({"name": "x", "kind": "optional",
+            "element": {"kind": "tensor", "elementType": "int32", "shape": [1]}});
+        for inputs in [json!([]), json!([optional])] {
+            assert!(judge(&described(inputs), "InferRequest").is_valid(&json!({})));
+        }
     }
 
     #[test]

@@ -120,9 +120,12 @@ fn element_type(element: ElementType) -> Schema {
             .into()
     };
     match element {
-        E::Float32 => float(Some("float")),
-        E::Float64 => float(Some("double")),
-        E::Float16 | E::Bfloat16 => float(None),
+        // The bound is half a step above the greatest value: what is below it is rounded, what isn't is refused. In 17
+        // digits that of singles reads as a little less, and what is written so is a single yet.
+        E::Float32 => float(Some("float"), Some((2f64.powi(128) - 2f64.powi(103)).next_up())),
+        E::Float64 => float(Some("double"), None),
+        E::Float16 => float(None, Some(65520.0)),
+        E::Bfloat16 => float(None, Some(2f64.powi(128) - 2f64.powi(119))),
         E::Int8 => integer(i8::MIN.into(), i8::MAX as u64),
         E::Int16 => integer(i16::MIN.into(), i16::MAX as u64),
         E::Int32 => integer(i32::MIN.into(), i32::MAX as u64),
@@ -138,17 +141,23 @@ fn element_type(element: ElementType) -> Schema {
     }
 }
 
-/// JSON has no non-finite numbers: they are written as strings.
-fn float(format: Option<&str>) -> Schema {
-    let number =
-        ObjectBuilder::new().schema_type(Type::Number).format(format.map(|name| SchemaFormat::Custom(name.into())));
+/// JSON has no non-finite numbers: they are written as strings. Finite ones stay between `bound` and its negative.
+fn float(format: Option<&str>, bound: Option<f64>) -> Schema {
+    let number = ObjectBuilder::new()
+        .schema_type(Type::Number)
+        .format(format.map(|name| SchemaFormat::Custom(name.into())))
+        .exclusive_minimum(bound.map(|bound| -bound))
+        .exclusive_maximum(bound);
     let other = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["NaN", "Infinity", "-Infinity"]));
     OneOfBuilder::new().item(number).item(other).into()
 }
 
+/// Base64 with its padding, and no bits set that stand for nothing: `contentEncoding` alone refuses no text.
+const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
+
 /// A string; bytes that are not UTF-8 are an object.
 fn string() -> Schema {
-    let base64 = ObjectBuilder::new().schema_type(Type::String).content_encoding("base64");
+    let base64 = ObjectBuilder::new().schema_type(Type::String).content_encoding("base64").pattern(Some(BASE64));
     let bytes = ObjectBuilder::new()
         .description(Some("bytes that are not UTF-8"))
         .property("b64", base64)

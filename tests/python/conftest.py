@@ -29,9 +29,12 @@ class Nimify:
         assert done.returncode == 0, f"nimify {' '.join(map(str, arguments))}: {done.returncode}\n{done.stderr}"
         return done.stdout
 
-    def start(self, *arguments, log, environment):
-        """Starts a command that goes on, its words going to the file `log`."""
-        return subprocess.Popen([self.path, *arguments], env=self.environment | environment, stdout=log, stderr=log)
+    def start(self, *arguments, log, **more):
+        """Starts a command that goes on, its words going to the file `log`; `more` variables beside its own. It goes
+        when this process goes, however that ends.
+        """
+        command = ["setpriv", "--pdeathsig", "TERM", self.path, *arguments]
+        return subprocess.Popen(command, env=self.environment | more, stdout=log, stderr=log)
 
 
 class Engine:

@@ -3,7 +3,9 @@ import json
 import math
 
 import numpy as np
+import tritonclient.grpc
 import tritonclient.http
+from tritonclient.grpc import service_pb2
 
 from service import to_json
 
@@ -57,6 +59,51 @@ def v2_binary(service, values):
     return {name: from_tensor(answer.get_output(name), answer.as_numpy(name)) for name in service.outputs}
 
 
+def grpc_raw(service, values):
+    """`ModelInfer` with raw tensors, by the same client's other half."""
+    inputs = []
+    for name, array in tensors(service, values).items():
+        inputs.append(tritonclient.grpc.InferInput(name, array.shape, service.inputs[name]).set_data_from_numpy(array))
+    answer = service.grpc_client.infer("m", inputs)
+    return {
+        name: from_tensor({"parameters": parameters(answer.get_output(name))}, answer.as_numpy(name))
+        for name in service.outputs
+    }
+
+
+# Where the typed contents of each datatype go; those of 16-bit floats have no place.
+CONTENTS = {
+    "BOOL": "bool_contents", "BYTES": "bytes_contents", "FP32": "fp32_contents", "FP64": "fp64_contents",
+    "INT64": "int64_contents", "UINT64": "uint64_contents",
+} | {f"INT{bits}": "int_contents" for bits in (8, 16, 32)} | {f"UINT{bits}": "uint_contents" for bits in (8, 16, 32)}
+
+
+def grpc_typed(service, values):
+    """`ModelInfer` with typed contents, where the datatypes have them; else raw, since a request is all the one or all
+    the other.
+    """
+    given = tensors(service, values)
+    if not all(service.inputs[name] in CONTENTS for name in given):
+        return grpc_raw(service, values)
+    request = service_pb2.ModelInferRequest(model_name="m")
+    for name, array in given.items():
+        tensor = request.inputs.add(name=name, datatype=service.inputs[name], shape=array.shape)
+        elements = array.ravel().tolist()
+        if tensor.datatype == "BYTES":
+            elements = [text.encode() if isinstance(text, str) else text for text in elements]
+        getattr(tensor.contents, CONTENTS[tensor.datatype]).extend(elements)
+    answer = tritonclient.grpc.InferResult(service.grpc_client._client_stub.ModelInfer(request))
+    return {
+        name: from_tensor({"parameters": parameters(answer.get_output(name))}, answer.as_numpy(name))
+        for name in service.outputs
+    }
+
+
+def parameters(output):
+    """The texts among the parameters of an output."""
+    return {name: value.string_param for name, value in output.parameters.items()}
+
+
 def alike(got, wanted):
     """Whether two JSON values are the same but for the last digits of their floats."""
     if isinstance(wanted, float) and isinstance(got, float):
@@ -68,4 +115,4 @@ def alike(got, wanted):
     return type(got) is type(wanted) and got == wanted
 
 
-PROTOCOLS = (typed, v2_json, v2_binary)
+PROTOCOLS = (typed, v2_json, v2_binary, grpc_raw, grpc_typed)

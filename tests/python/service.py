@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
+import tritonclient.grpc
 import tritonclient.http
 
 # On a machine that does much else; a service that is alone takes a fraction of a second.
@@ -58,21 +59,23 @@ class Service:
 class Served(Service):
     """A model that `nimify run` serves as `m` on ports of its own choice, and what its metadata says."""
 
-    def __init__(self, nimify, model, log, *flags, environment=None):
+    def __init__(self, nimify, model, log, **environment):
         self.log = log
+        ports = ["--port", "0", "--grpc-port", "0"]
         with log.open("w") as file:
-            self.process = nimify.start(
-                "run", model, "--name", "m", "--port", "0", *flags, log=file, environment=environment or {})
+            self.process = nimify.start("run", model, "--name", "m", *ports, log=file, **environment)
 
     def __enter__(self):
         try:
             super().__init__(self.listens("address"))
+            self.grpc_address = f"127.0.0.1:{self.listens('grpc')}"
             self.wait(self.ended, self.log.read_text)
         except BaseException:
             self.process.kill()
             self.process.wait()
             raise
         self.client = tritonclient.http.InferenceServerClient(self.address)
+        self.grpc_client = tritonclient.grpc.InferenceServerClient(self.grpc_address)
         metadata = self.client.get_model_metadata("m")
         self.inputs = {value["name"]: value["datatype"] for value in metadata["inputs"]}
         self.outputs = {value["name"]: value["datatype"] for value in metadata["outputs"]}
@@ -80,6 +83,7 @@ class Served(Service):
 
     def __exit__(self, kind, *_):
         self.client.close()
+        self.grpc_client.close()
         self.process.terminate()
         code = self.process.wait(PATIENCE)
         # A fault of the test itself says more.
@@ -90,12 +94,16 @@ class Served(Service):
 
     def listens(self, what):
         """The port that it says it listens on: no other process can take it between a choice here and its start."""
+        return int(self.until(lambda: re.search(rf"listening.* {what}=\S+:(\d+)", self.log.read_text()))[1])
+
+    def until(self, something):
+        """What `something()` gives, once it gives something."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and not self.ended():
-            if said := re.search(rf"listening.* {what}=\S+:(\d+)", self.log.read_text()):
-                return int(said[1])
+            if given := something():
+                return given
             time.sleep(0.01)
-        pytest.fail(f"the service doesn't listen:\n{self.log.read_text()}")
+        pytest.fail(f"the service doesn't come up:\n{self.log.read_text()}")
 
 
 def from_json(kind, value):

@@ -240,8 +240,19 @@ macro_rules! floats {
 floats! {
     f32 => "float32", Number::to_f32, f32::NAN, f32::INFINITY;
     f64 => "float64", Number::to_f64, f64::NAN, f64::INFINITY;
-    f16 => "float16", |n: Number<'_>| f16::from_f64(n.to_f64()), f16::NAN, f16::INFINITY;
-    bf16 => "bfloat16", |n: Number<'_>| bf16::from_f64(n.to_f64()), bf16::NAN, bf16::INFINITY;
+    f16 => "float16", |n: Number<'_>| f16::from_f32(to_odd(n.to_f64())), f16::NAN, f16::INFINITY;
+    bf16 => "bfloat16", |n: Number<'_>| bf16::from_f32(to_odd(n.to_f64())), bf16::NAN, bf16::INFINITY;
+}
+
+/// The single of which a half is made. What no single is becomes the one beside it whose last bit is set, so that the
+/// half is as if rounded once: rounding to the nearest twice can end half a step too far.
+fn to_odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest) == value || !nearest.is_finite() {
+        return nearest;
+    }
+    let towards_zero = nearest.to_bits() - u32::from(f64::from(nearest).abs() > value.abs());
+    f32::from_bits(towards_zero | 1)
 }
 
 #[cfg(test)]
@@ -286,6 +297,12 @@ mod tests {
         assert!(read::<f64>("1e309").unwrap_err().contains("out of range for float64"));
         assert!(read::<f16>("65520").unwrap_err().contains("out of range for float16"));
         assert_eq!(read::<f16>("65504"), Ok(f16::MAX));
+        assert_eq!(read::<f16>("65519.999999999985"), Ok(f16::MAX));
+        // Just above and just below the middle between 1 and the next half: doubles tell them apart, singles don't.
+        assert_eq!(read::<f16>("1.00048828125000022"), Ok(f16::from_bits(0x3c01)));
+        assert_eq!(read::<f16>("-1.00146484374999978"), Ok(f16::from_bits(0xbc01)));
+        assert_eq!(read::<bf16>("3.3961775292304597e38"), Ok(bf16::MAX));
+        assert!(read::<bf16>("3.39617752923046e38").unwrap_err().contains("out of range"));
         assert_eq!(read::<f64>("1e-400"), Ok(0.0));
         assert_eq!(read::<f32>("3.4028235e38"), Ok(f32::MAX));
         assert_eq!(read::<f32>("1e-45"), Ok(f32::from_bits(1)));

@@ -23,8 +23,9 @@ pub(super) fn answer(app: &App, method: Method, message: &Message<'_>) -> Result
         Method::ServerReady => generated(&ServerReadyResponse { ready: app.ready().is_ok() }),
         Method::ModelReady => {
             let ModelReadyRequest { name, version } = read(message)?;
-            repository::check(app, Some(&name), said(&version))?;
-            generated(&ModelReadyResponse { ready: app.ready().is_ok() })
+            // A model that isn't there isn't ready: as Triton has it, and its client by HTTP, where 404 is a no.
+            let there = repository::check(app, Some(&name), said(&version)).is_ok();
+            generated(&ModelReadyResponse { ready: there && app.ready().is_ok() })
         }
         Method::ServerMetadata => generated(&ServerMetadataResponse {
             name: "nimify".into(),
