@@ -41,7 +41,7 @@ const shapeOf = (type) => {
   cell.append("]");
   return cell;
 };
-const table = (specs, docs) => {
+const table = (specs) => {
   if (!specs.length) return make("p", "None.", "none");
   const [whole, head, body, titles] = ["table", "thead", "tbody", "tr"].map((tag) => make(tag));
   for (const title of ["Name", "Type", "Shape"]) {
@@ -56,23 +56,12 @@ const table = (specs, docs) => {
     name.scope = "row";
     type.append(make("span", typeName(spec), "type"));
     shape.append(shapeOf(spec));
-    if (docs[spec.name]) shape.append(make("small", docs[spec.name]));
     row.append(name, type, shape);
     body.append(row);
   }
   whole.append(head, body);
   return whole;
 };
-
-// Descriptions of the properties of a route's request or answer, followed through `$ref`.
-const propertyDocs = (openapi, schema) => {
-  for (let hops = 0; schema && schema.$ref && hops < 8; hops++) {
-    schema = schema.$ref.replace(/^#\//, "").split("/").reduce((value, key) => value && value[key.replace(/~1/g, "/").replace(/~0/g, "~")], openapi);
-  }
-  const properties = Object.entries((schema && schema.properties) || {});
-  return Object.fromEntries(properties.map(([name, property]) => [name, property.description]));
-};
-const schemaIn = (holder) => holder && holder.content && holder.content["application/json"] && holder.content["application/json"].schema;
 
 // A request made of the signature alone: ones where a number goes, every free dim 1.
 const example = (type) => {
@@ -179,10 +168,9 @@ const start = async () => {
   $("version").textContent = model.version;
   $("runtime").textContent = model.runtime;
   $("lead").textContent = (openapi.info && openapi.info.description) || "";
-  const post = (openapi.paths && openapi.paths["/v1/predict"] && openapi.paths["/v1/predict"].post) || {};
   const { inputs, outputs, batching } = model.signature;
-  $("inputs").replaceChildren(table(inputs, propertyDocs(openapi, schemaIn(post.requestBody))));
-  $("outputs").replaceChildren(table(outputs, propertyDocs(openapi, schemaIn(post.responses && post.responses["200"]))));
+  $("inputs").replaceChildren(table(inputs));
+  $("outputs").replaceChildren(table(outputs));
   const joined = batching.verdict === "proved" ? `Requests are joined along axis ${batching.axis}` : "Requests run one by one";
   $("batching").replaceChildren(...prose(`${joined}: ${batching.reason}`));
   const links = ["openapi.json", "v1/metadata", "v1/models", `v2/models/${encodeURIComponent(model.name)}`, "v1/health/ready", model.hasMetrics && "metrics", model.hasLicense && "v1/license"];
