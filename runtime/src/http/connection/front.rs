@@ -45,6 +45,9 @@ const FEWEST: u64 = 16;
 /// Bytes of a head that hold any route of health.
 const BEGINNING: usize = 512;
 
+/// How long to wait for the rest of a line that came in part, milliseconds, before it is the workers' to wait for.
+const PIECES: [u64; 6] = [1, 2, 4, 8, 16, 32];
+
 /// Tells connections that the service stops, and knows when all of them have ended.
 pub(crate) struct Closing(watch::Sender<bool>);
 
@@ -201,26 +204,36 @@ fn hand_over(arrival: Arrival, entrance: &Arc<Entrance>) {
 async fn look(mut arrival: Arrival, entrance: Arc<Entrance>) {
     let mut beginning = [0; BEGINNING];
     let limit = entrance.app.settings.server.read_timeout;
-    let came = tokio::select! {
-        came = tokio::time::timeout(limit, arrival.stream.peek(&mut beginning)) => came,
-        () = arrival.open.closing() => return,
-    };
-    match came {
-        Ok(Ok(length)) if is_probe(&beginning[..length]) => {
-            let probe = Manner::Probe(entrance.workers.clone());
-            serve_as(probe, arrival, entrance.app.clone(), None).await;
+    for pause in PIECES.map(Some).into_iter().chain([None]) {
+        let came = tokio::select! {
+            came = tokio::time::timeout(limit, arrival.stream.peek(&mut beginning)) => came,
+            () = arrival.open.closing() => return,
+        };
+        let Ok(Ok(length @ 1..)) = came else {
+            // Gone, or silent for too long.
+            return;
+        };
+        match (is_probe(&beginning[..length]), pause) {
+            (Some(true), _) => {
+                let probe = Manner::Probe(entrance.workers.clone());
+                return serve_as(probe, arrival, entrance.app.clone(), None).await;
+            }
+            // The bytes that are there make no further peek wait.
+            (None, Some(pause)) => tokio::time::sleep(Duration::from_millis(pause)).await,
+            _ => return hand_over(arrival, &entrance),
         }
-        Ok(Ok(length)) if length > 0 => hand_over(arrival, &entrance),
-        // Gone, or silent for too long.
-        _ => {}
     }
 }
 
-/// Whether a head begins by asking for health.
-fn is_probe(beginning: &[u8]) -> bool {
-    let path = beginning.strip_prefix(b"GET ").or_else(|| beginning.strip_prefix(b"HEAD "));
-    let path = path.and_then(|rest| rest.split(|byte| matches!(byte, b' ' | b'?' | b'\r')).next());
-    path.and_then(|path| std::str::from_utf8(path).ok()).is_some_and(|path| Route::find(path).route.is_health())
+/// Whether a head begins by asking for health; `None` while it has come in part.
+fn is_probe(beginning: &[u8]) -> Option<bool> {
+    let asks = [&b"GET "[..], b"HEAD "].into_iter();
+    let Some(path) = asks.clone().find_map(|ask| beginning.strip_prefix(ask)) else {
+        return if asks.into_iter().any(|ask| ask.starts_with(beginning)) { None } else { Some(false) };
+    };
+    let end = path.iter().position(|byte| matches!(byte, b' ' | b'?' | b'\r'));
+    let Some(end) = end else { return if beginning.len() < BEGINNING { None } else { Some(false) } };
+    Some(std::str::from_utf8(&path[..end]).is_ok_and(|path| Route::find(path).route.is_health()))
 }
 
 /// The connections past the limit.
@@ -275,23 +288,24 @@ mod tests {
             "GET /v1/health/ready?x=1 HTTP/1.1\r\n",
             "HEAD /v2/health/ready HTTP/1.0\r\n",
             "GET /v2/models/a%2Fb/ready HTTP/1.1\r\nhost: x",
-            "GET /v2/health/live",
         ] {
-            assert!(is_probe(probe.as_bytes()), "{probe}");
+            assert_eq!(is_probe(probe.as_bytes()), Some(true), "{probe}");
+        }
+        for part in ["", "G", "GET", "GET ", "HEA", "GET /v1/health/l", "GET /v2/health/live"] {
+            assert_eq!(is_probe(part.as_bytes()), None, "{part}");
         }
         for other in [
-            "",
-            "GET",
-            "GET ",
+            "GOT",
             "POST /v1/health/live HTTP/1.1\r\n",
-            "GET /v1/health/l",
+            "GET /v1/health/l HTTP/1.1",
             "GET /v1/predict HTTP/1.1\r\n",
             "PRI * HTTP/2.0\r\n",
             "GET /v2/models/\u{e9}\0 HTTP/1.1\r\n",
         ] {
-            assert!(!is_probe(other.as_bytes()), "{other}");
+            assert_eq!(is_probe(other.as_bytes()), Some(false), "{other}");
         }
-        assert!(!is_probe(b"GET /v1/health/live\xff HTTP/1.1"));
+        assert_eq!(is_probe(b"GET /v1/health/live\xff HTTP/1.1"), Some(false));
+        assert_eq!(is_probe(&[b"GET /", &[b'x'; BEGINNING][..]].concat()), Some(false));
     }
 
     #[test]
