@@ -28,6 +28,25 @@ fn live_comes_before_ready() {
     assert_eq!(service.get("/v2/models/tiny/ready").status, 503);
     assert!(service.predict(&json!({"count": 1})).v1_error(503).contains("loading"));
     assert_eq!(service.get("/v1/models").status, 200);
+    // The warm-up takes long enough for this to be said of it sooner or later.
+    let why = loop {
+        let answer = service.get("/v1/health/ready");
+        let message = answer.v1_error(503);
+        assert!(message.contains("s after the start"), "{message}");
+        let error = answer.json()["error"].clone();
+        if error["phase"] == "warm_up" {
+            assert!(message.starts_with("the model is still loading: warming up ("), "{message}");
+            break error;
+        }
+        assert!(["open_runtime", "load_model"].contains(&error["phase"].as_str().unwrap()), "{error}");
+    };
+    let model = std::fs::metadata(service.folder.path().join("slow.onnx")).unwrap().len();
+    assert!(why["model_bytes"] == model && why["elapsed_ms"].is_u64(), "{why}");
+    assert!(service.get("/metrics").text().contains("nimify_ready 0\n"));
+    let index = || service.post("/v2/repository/index", b"").json()[0].clone();
+    assert_eq!(index()["state"], "LOADING");
+    assert!(index()["reason"].as_str().unwrap().contains("warming up"), "{}", index());
+    assert_eq!(service.post("/v2/repository/index", br#"{"ready":true}"#).json(), json!([]));
     service.log.wait_for("ready");
     assert_eq!(service.get("/v1/health/ready").status, 200);
     assert_eq!(service.get("/v2/models/tiny/ready").status, 200);

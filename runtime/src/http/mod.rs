@@ -75,7 +75,7 @@ async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Inc
     };
     let took = begun.elapsed();
     let status = response.status().as_u16();
-    app.metrics.answered(route as usize, status, took);
+    app.metrics.answered(route as usize, status, took, None);
     tracing::debug!(
         request_id = request_id::text(&id),
         route = route.label(),
@@ -147,7 +147,7 @@ async fn dispatch(app: &Arc<App>, target: Target, head: Parts, body: Incoming) -
         Route::Predict | Route::Infer | Route::ModelInfer => infer(app, &target, head, body).await,
         Route::Live => Ok(nim::live()),
         Route::Ready => nim::ready(app),
-        Route::Metrics | Route::NimMetrics => Ok(nim::metrics(app)),
+        Route::Metrics | Route::NimMetrics => Ok(nim::metrics(app, &head.headers)),
         Route::Models => Ok(respond::json(documents.models.clone())),
         Route::Metadata => Ok(respond::json(documents.metadata.clone())),
         Route::Manifest => Ok(respond::json(documents.manifest.clone())),

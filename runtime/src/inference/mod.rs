@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::budget::{Budget, Held};
 use crate::app::App;
 use crate::error::Error;
-use crate::metrics::Outcome;
+use crate::metrics::{Inferred, Outcome, Trace};
 use crate::tensor::Value;
 
 /// Reading or writing more than this is moved off the thread that other connections share.
@@ -51,6 +51,8 @@ pub struct Stages {
 pub(crate) struct Work<'a> {
     pub(crate) app: &'a App,
     pub(crate) urgency: Urgency,
+    /// The trace that it is recorded in.
+    pub(crate) trace: Option<Trace>,
     begun: Instant,
     outcome: Outcome,
     stages: Stages,
@@ -59,7 +61,8 @@ pub(crate) struct Work<'a> {
 impl Drop for Work<'_> {
     fn drop(&mut self) {
         self.app.in_work.fetch_sub(1, Ordering::Relaxed);
-        self.app.metrics.inferred(self.outcome, self.begun.elapsed(), &self.stages);
+        let (took, stages) = (self.begun.elapsed(), &self.stages);
+        self.app.metrics.inferred(&Inferred { outcome: self.outcome, took, stages, trace: self.trace });
     }
 }
 
@@ -68,7 +71,7 @@ impl<'a> Work<'a> {
     pub(crate) fn begin(app: &'a App) -> Work<'a> {
         app.in_work.fetch_add(1, Ordering::Relaxed);
         let (urgency, stages) = (Urgency::default(), Stages::default());
-        Work { app, urgency, begun: Instant::now(), outcome: Outcome::Canceled, stages }
+        Work { app, urgency, trace: None, begun: Instant::now(), outcome: Outcome::Canceled, stages }
     }
 
     /// Refuses with 429 when too many requests are in work, with 503 before the model is there.
@@ -92,6 +95,7 @@ impl<'a> Work<'a> {
 
     /// Reads a request of `bytes` bytes and notes the time.
     pub(crate) fn decode<T>(&mut self, bytes: usize, decode: impl FnOnce() -> T) -> T {
+        self.app.metrics.received.inc_by(bytes as u64);
         let begun = Instant::now();
         let decoded = aside_if_large(bytes, decode);
         self.stages.decode += begun.elapsed();
@@ -110,6 +114,11 @@ impl<'a> Work<'a> {
         self.stages.compute += answer.ran;
         self.stages.rows = answer.rows;
         self.app.service.after(answer.outputs)
+    }
+
+    /// Notes how many bytes its answer has.
+    pub(crate) fn sends(&self, bytes: usize) {
+        self.app.metrics.sent.inc_by(bytes as u64);
     }
 
     /// Writes an answer made of `outputs` and notes the time.

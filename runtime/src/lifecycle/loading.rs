@@ -12,6 +12,8 @@ use crate::cgroup;
 use crate::codec::predict;
 use crate::engine::{self, Engine, LoadOptions, Providers, Taken};
 use crate::error::Error;
+use crate::metrics::ModelInfo;
+use crate::progress::LoadPhase;
 use crate::settings::Optimize;
 use crate::signature::ValueSpec;
 
@@ -24,13 +26,18 @@ pub(super) fn start(app: Arc<App>) -> oneshot::Receiver<Result<Scheduler, StartE
 
 fn load(app: &App) -> Result<Scheduler, StartError> {
     let begun = Instant::now();
+    if let Ok(file) = std::fs::metadata(&app.settings.model.path) {
+        app.loading.model_is(file.len());
+    }
     let settings = &app.settings.engine;
     let library = settings.onnxruntime.as_deref().ok_or(StartError::NoOnnxRuntime)?;
     let library = std::path::absolute(library).unwrap_or_else(|_| library.to_path_buf());
     let version = engine::init(&library).map_err(StartError::OnnxRuntime)?;
     let threads = settings.threads.unwrap_or_else(cgroup::cpu_quota);
     let engine = choose(app, threads)?;
-    app.metrics.loaded(begun.elapsed());
+    app.loading.enter(LoadPhase::Done);
+    let provider = engine.provider().provider.word();
+    app.metrics.loaded(ModelInfo { provider: provider.into(), onnxruntime: version.to_string() });
     told(&settings.provider, engine.provider());
     tracing::info!(
         onnxruntime = version,
@@ -97,6 +104,7 @@ fn told(asked: &Providers, taken: &Taken) {
 /// each thread, and keeps the one that answers more requests.
 fn choose(app: &App, threads: usize) -> Result<Engine, StartError> {
     let open = |instances| {
+        app.loading.enter(LoadPhase::LoadModel);
         let settings = &app.settings.engine;
         let options = LoadOptions {
             threads,
@@ -109,6 +117,7 @@ fn choose(app: &App, threads: usize) -> Result<Engine, StartError> {
         let engine = Engine::load(&app.settings.model.path, &options)
             .and_then(|engine| engine.bind(&app.signature))
             .map_err(StartError::Model)?;
+        app.loading.enter(LoadPhase::WarmUp);
         warm_up(app, &engine);
         Ok(engine)
     };
