@@ -191,7 +191,16 @@ fn settings_come_from_the_file_and_the_environment_beats_it() {
     // Metrics have a port of their own now, and nothing else is there.
     assert_eq!(service.get("/metrics").status, 404);
     let metrics = service.metrics.expect("it says where");
-    for (path, status) in [("/metrics", 200), ("/v1/metrics", 200), ("/v1/health/live", 200), ("/v1/predict", 404)] {
+    assert_eq!((service.get("/debug").status, service.get("/debug/data.json").status), (404, 404));
+    for (path, status) in [
+        ("/metrics", 200),
+        ("/v1/metrics", 200),
+        ("/debug", 200),
+        ("/debug/data.json", 200),
+        ("/v1/health/live", 200),
+        ("/v1/predict", 404),
+        ("/docs", 404),
+    ] {
         let mut stream = std::net::TcpStream::connect(metrics).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").unwrap();
         assert_eq!(answer(&mut stream).status, status, "{path}");

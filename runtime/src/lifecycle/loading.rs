@@ -10,9 +10,9 @@ use crate::app::App;
 use crate::batching::{Padding, Scheduler};
 use crate::cgroup;
 use crate::codec::predict;
-use crate::engine::{self, Engine, LoadOptions, Providers, Taken};
+use crate::engine::{self, Engine, LoadOptions, Provider, Providers, Taken};
 use crate::error::Error;
-use crate::metrics::ModelInfo;
+use crate::metrics::{ArenaBytes, ModelInfo};
 use crate::progress::LoadPhase;
 use crate::settings::Optimize;
 use crate::signature::ValueSpec;
@@ -34,10 +34,8 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
     let library = std::path::absolute(library).unwrap_or_else(|_| library.to_path_buf());
     let version = engine::init(&library).map_err(StartError::OnnxRuntime)?;
     let threads = settings.threads.unwrap_or_else(cgroup::cpu_quota);
-    let engine = choose(app, threads)?;
-    app.loading.enter(LoadPhase::Done);
-    let provider = engine.provider().provider.word();
-    app.metrics.loaded(ModelInfo { provider: provider.into(), onnxruntime: version.to_string() });
+    let engine = Arc::new(choose(app, threads)?);
+    watch(app, &engine, &version);
     told(&settings.provider, engine.provider());
     tracing::info!(
         onnxruntime = version,
@@ -49,7 +47,22 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
         "model loaded"
     );
     let padding = padding(app, &engine);
+    app.loading.enter(LoadPhase::Done);
     Ok(Scheduler::start_with(engine, &app.signature, &app.settings.batching, padding, app.metrics.clone()))
+}
+
+/// Lets the metrics tell what runs the model, and the memory that this takes.
+fn watch(app: &App, engine: &Arc<Engine>, onnxruntime: &str) {
+    let provider = engine.provider().provider;
+    app.metrics.loaded(ModelInfo { provider: provider.word().into(), onnxruntime: onnxruntime.into() });
+    let watched = engine.clone();
+    app.metrics.watch_arena(move || {
+        let memory = watched.memory();
+        ArenaBytes { held: memory.held, used: memory.used, peak: memory.peak }
+    });
+    if matches!(provider, Provider::Cuda | Provider::TensorRt) {
+        app.metrics.watch_gpus();
+    }
 }
 
 /// How rows of different lengths are joined: `None` where the settings don't ask for it, or the model doesn't bear it.

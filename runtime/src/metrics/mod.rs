@@ -7,6 +7,7 @@
 mod batches;
 mod gpu;
 mod histogram;
+mod picture;
 mod process;
 mod table;
 mod text;
@@ -14,7 +15,7 @@ mod value;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use self::batches::{Batches, Runs};
 use self::gpu::{Gpu, Gpus};
@@ -300,8 +301,7 @@ impl Metrics {
     /// Milliseconds since 1970; 0 before the first.
     fn last_inference(&self) -> u64 {
         let Some(after) = self.last.load(Relaxed).checked_sub(1) else { return 0 };
-        let begun = self.begun.1.duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(begun.as_millis()).unwrap_or(u64::MAX).saturating_add(after)
+        process::unix_milliseconds(self.begun.1).saturating_add(after)
     }
 
     /// Of requests that were answered: whole, or one stage.
