@@ -170,6 +170,7 @@ impl Subject {
             probe: Some(&report),
             onnxruntime: &library,
             port: 0,
+            grpc_port: 0,
         };
         let folder = pipeline::service_folder(&request)?;
         let body = folder.path().join("body.json");
@@ -285,7 +286,8 @@ impl Server {
         let port = free_port()?;
         let mut command = Command::new(&subject.binary);
         command.arg("--config").arg(subject.folder.path().join("service.json"));
-        command.env("NIMIFY_HOST", "127.0.0.1").env("NIMIFY_PORT", port.to_string()).env("NIMIFY_LOG_LEVEL", "error");
+        command.env("NIMIFY_HOST", "127.0.0.1").env("NIMIFY_PORT", port.to_string()).env("NIMIFY_GRPC_PORT", "0");
+        command.env("NIMIFY_LOG_LEVEL", "error");
         Self::ready(command, port)
     }
 

@@ -49,7 +49,7 @@ fn the_configuration_is_understood(engine: &Engine) {
     assert_eq!(said(".Config.User"), r#""65532:65532""#);
     assert_eq!(said(".Config.Entrypoint"), r#"["/nimify/service"]"#);
     assert_eq!(said(".Config.WorkingDir"), r#""/nimify""#);
-    assert_eq!(said(".Config.ExposedPorts"), r#"{"8000/tcp":{}}"#);
+    assert_eq!(said(".Config.ExposedPorts"), r#"{"8000/tcp":{},"8001/tcp":{}}"#);
     assert_eq!(said(".Config.StopSignal"), r#""SIGTERM""#);
     assert!(said(".Config.Healthcheck").contains(r#"["CMD","/nimify/service","healthcheck"]"#));
     assert!(said(".Config.Labels").contains(r#""org.opencontainers.image.description":"A test""#));

@@ -3,8 +3,11 @@
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::watch;
+
 use crate::batching::Scheduler;
 use crate::error::Error;
+use crate::grpc::method::Method;
 use crate::http::route::Route;
 use crate::http::{Documents, RequestIds, Unreadable};
 use crate::inference::Budget;
@@ -16,9 +19,10 @@ use crate::service::Service;
 use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
 use crate::statistics::ModelStatistics;
+use crate::trace::{Plan, Traces};
 
 /// Where the service is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 #[repr(u8)]
 pub(crate) enum Phase {
     /// The model isn't there yet.
@@ -27,6 +31,8 @@ pub(crate) enum Phase {
     Ready,
     /// A signal came: requests are still answered, new ones should go elsewhere.
     Draining,
+    /// Nobody listens any more: what is in work is answered, and streams end.
+    Stopping,
 }
 
 /// What every request shares.
@@ -37,23 +43,29 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) budget: Budget,
     pub(crate) documents: Documents,
+    /// Where requests are recorded, if they are.
+    pub(crate) traces: Option<Traces>,
     pub(crate) ids: RequestIds,
     /// How far the start is.
     pub(crate) loading: Progress,
     /// Inference requests that haven't been answered.
     pub(crate) in_work: AtomicUsize,
     phase: AtomicU8,
+    /// The same, for those who wait for it to change.
+    phases: watch::Sender<Phase>,
     scheduler: OnceLock<Scheduler>,
 }
 
 impl App {
-    /// Reads the documents that `settings` name. The model is not touched.
+    /// Reads the documents that `settings` name. The model is not touched. Requests are recorded if there is a plan for it.
     pub(crate) fn new(
         settings: ServiceSettings,
         signature: ModelSignature,
         service: &'static dyn Service,
+        traces: Option<Plan>,
     ) -> Result<App, Unreadable> {
-        let routes = Route::ALL.iter().map(|route| route.label());
+        let methods = Method::ALL.iter().map(|method| method.label());
+        let routes = Route::ALL.iter().map(|route| route.label()).chain(methods);
         let metrics = Metrics::new(&settings.name, &settings.version, routes);
         let documents = Documents::read(&settings, &signature)?;
         Ok(App {
@@ -61,12 +73,14 @@ impl App {
             settings,
             service,
             signature,
+            traces: traces.map(|plan| Traces::new(plan, metrics.spans_dropped.clone())),
             metrics: Arc::new(metrics),
             documents,
             ids: RequestIds::new(),
             loading: Progress::begin(),
             in_work: AtomicUsize::new(0),
             phase: AtomicU8::new(Phase::Loading as u8),
+            phases: watch::Sender::new(Phase::Loading),
             scheduler: OnceLock::new(),
         })
     }
@@ -76,7 +90,8 @@ impl App {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Loading,
             1 => Phase::Ready,
-            _ => Phase::Draining,
+            2 => Phase::Draining,
+            _ => Phase::Stopping,
         }
     }
 
@@ -84,12 +99,36 @@ impl App {
     pub(crate) fn turn_ready(&self, scheduler: Scheduler) {
         drop(self.scheduler.set(scheduler));
         let (loading, ready) = (Phase::Loading as u8, Phase::Ready as u8);
-        let _unless_draining = self.phase.compare_exchange(loading, ready, Ordering::AcqRel, Ordering::Acquire);
+        // Unless a signal came before.
+        if self.phase.compare_exchange(loading, ready, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.phases.send_replace(Phase::Ready);
+        }
     }
 
     /// Turns ready off for good.
     pub(crate) fn drain(&self) {
-        self.phase.store(Phase::Draining as u8, Ordering::Release);
+        self.turn(Phase::Draining);
+    }
+
+    /// Asks streams to end.
+    pub(crate) fn stop(&self) {
+        self.turn(Phase::Stopping);
+    }
+
+    fn turn(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+        self.phases.send_replace(phase);
+    }
+
+    /// Waits until streams should end.
+    pub(crate) async fn stopping(&self) {
+        // The sender lives as long as the app.
+        drop(self.phases().wait_for(|phase| *phase == Phase::Stopping).await.map(drop));
+    }
+
+    /// Where the service is, for those who wait for it to change.
+    pub(crate) fn phases(&self) -> watch::Receiver<Phase> {
+        self.phases.subscribe()
     }
 
     /// The recorded sample request, where there is one.
@@ -139,7 +178,7 @@ impl App {
         match self.phase() {
             Phase::Ready => Ok(()),
             Phase::Loading => Err(self.still_loading()),
-            Phase::Draining => Err(Error::NotReady("the service is stopping".into())),
+            Phase::Draining | Phase::Stopping => Err(Error::NotReady("the service is stopping".into())),
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::codec::distance;
 use crate::logging::{Format, Level, LogSettings};
 use crate::settings::{MOST_PRIORITY_LEVELS, Optimize, PaddingSettings, ServiceSettings, TlsSettings, duration};
+use crate::trace;
 
 /// One environment variable.
 pub struct Variable {
@@ -29,6 +30,8 @@ pub struct Overridden {
     pub service: ServiceSettings,
     /// How to log.
     pub log: LogSettings,
+    /// What OpenTelemetry's own variables say.
+    pub traces: trace::Options,
 }
 
 /// A variable whose value can't be used.
@@ -57,6 +60,7 @@ macro_rules! variables {
 variables! {
     "NIM_SERVER_PORT", "server.port", "HTTP port", |o, v| port(v).map(|p| o.service.server.port = p);
     "NIM_HTTP_API_PORT", "server.port", "HTTP port", |o, v| port(v).map(|p| o.service.server.port = p);
+    "NIM_GRPC_API_PORT", "server.grpcPort", "gRPC port", |o, v| port(v).map(|p| o.service.server.grpc_port = Some(p));
     "NIM_CUSTOM_MODEL_NAME", "name", "the model's name in the protocols", |o, v| name(v).map(|n| o.service.name = n);
     "NIM_SSL_CERT_PATH", "server.tls.certificate", "the server's certificate, PEM",
         |o, v| file(v).map(|f| o.service.server.tls.certificate = f);
@@ -73,6 +77,8 @@ variables! {
     "NIMIFY_HOST", "server.host", "IP address to bind", |o, v| host(v).map(|h| o.service.server.host = h);
     "NIMIFY_PORT", "server.port", "HTTP port; `0` lets the system choose",
         |o, v| port(v).map(|p| o.service.server.port = p);
+    "NIMIFY_GRPC_PORT", "server.grpcPort", "gRPC port; `0` lets the system choose, empty or `none` turns gRPC off",
+        |o, v| optional(v, port).map(|p| o.service.server.grpc_port = p);
     "NIMIFY_METRICS_PORT", "server.metricsPort", "a port of its own for the metrics; empty or `none` for none",
         |o, v| optional(v, port).map(|p| o.service.server.metrics_port = p);
     "NIMIFY_MAX_CONNECTIONS", "server.maxConnections",
@@ -137,15 +143,23 @@ variables! {
         |o, v| optimize(v).map(|word| o.service.engine.optimize = word);
     "NIMIFY_ONNXRUNTIME", "engine.onnxruntime", "ONNX Runtime's library",
         |o, v| not_empty(v).map(|p| o.service.engine.onnxruntime = Some(PathBuf::from(p)));
+    "NIMIFY_TRACING_ENDPOINT", "tracing.endpoint",
+        "the collector of OpenTelemetry traces: `http://collector:4318`, to which `/v1/traces` is added; empty or `none` for none",
+        |o, v| optional(v, str::parse).map(|e| { o.service.tracing.endpoint = e; o.traces.forget_endpoint(); });
+    "NIMIFY_TRACING_SAMPLE_RATIO", "tracing.sampleRatio",
+        "how many of the requests are recorded whose caller doesn't decide it, from `0` to `1`",
+        |o, v| v.parse().map(|r| { o.service.tracing.sample_ratio = r; o.traces.forget_sampler(); });
     "NIMIFY_LOG_LEVEL", "", "`off`, `error`, `warn`, `info`, `debug` or `trace`", |o, v| Level::parse(v).map(|l| o.log.level = l);
     "NIMIFY_LOG_FORMAT", "", "`text` or `json` (one object a line)", |o, v| Format::parse(v).map(|f| o.log.format = f);
+    "NIMIFY_ACCESS_LOG", "", "the log level from which on each request is a line, without its payload; `off` for never",
+        |o, v| Level::parse(v).map(|l| o.log.access = l);
 }
 
 /// Variables of `nimify`'s command line, which a service started by it inherits: no reason for a warning.
 const ELSEWHERE: [&str; 4] = ["NIMIFY_CACHE", "NIMIFY_SIGNING_KEY", "NIMIFY_KEY_PASSWORD", "NIMIFY_CONFIG"];
 
-/// Applies every known variable of `environment`. A wrong value is an error; the strings are warnings, one for each
-/// `NIMIFY_*` variable that nobody knows.
+/// Applies every known variable of `environment`. A wrong value is an error, and one of OpenTelemetry's a warning; so is
+/// a `NIMIFY_*` variable that nobody knows.
 pub fn apply(
     settings: Overridden,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -155,10 +169,19 @@ pub fn apply(
     let mut warnings = Vec::new();
     for (name, value) in environment {
         let Some(name) = name.to_str() else { continue };
-        if VARIABLES.iter().any(|v| v.name == name) {
+        let known = VARIABLES.iter().map(|v| v.name).chain(trace::VARIABLES.iter().map(|v| v.name));
+        if known.into_iter().any(|known| known == name) {
             found.insert(name.to_string(), value.into_string().map_err(|_| Error::NotUtf8(name.to_string()))?);
         } else if name.starts_with("NIMIFY_") && !ELSEWHERE.contains(&name) {
             warnings.push(unknown(name));
+        }
+    }
+    // Before nimify's own, which beat them.
+    for variable in trace::VARIABLES {
+        if let Some(value) = found.get(variable.name)
+            && let Err(reason) = settings.traces.set(variable, value.trim())
+        {
+            warnings.push(format!("the environment variable `{}` has no effect: {reason}", variable.name));
         }
     }
     for variable in VARIABLES {
@@ -291,7 +314,11 @@ mod tests {
     fn settings() -> Overridden {
         let json = r#"{"name":"m","version":"1","model":{"path":"m.onnx","sha256":"","source":""},
             "signature":"signature.json","openapi":"openapi.json","sample":null,"license":null}"#;
-        Overridden { service: serde_json::from_str(json).unwrap(), log: LogSettings::default() }
+        Overridden {
+            service: serde_json::from_str(json).unwrap(),
+            log: LogSettings::default(),
+            traces: trace::Options::default(),
+        }
     }
 
     fn applied(variables: &[(&str, &str)]) -> Result<(Overridden, Vec<String>), Error> {
@@ -311,6 +338,9 @@ mod tests {
                 name if name.ends_with("LOG_LEVEL") => "debug",
                 "NIMIFY_LOG_FORMAT" => "json",
                 "NIMIFY_PADDING" => r#"{"mask":"m"}"#,
+                "NIMIFY_ACCESS_LOG" => "info",
+                "NIMIFY_TRACING_ENDPOINT" => "http://collector:4318",
+                "NIMIFY_TRACING_SAMPLE_RATIO" => "0.5",
                 "NIM_JSONL_LOGGING" => "1",
                 "NIMIFY_COMPRESSION" | "NIMIFY_DEBUG_PAGE" => "0",
                 name if name.ends_with("_TIMEOUT") || name.ends_with("_DELAY") => "7s",

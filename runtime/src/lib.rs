@@ -1,7 +1,8 @@
 //! The serving library behind every service that nimify makes.
 //!
 //! A request goes one way through it: bytes → [`codec`] → values → [`batching`] → [`engine`] → values → [`codec`] →
-//! bytes. [`inference`] says so once for every protocol, [`http`] and [`lifecycle`] carry it; [`service`] is where a generated crate joins in.
+//! bytes. [`inference`] says so once for every protocol, [`http`], [`grpc`] and [`lifecycle`] carry it; [`service`] is
+//! where a generated crate joins in.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ pub mod codec;
 pub mod engine;
 pub mod environment;
 pub mod error;
+pub mod grpc;
 pub mod healthcheck;
 pub mod http;
 pub mod inference;
@@ -33,6 +35,7 @@ pub mod sources;
 pub mod statistics;
 pub mod tensor;
 mod tls;
+pub mod trace;
 
 use arguments::Command;
 use service::Service;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +22,8 @@ use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
 use crate::tls::Tls;
 pub use crate::tls::TlsError;
+use crate::trace;
+use crate::trace::exporter::Exporting;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -61,10 +63,12 @@ pub enum StartError {
     #[error("`server.host` is `{0}`, which is not an IP address")]
     Host(String),
     /// The address can't be bound.
-    #[error("can't listen on `{address}`: {source}")]
+    #[error("can't listen on `{address}` (`{setting}`): {source}")]
     Bind {
         /// The address.
         address: SocketAddr,
+        /// The setting that its port is from.
+        setting: &'static str,
         /// Why not.
         source: std::io::Error,
     },
@@ -117,11 +121,12 @@ const CUT_OFF: u8 = 130;
 /// [`StartError::exit_code`] says, with the reason in the log.
 pub fn serve(settings_file: &Path, service: &'static dyn Service) -> ExitCode {
     let begun = Instant::now();
-    let settings = match settings(settings_file) {
+    let (settings, traces) = match settings(settings_file) {
         Ok((settings, warnings)) => {
             logging::start(settings.log);
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            settings.service
+            let traces = trace::Plan::new(&settings.service, settings.traces);
+            (settings.service, traces)
         }
         Err(error) => {
             logging::start(LogSettings::default());
@@ -129,7 +134,7 @@ pub fn serve(settings_file: &Path, service: &'static dyn Service) -> ExitCode {
         }
     };
     match signature(&settings, service)
-        .and_then(|signature| Ok(App::new(settings, signature, service)?))
+        .and_then(|signature| Ok(App::new(settings, signature, service, traces)?))
         .and_then(|app| run(Arc::new(app), begun))
     {
         Ok(End::Drained) => ExitCode::SUCCESS,
@@ -156,7 +161,7 @@ pub(crate) fn settings(file: &Path) -> Result<(Overridden, Vec<String>), StartEr
     for path in paths.into_iter().chain(optional).chain(tls).chain([service.engine.onnxruntime.as_mut()]).flatten() {
         *path = folder.join(&*path);
     }
-    let overridden = Overridden { service, log: LogSettings::default() };
+    let overridden = Overridden { service, log: LogSettings::default(), traces: trace::Options::default() };
     Ok(environment::apply(overridden, std::env::vars_os())?)
 }
 
@@ -201,10 +206,12 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
     let server = &app.settings.server;
     let tls = Tls::start(&server.tls, &app.metrics)?;
     let limit = connections(server.max_connections);
-    let listener = bind(&server.host, server.port)?;
-    let metrics = server.metrics_port.map(|port| bind(&server.host, port)).transpose()?;
+    let listener = bind(&server.host, server.port, "server.port")?;
+    let grpc = server.grpc_port.map(|port| bind(&server.host, port, "server.grpcPort")).transpose()?;
+    let metrics = server.metrics_port.map(|port| bind(&server.host, port, "server.metricsPort")).transpose()?;
     tracing::info!(
         address = %address(&listener),
+        grpc = grpc.as_ref().map(|listener| address(listener).to_string()),
         metrics = metrics.as_ref().map(|listener| address(listener).to_string()),
         tls = tls.is_some(),
         max_connections = limit,
@@ -213,8 +220,10 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
         version = app.settings.version,
         "listening"
     );
+    let exporting = Exporting::start(app);
     let closing = Arc::new(Closing::new());
-    let doors = std::iter::once((listener, Door::Service)).chain(metrics.map(|listener| (listener, Door::Metrics)));
+    let doors = [(Some(listener), Door::Service), (grpc, Door::Grpc), (metrics, Door::Metrics)];
+    let doors = doors.into_iter().filter_map(|(listener, door)| Some((listener?, door)));
     let workers = tokio::runtime::Handle::current();
     let entrance = Entrance { app: app.clone(), tls, workers, closing: closing.clone(), limit };
     let opened = doors.map(|(listener, door)| Ok((listener.into_std()?, door))).collect::<Result<_, _>>();
@@ -222,7 +231,8 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
         .and_then(|doors| entrance.open(doors))
         .map_err(|source| StartError::System { what: "a thread that accepts connections", source })?;
     if until_stopped(app, begun, &mut signals).await? {
-        finish(app, &closing, &mut signals).await;
+        app.stop();
+        finish(app, &closing, exporting, &mut signals).await;
     }
     let in_work = app.in_work();
     tracing::info!(in_work, "stopped");
@@ -257,15 +267,26 @@ fn at_once(signal: &str) {
     tracing::warn!(signal, "a second signal: stopping at once");
 }
 
-/// Waits for requests in flight, at most `drainTimeout` or until a second signal.
-async fn finish(app: &App, closing: &Closing, signals: &mut Signals) {
-    let limit = app.settings.server.drain_timeout;
+/// A collector that doesn't answer holds up the end for so long at most.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Waits for requests in flight, and then for their spans to be sent, at most `drainTimeout` or until a second signal.
+async fn finish(app: &App, closing: &Closing, exporting: Option<Exporting>, signals: &mut Signals) {
+    let end = tokio::time::Instant::now() + app.settings.server.drain_timeout;
     tokio::select! {
         () = closing.close() => {}
-        () = tokio::time::sleep(limit) => {
+        () = tokio::time::sleep_until(end) => {
             tracing::warn!(in_work = app.in_work(), "requests were cut off after `drainTimeout`");
+            return;
         }
-        signal = signals.next() => at_once(signal),
+        signal = signals.next() => return at_once(signal),
+    }
+    let left = end.saturating_duration_since(tokio::time::Instant::now());
+    if let Some(exporting) = exporting {
+        tokio::select! {
+            () = exporting.end(left.min(FLUSH)) => {}
+            signal = signals.next() => at_once(signal),
+        }
     }
 }
 
@@ -288,7 +309,7 @@ impl Signals {
     }
 }
 
-fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
+fn bind(host: &str, port: u16, setting: &'static str) -> Result<TcpListener, StartError> {
     let host: IpAddr = host.parse().map_err(|_| StartError::Host(host.into()))?;
     let address = SocketAddr::new(host, port);
     let bound = || {
@@ -298,7 +319,7 @@ fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    bound().map_err(|source| StartError::Bind { address, source })
+    bound().map_err(|source| StartError::Bind { address, setting, source })
 }
 
 fn address(listener: &TcpListener) -> SocketAddr {

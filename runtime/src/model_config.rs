@@ -12,6 +12,9 @@ use crate::engine::{Provider, Providers};
 use crate::settings::ServiceSettings;
 use crate::signature::{Dim, ElementType, ModelSignature, ValueSpec, ValueType};
 
+/// What runs the model, in Triton's words.
+pub const PLATFORM: &str = "onnxruntime_onnx";
+
 /// How a model is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelConfig {
@@ -232,7 +235,7 @@ impl ModelConfig {
         let text = |text: &str| Parameter { string_value: text.into() };
         ModelConfig {
             name: settings.name.clone(),
-            platform: "onnxruntime_onnx",
+            platform: PLATFORM,
             backend: "onnxruntime",
             version_policy: VersionPolicy { latest: Latest { num_versions: 1 } },
             max_batch_size: if batched { batching.max_batch_size as u64 } else { 0 },

@@ -56,7 +56,7 @@ pub(crate) fn index(app: &App, request: IndexRequest) -> Vec<IndexEntry> {
     let state = match app.phase() {
         Phase::Loading => "LOADING",
         Phase::Ready => "READY",
-        Phase::Draining => "UNLOADING",
+        Phase::Draining | Phase::Stopping => "UNLOADING",
     };
     let settings = &app.settings;
     let (name, version) = (settings.name.clone(), settings.version.clone());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::engine::{Provider, Providers};
+use crate::trace::{Endpoint, Ratio};
 
 /// Everything that `service.json` says. Paths are relative to the folder that holds the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct ServiceSettings {
     /// How the model runs.
     #[serde(default)]
     pub engine: EngineSettings,
+    /// Where its requests are told.
+    #[serde(default)]
+    pub tracing: TracingSettings,
 }
 
 /// The model file.
@@ -80,6 +84,8 @@ pub struct ServerSettings {
     pub host: String,
     /// HTTP port; 0 lets the system choose.
     pub port: u16,
+    /// gRPC port; 0 lets the system choose, `None` serves no gRPC.
+    pub grpc_port: Option<u16>,
     /// A port of their own for the metrics, which `port` then serves no more; `None` serves them on `port`.
     pub metrics_port: Option<u16>,
     /// Connections at once over all ports, after which each further one is told to come again, but for health. `None`
@@ -119,6 +125,7 @@ impl Default for ServerSettings {
         ServerSettings {
             host: "0.0.0.0".into(),
             port: 8000,
+            grpc_port: Some(8001),
             metrics_port: None,
             max_connections: None,
             tls: TlsSettings::default(),
@@ -244,6 +251,16 @@ impl Default for EngineSettings {
             onnxruntime: None,
         }
     }
+}
+
+/// OpenTelemetry traces.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TracingSettings {
+    /// The collector, such as `http://collector:4318`, to which `/v1/traces` is added; `None` records nothing.
+    pub endpoint: Option<Endpoint>,
+    /// How many of the requests are recorded whose caller doesn't decide it, from 0 to 1.
+    pub sample_ratio: Ratio,
 }
 
 /// When ONNX Runtime rewrites the graph into a quicker one.

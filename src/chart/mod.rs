@@ -136,8 +136,12 @@ fn render_values(request: &ChartRequest<'_>) -> Result<(String, Value), Error> {
 fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>, Error> {
     let plan = request.plan;
     let (server, batching, engine) = (&plan.settings.server, &plan.settings.batching, &plan.settings.engine);
+    let tracing = &plan.settings.tracing;
     if server.port == 0 {
         return Err(Error::FreePort("port"));
+    }
+    if server.grpc_port == Some(0) {
+        return Err(Error::FreePort("grpcPort"));
     }
     if server.metrics_port == Some(0) {
         return Err(Error::FreePort("metricsPort"));
@@ -150,6 +154,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("image.repository", json!(plan.repository)),
         ("image.digest", json!(request.digest)),
         ("server.port", json!(server.port)),
+        ("server.grpcPort", json!(server.grpc_port.unwrap_or(0))),
         ("server.metricsPort", json!(server.metrics_port.unwrap_or(0))),
         ("server.maxConnections", count(server.max_connections)),
         ("server.compression", json!(server.compression)),
@@ -174,6 +179,8 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("engine.threads", count(engine.threads)),
         ("engine.instances", count(engine.instances)),
         ("engine.optimize", json!(engine.optimize)),
+        ("tracing.endpoint", json!(tracing.endpoint.as_ref().map(ToString::to_string).unwrap_or_default())),
+        ("tracing.sampleRatio", json!(tracing.sample_ratio)),
         ("resources.requests.cpu", json!(format!("{}m", plan.resources.cpu_millis))),
         ("resources.requests.memory", memory.clone()),
         ("resources.limits.memory", memory),

@@ -16,6 +16,9 @@ use super::create;
 use super::exit::Exit;
 use super::failure::Failure;
 
+/// gRPC's usual port.
+const GRPC_PORT: u16 = 8001;
+
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let description = model::inspect(&args.model, &Limits::default())?;
     let cache = Cache::from_environment()?;
@@ -36,6 +39,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         probe: probe.as_ref(),
         onnxruntime: &library.path,
         port: args.port,
+        grpc_port: args.grpc_port.unwrap_or(if args.port == 0 { 0 } else { GRPC_PORT }),
     })?;
     let code = nimify_runtime::lifecycle::serve(&folder.path().join("service.json"), &Generic);
     drop(folder);

@@ -8,9 +8,19 @@ use super::{Config, Environment};
 pub(super) fn check(config: &Config) -> Result<(), (Vec<String>, String)> {
     let wrong = |path: &[&str], message: &str| Err((path.iter().map(|key| key.to_string()).collect(), message.into()));
     let server = config.server.settings();
+    let taken = |port: u16, of: &str, instead: &str| {
+        format!("`{port}` is the port of {of} already: give another, or {instead}")
+    };
     if server.metrics_port == Some(server.port) {
-        let message = format!("`{}` is the port of HTTP already: give another, or leave this out", server.port);
-        return wrong(&["server", "metricsPort"], &message);
+        return wrong(&["server", "metricsPort"], &taken(server.port, "HTTP", "leave this out"));
+    }
+    if let Some(port) = server.grpc_port {
+        if port == server.port {
+            return wrong(&["server", "grpcPort"], &taken(port, "HTTP", "null for none"));
+        }
+        if server.metrics_port == Some(port) {
+            return wrong(&["server", "metricsPort"], &taken(port, "gRPC", "leave this out"));
+        }
     }
     let tls = &server.tls;
     if (tls.certificate.is_some() || tls.client_ca.is_some()) && tls.key.is_none() {

@@ -5,15 +5,17 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use nimify_runtime::settings::{
-    BatchingSettings, EngineSettings, Optimize, PaddingSettings, ServerSettings, TlsSettings,
+    BatchingSettings, EngineSettings, Optimize, PaddingSettings, ServerSettings, TlsSettings, TracingSettings,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::environment::Environment;
-use super::measures::{Count, Duration};
+use super::measures::{Count, Duration, Share};
 use super::variables;
-use super::words::{DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList, Repository};
+use super::words::{
+    CollectorUrl, DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList, Repository,
+};
 
 /// The whole of `nimify.yaml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,6 +51,9 @@ pub struct Config {
     /// How the model runs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub engine: Engine,
+    /// OpenTelemetry traces.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tracing: Tracing,
     /// What the image is called and made of.
     #[serde(default, skip_serializing_if = "is_default")]
     pub image: Image,
@@ -66,6 +71,11 @@ fn first_version() -> ModelVersion {
 
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// What stands there, even where it is null: to say nothing is something else.
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// The form of the file.
@@ -107,6 +117,10 @@ pub struct Server {
     /// HTTP port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<NonZeroU16>,
+    /// gRPC port; null serves no gRPC.
+    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NonZeroU16>")]
+    pub grpc_port: Option<Option<NonZeroU16>>,
     /// A port of its own for the metrics; null serves them on `port` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_port: Option<NonZeroU16>,
@@ -153,6 +167,7 @@ impl Server {
         ServerSettings {
             host: self.host.clone().unwrap_or(default.host),
             port: self.port.map_or(default.port, NonZeroU16::get),
+            grpc_port: self.grpc_port.map_or(default.grpc_port, |port| port.map(NonZeroU16::get)),
             metrics_port: self.metrics_port.map(NonZeroU16::get).or(default.metrics_port),
             max_connections: self.max_connections.map_or(default.max_connections, Count::number),
             tls: self.tls.settings(),
@@ -301,6 +316,30 @@ impl Engine {
     }
 }
 
+/// OpenTelemetry traces.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Tracing {
+    /// The collector, such as `http://collector:4318`; without one nothing is recorded unless OpenTelemetry's own
+    /// variables ask for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<CollectorUrl>,
+    /// How many of the requests are recorded whose caller doesn't decide it, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_ratio: Option<Share>,
+}
+
+impl Tracing {
+    /// The runtime's settings, its defaults where this says nothing.
+    pub fn settings(&self) -> TracingSettings {
+        let default = TracingSettings::default();
+        TracingSettings {
+            endpoint: self.endpoint.as_ref().map(CollectorUrl::endpoint).or(default.endpoint),
+            sample_ratio: self.sample_ratio.map_or(default.sample_ratio, |share| share.0),
+        }
+    }
+}
+
 /// What the image is called and made of.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -363,6 +402,7 @@ impl Config {
             server: Server::default(),
             batching: Batching::default(),
             engine: Engine::default(),
+            tracing: Tracing::default(),
             image: Image::default(),
             signing: Signing::default(),
             environments: BTreeMap::new(),

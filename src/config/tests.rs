@@ -12,7 +12,7 @@ description: Tells handwritten digits apart.
 license: { name: Apache-2.0, path: LICENSE }
 sample: sample.json
 service: generated
-server: { host: 0.0.0.0, port: 8000, metricsPort: null, maxConnections: auto, tls: { certificate: /tls/tls.crt, key: /tls/tls.key, clientCa: /tls/ca.crt }, compression: true, compressionMinBytes: 1024, maxBodyBytes: 1048576, maxBufferedBytes: 8589934592, maxConcurrency: 64, readTimeout: 10s, drainDelay: 2s, drainTimeout: 5s }
+server: { host: 0.0.0.0, port: 8000, grpcPort: 8001, metricsPort: null, maxConnections: auto, tls: { certificate: /tls/tls.crt, key: /tls/tls.key, clientCa: /tls/ca.crt }, compression: true, compressionMinBytes: 1024, maxBodyBytes: 1048576, maxBufferedBytes: 8589934592, maxConcurrency: 64, readTimeout: 10s, drainDelay: 2s, drainTimeout: 5s }
 batching: { maxBatchSize: 32, maxQueueDelay: 2ms, maxQueue: 1024, requestTimeout: 5s }
 engine: { provider: auto, threads: auto, instances: 1 }
 image: { repository: registry.example.com/ml/digits, base: closure, platform: linux/amd64, compression: gzip }
@@ -107,6 +107,8 @@ fn wrong_values_say_where_and_what_they_should_be() {
         ("server: { readTimeout: 5 }", "`5` is not a duration"),
         ("server: { readTimeout: 0s }", "4:24: `server.readTimeout`: should be longer than nothing"),
         ("server: { metricsPort: 8000 }", "4:24: `server.metricsPort`: `8000` is the port of HTTP already"),
+        ("server: { port: 8001 }", "`server.grpcPort`: `8001` is the port of HTTP already"),
+        ("server: { grpcPort: 9000, metricsPort: 9000 }", "`server.metricsPort`: `9000` is the port of gRPC already"),
         ("server: { host: example.com }", "`server.host`: should be an IP address"),
         ("batching: { maxBatchSize: 0 }", "should be a whole number of at least 1, but is `0`"),
         ("batching: { requestTimeout: 0ms }", "`batching.requestTimeout`"),
@@ -167,6 +169,17 @@ fn variables_are_put_into_values() {
     );
     let text = wrong_with("image:\n  repository: ${SECRET}\n");
     assert!(text.contains("`${SECRET}` can't be") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn grpc_has_its_usual_port_unless_it_is_turned_off() {
+    for (server, port) in
+        [("", Some(8001)), ("server: { grpcPort: 9001 }", Some(9001)), ("server: { grpcPort: null }", None)]
+    {
+        let config = read(&format!("{LEAST}{server}\n")).unwrap();
+        assert_eq!(config.server.settings().grpc_port, port, "{server}");
+        assert_eq!(read(&config.to_yaml()).unwrap(), config);
+    }
 }
 
 #[test]

@@ -22,7 +22,8 @@ pub(super) struct Description<'a> {
     pub(super) architecture: Architecture,
     /// Seconds since 1970.
     pub(super) created: u64,
-    pub(super) port: u16,
+    /// The ports that the service listens on.
+    pub(super) ports: &'a [Option<u16>],
     /// How long the model may take to load before failed health checks count.
     pub(super) startup_seconds: u32,
     /// Labels of the configuration and annotations of the manifest.
@@ -69,7 +70,7 @@ fn execution(description: &Description<'_>) -> Result<Config, Error> {
         .entrypoint(vec!["/nimify/service".to_string()])
         // The service says so itself; whatever else is started in the image hears it here.
         .env(vec!["ORT_DISABLE_TELEMETRY=1".to_string()])
-        .exposed_ports(vec![format!("{}/tcp", description.port)])
+        .exposed_ports(description.ports.iter().flatten().map(|port| format!("{port}/tcp")).collect::<Vec<_>>())
         .stop_signal("SIGTERM")
         .labels(labels)
         .build()

@@ -67,6 +67,8 @@ pub struct ImageRequest {
     pub created: u64,
     /// The port that the service listens on.
     pub port: u16,
+    /// The port of gRPC, if it is served.
+    pub grpc_port: Option<u16>,
     /// How long the model may take to load.
     pub startup_seconds: u32,
     /// More labels and annotations, such as `org.opencontainers.image.description`.
@@ -113,7 +115,7 @@ pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
     let description = Description {
         architecture: request.architecture,
         created: request.created,
-        port: request.port,
+        ports: &[Some(request.port), request.grpc_port],
         startup_seconds: request.startup_seconds,
         annotations: &annotations,
     };

@@ -265,6 +265,7 @@ fn image_request(
         largest_model_layer: image::LARGEST_MODEL_LAYER,
         created: parts::source_date_epoch()?,
         port: plan.settings.server.port,
+        grpc_port: plan.settings.server.grpc_port,
         startup_seconds: plan.resources.startup_seconds,
         annotations: [("org.opencontainers.image.description".to_string(), plan.description.clone())].into(),
     })

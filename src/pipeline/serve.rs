@@ -26,6 +26,8 @@ pub struct ServeRequest<'a> {
     pub onnxruntime: &'a Path,
     /// Port to bind; 0 lets the system choose.
     pub port: u16,
+    /// gRPC port; 0 lets the system choose.
+    pub grpc_port: u16,
 }
 
 /// Writes the folder: `service.json` and what it names. It is gone when the value is dropped.
@@ -35,6 +37,7 @@ pub fn service_folder(request: &ServeRequest<'_>) -> Result<TempDir, Error> {
     plan.settings.model.path = std::path::absolute(model).map_err(files("find", model))?;
     plan.settings.engine.onnxruntime = Some(request.onnxruntime.into());
     plan.settings.server.port = request.port;
+    plan.settings.server.grpc_port = Some(request.grpc_port);
     let document = openapi::to_json(&openapi::describe(&plan));
     let folder = tempfile::Builder::new().prefix("nimify-run-").tempdir();
     let folder = folder.map_err(files("make a folder in", &std::env::temp_dir()))?;

@@ -91,6 +91,7 @@ fn the_plan_s_settings_reach_the_pods() {
     let settings = &the(&objects, "ConfigMap")["data"];
     for (name, value) in [
         ("NIMIFY_PORT", "9000"),
+        ("NIMIFY_GRPC_PORT", "9002"),
         ("NIMIFY_METRICS_PORT", "9001"),
         ("NIMIFY_MAX_BODY_BYTES", "1099511627776"),
         ("NIMIFY_DEBUG_PAGE", "0"),
@@ -168,6 +169,8 @@ fn helm_refuses_what_the_schema_doesn_t_know() {
         ("engine.threads=0", "/engine/threads"),
         ("server.maxBufferedBytes=all", "/server/maxBufferedBytes"),
         ("engine.provider=gpu", "/engine/provider"),
+        ("tracing.endpoint=collector:4318", "/tracing/endpoint"),
+        ("tracing.sampleRatio=2", "/tracing/sampleRatio"),
         ("service.type=Cluster", "/service/type"),
         ("ingress.hosts=null", "hosts"),
         ("env[0].nome=x", "nome"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nimify::digest::Digest;
 use nimify::plan::{Resources, Sample, ServicePlan};
 use nimify_runtime::settings::{
-    BatchingSettings, EngineSettings, ModelFile, PaddingSettings, ServerSettings, ServiceSettings,
+    BatchingSettings, EngineSettings, ModelFile, PaddingSettings, ServerSettings, ServiceSettings, TracingSettings,
 };
 use nimify_runtime::signature::{Batching, ModelSignature};
 
@@ -34,6 +34,7 @@ pub(crate) fn digits() -> ServicePlan {
             server: ServerSettings::default(),
             batching: BatchingSettings::default(),
             engine: EngineSettings::default(),
+            tracing: TracingSettings::default(),
         },
         sample: Some(Sample { request: r#"{"x": [[0]]}"#.into(), response: r#"{"y": [0]}"#.into() }),
         repository: "registry.example.com/ml/digits".into(),
@@ -50,6 +51,7 @@ pub(crate) fn unusual() -> ServicePlan {
     plan.settings.version = "2026_11+größe {{ fail \"x\" }}".into();
     plan.settings.server = ServerSettings {
         port: 9000,
+        grpc_port: Some(9002),
         metrics_port: Some(9001),
         max_connections: Some(100_000),
         compression: false,
@@ -71,6 +73,10 @@ pub(crate) fn unusual() -> ServicePlan {
     };
     plan.settings.batching.max_queue_delay = std::time::Duration::from_micros(250);
     plan.settings.engine = EngineSettings { threads: Some(3), instances: None, ..EngineSettings::default() };
+    plan.settings.tracing = TracingSettings {
+        endpoint: Some("https://[::1]:4318/otlp?a=b".parse().unwrap()),
+        sample_ratio: 0.000_001.try_into().unwrap(),
+    };
     plan.sample = None;
     plan.repository = "localhost:5000/a/b".into();
     plan.resources = Resources { cpu_millis: 12_000, memory_mib: 98_304, startup_seconds: 1801 };

@@ -7,7 +7,10 @@ use nimify::plan::ServicePlan;
 use nimify_runtime::arguments::{self, Command};
 use nimify_runtime::environment::{self, Overridden, VARIABLES};
 use nimify_runtime::logging::LogSettings;
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, PaddingSettings, ServerSettings, TlsSettings};
+use nimify_runtime::settings::{
+    BatchingSettings, EngineSettings, PaddingSettings, ServerSettings, TlsSettings, TracingSettings,
+};
+use nimify_runtime::trace;
 use serde_json::{Value, json};
 
 use crate::rules::{of_kind, the};
@@ -30,7 +33,11 @@ fn config(objects: &[Value]) -> Vec<(String, String)> {
 
 #[test]
 fn the_chart_sets_every_variable_of_the_runtime_and_no_other() {
-    let set: BTreeSet<String> = config(&rendered(&plans::digits(), &[])).into_iter().map(|(name, _)| name).collect();
+    // Without a collector the chart says nothing of traces, so that OpenTelemetry's own variables can.
+    let traced = rendered(&plans::digits(), &["tracing.endpoint=http://collector:4318"]);
+    let set: BTreeSet<String> = config(&traced).into_iter().map(|(name, _)| name).collect();
+    let silent = config(&rendered(&plans::digits(), &[]));
+    assert_eq!(silent.iter().filter(|(name, _)| name.contains("TRACING")).count(), 0, "{silent:?}");
     let known: BTreeSet<String> = VARIABLES
         .iter()
         .filter(|variable| variable.name.starts_with("NIMIFY_") && !OF_THE_IMAGE.contains(&variable.setting))
@@ -55,6 +62,7 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
         blank.server = ServerSettings {
             host: blank.server.host,
             port: 1,
+            grpc_port: Some(3),
             metrics_port: Some(2),
             max_connections: Some(2),
             tls: TlsSettings { certificate: Some("c".into()), key: Some("k".into()), client_ca: Some("a".into()) },
@@ -84,8 +92,15 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
             onnxruntime: None,
             ..plan.settings.engine.clone()
         };
+        blank.tracing = plan
+            .settings
+            .tracing
+            .endpoint
+            .as_ref()
+            .map(|_| TracingSettings { endpoint: None, sample_ratio: 0.5.try_into().unwrap() })
+            .unwrap_or_default();
         let variables = config(&rendered(&plan, &[])).into_iter().map(|(n, v)| (OsString::from(n), OsString::from(v)));
-        let overridden = Overridden { service: blank, log: LogSettings::default() };
+        let overridden = Overridden { service: blank, log: LogSettings::default(), traces: trace::Options::default() };
         let (read, warnings) = environment::apply(overridden, variables).unwrap();
         assert_eq!(warnings, Vec::<String>::new());
         let mut meant = plan.settings.clone();
@@ -123,6 +138,7 @@ fn a_port_of_their_own_for_the_metrics_is_the_same_one_everywhere() {
         let rules = the(&objects, "NetworkPolicy")["spec"]["ingress"].as_array().unwrap();
         let open: Vec<_> = rules.iter().map(|rule| rule["ports"][0]["port"].as_str().unwrap()).collect();
         assert_eq!(open, if own { vec!["http", "metrics"] } else { vec!["http"] });
+        assert_eq!(rules[0]["ports"][1]["port"], "grpc");
         // Probes go to the port that always answers them.
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
             assert_eq!(container[probe]["httpGet"]["port"], "http");
@@ -131,6 +147,30 @@ fn a_port_of_their_own_for_the_metrics_is_the_same_one_everywhere() {
     let chart = Chart::write(&render(&plans::digits()));
     let said = chart.refusal(&["--set", "server.metricsPort=8000"]);
     assert!(said.contains("server.metricsPort is server.port"), "{said}");
+}
+
+#[test]
+fn grpc_has_its_port_everywhere_or_nowhere() {
+    for (plan, sets, port) in
+        [(plans::digits(), &[][..], 8001), (plans::unusual(), &[], 9002), (plans::digits(), &["server.grpcPort=0"], 0)]
+    {
+        let objects = rendered(&plan, &[sets, &["networkPolicy.enabled=true"]].concat());
+        let named = |ports: &Value| ports.as_array().unwrap().iter().find(|port| port["name"] == "grpc").cloned();
+        let container = &the(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+        let of_pod = named(&container["ports"]).map(|of_pod| of_pod["containerPort"].clone());
+        assert_eq!(of_pod, (port != 0).then(|| json!(port)));
+        let of_service = named(&the(&objects, "Service")["spec"]["ports"]);
+        let wanted = json!({"name": "grpc", "port": 8001, "targetPort": "grpc", "protocol": "TCP", "appProtocol": "kubernetes.io/h2c"});
+        assert_eq!(of_service, (port != 0).then_some(wanted));
+        let open = &the(&objects, "NetworkPolicy")["spec"]["ingress"][0]["ports"];
+        assert_eq!(open.as_array().unwrap().len(), if port == 0 { 1 } else { 2 });
+        let variable =
+            config(&objects).into_iter().find(|(name, _)| name == "NIMIFY_GRPC_PORT").map(|(_, value)| value);
+        assert_eq!(variable, Some(if port == 0 { "none".into() } else { port.to_string() }));
+    }
+    let chart = Chart::write(&render(&plans::digits()));
+    let said = chart.refusal(&["--set", "server.grpcPort=8000"]);
+    assert!(said.contains("server.grpcPort is server.port"), "{said}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Served {
         let temporary = place.at("../tmp");
         std::fs::create_dir_all(&temporary).unwrap();
         let mut command = place.nimify();
-        command.args(["run", "--port", &port.to_string()]).args(args).env("TMPDIR", &temporary);
+        command.args(["run", "--port", &port.to_string(), "--grpc-port", "0"]).args(args).env("TMPDIR", &temporary);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut served = Served { child, port };
         let up = wait_until(|| served.ready() || served.child.try_wait().unwrap().is_some());
@@ -98,11 +98,13 @@ fn a_port_in_use_is_told() {
     let temporary = place.at("../tmp");
     std::fs::create_dir(&temporary).unwrap();
     let mut command = place.take("digits/digits.onnx").nimify();
-    let ended = place.finish(command.args(["run", "digits.onnx", "--port", &port]).env("TMPDIR", &temporary)).with(4);
+    let ended = place
+        .finish(command.args(["run", "digits.onnx", "--port", &port, "--grpc-port", "0"]).env("TMPDIR", &temporary))
+        .with(4);
     // After the time of the log's line.
     let stderr = ended.stderr.replace(&port, "<port>");
     let stderr = stderr.split_once(' ').unwrap().1;
-    assert_snapshot!(stderr, @"ERROR the service can't start error=can't listen on `127.0.0.1:<port>`: Address already in use (os error 98)");
+    assert_snapshot!(stderr, @"ERROR the service can't start error=can't listen on `127.0.0.1:<port>` (`server.port`): Address already in use (os error 98)");
     assert!(names(&temporary).is_empty());
 }
 

@@ -13,7 +13,7 @@ fn every_command_lists_its_flags() {
     let flags: [(&[&str], &[&str]); 15] = [
         (&[], &["--help", "--version", "create", "doctor", "inspect"]),
         (&["inspect"], &["--probe", "--sample", "--offline", "--format", "<MODEL>"]),
-        (&["run"], &["--name", "--host", "--port", "--sample", "--no-probe", "--offline", "<MODEL>"]),
+        (&["run"], &["--name", "--host", "--port", "--grpc-port", "--sample", "--no-probe", "--offline", "<MODEL>"]),
         (
             &["create"],
             &[
@@ -165,7 +165,7 @@ fn the_schema_takes_what_create_writes_and_nothing_misspelt() {
     );
     // A document with every part, which `build` takes too.
     let whole = "apiVersion: nimify/v1\nname: digits\nmodel: digits.onnx\nversion: 1.2.0\nservice: generic\n\
-        server: { port: 8080, metricsPort: null }\n\
+        server: { port: 8080, grpcPort: null, metricsPort: null }\n\
         batching: { maxBatchSize: 32, maxQueueDelay: 2ms, maxQueue: 1024, requestTimeout: 5s }\n\
         engine: { threads: auto, instances: 1 }\n\
         image: { repository: registry.example.com/ml/digits, compression: gzip }\n\
@@ -182,7 +182,7 @@ fn the_schema_takes_what_create_writes_and_nothing_misspelt() {
         } else {
             format!("{whole}{}", &wrong[1..])
         };
-        let text = text.replace("server: { port: 8080, metricsPort: null }\n", "");
+        let text = text.replace("server: { port: 8080, grpcPort: null, metricsPort: null }\n", "");
         assert!(!validator.is_valid(&yaml(&text)), "{wrong}");
     }
 }

@@ -116,7 +116,7 @@ CASES = {
 @contextmanager
 def confined(engine, image, port):
     """A container of `image` that has nothing but its port. The host's network, since an engine may have no other."""
-    settings = ["--network=host", f"--env=NIMIFY_PORT={port}", "--env=NIMIFY_HOST=127.0.0.1"]
+    settings = ["--network=host", f"--env=NIMIFY_PORT={port}", "--env=NIMIFY_GRPC_PORT=none", "--env=NIMIFY_HOST=127.0.0.1"]
     container = engine.docker("run", "--detach", *LOCKED_DOWN, *settings, image)
     try:
         yield Service(port).wait(

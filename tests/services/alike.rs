@@ -75,7 +75,12 @@ fn a_service_that_was_generated_for_another_model_says_so() {
     let (digits, text) = (Made::of("digits/digits.onnx"), Made::of("models/text.onnx"));
     let folder = text.folder();
     let mut service = command(&digits.generated(None));
-    service.arg("--config").arg(folder.path().join("service.json")).env("NIMIFY_PORT", "0").stderr(Stdio::piped());
+    service
+        .arg("--config")
+        .arg(folder.path().join("service.json"))
+        .env("NIMIFY_PORT", "0")
+        .env("NIMIFY_GRPC_PORT", "0")
+        .stderr(Stdio::piped());
     let ended = service.output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(4), "{said}");

@@ -49,6 +49,7 @@ impl Made {
             probe: Some(&self.probe),
             onnxruntime: &onnxruntime(),
             port: 0,
+            grpc_port: 0,
         };
         pipeline::service_folder(&request).unwrap()
     }

@@ -60,7 +60,7 @@ impl Running {
     pub(crate) fn start(binary: &Path, folder: &Path) -> Running {
         let mut service = command(binary);
         service.arg("--config").arg(folder.join("service.json")).env("NIMIFY_HOST", "127.0.0.1");
-        Running::ready(service.env("NIMIFY_PORT", "0"))
+        Running::ready(service.env("NIMIFY_PORT", "0").env("NIMIFY_GRPC_PORT", "0"))
     }
 
     /// Starts a service and waits until it is ready.

@@ -29,6 +29,7 @@ pub(crate) fn request(binary: &Path, folder: &Path, cache: &Cache) -> ImageReque
         largest_model_layer: LARGEST_MODEL_LAYER,
         created: 0,
         port: 8000,
+        grpc_port: Some(8001),
         startup_seconds: 60,
         annotations: [("org.opencontainers.image.description".into(), "A test".into())].into(),
     }

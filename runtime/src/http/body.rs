@@ -18,21 +18,21 @@ use super::encoding::{self, Coding};
 
 /// How much a body may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits<'a> {
-    pub(super) bytes: u64,
-    pub(super) time: Duration,
-    pub(super) budget: &'a Budget,
+pub(crate) struct Limits<'a> {
+    pub(crate) bytes: u64,
+    pub(crate) time: Duration,
+    pub(crate) budget: &'a Budget,
 }
 
 impl<'a> Limits<'a> {
     /// As the settings say.
-    pub(super) fn of(app: &'a App) -> Limits<'a> {
+    pub(crate) fn of(app: &'a App) -> Limits<'a> {
         let server = &app.settings.server;
         Limits { bytes: server.max_body_bytes, time: server.read_timeout, budget: &app.budget }
     }
 
     /// 413 for a body that is too long at any time.
-    fn check(&self, bytes: u64) -> Result<(), Error> {
+    pub(crate) fn check(&self, bytes: u64) -> Result<(), Error> {
         if bytes > self.bytes {
             return Err(Error::TooLarge { limit: self.bytes, setting: "maxBodyBytes" });
         }

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::codec::v2;
 use crate::error::Error;
 use crate::inference::{self, Work};
-use crate::model_config::wire_shape;
+use crate::model_config::{PLATFORM, wire_shape};
 use crate::repository;
 use crate::settings::ServiceSettings;
 use crate::signature::{ModelSignature, ValueSpec};
@@ -81,7 +81,7 @@ pub(super) fn model_metadata(settings: &ServiceSettings, signature: &ModelSignat
     json!({
         "name": settings.name,
         "versions": [settings.version],
-        "platform": "onnxruntime_onnx",
+        "platform": PLATFORM,
         "inputs": tensors(&signature.inputs),
         "outputs": tensors(&signature.outputs),
     })

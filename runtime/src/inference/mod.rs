@@ -5,11 +5,16 @@ mod budget;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use hyper::HeaderMap;
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 pub(crate) use self::budget::{Budget, Held};
 use crate::app::App;
 use crate::error::Error;
-use crate::metrics::{Inferred, Outcome, Trace};
+use crate::metrics::{Inferred, Outcome};
 use crate::tensor::Value;
+use crate::trace::context::{Parent, TraceId};
+use crate::trace::{Call, Root, Span};
 
 /// Reading or writing more than this is moved off the thread that other connections share.
 pub(crate) const INLINE_BYTES: usize = 128 << 10;
@@ -45,6 +50,10 @@ pub struct Stages {
     pub rows: usize,
     /// Writing the answer.
     pub encode: Duration,
+    /// When it was read, from its begin.
+    pub decoded_at: Duration,
+    /// When the answer was written, from its begin.
+    pub encoded_at: Duration,
 }
 
 /// One inference request in work, whatever the protocol. Dropped without an end, it was the client that went.
@@ -52,7 +61,9 @@ pub(crate) struct Work<'a> {
     pub(crate) app: &'a App,
     pub(crate) urgency: Urgency,
     /// The trace that it is recorded in.
-    pub(crate) trace: Option<Trace>,
+    pub(crate) trace: Option<TraceId>,
+    /// Where it is recorded, if that isn't the business of its protocol.
+    span: Option<Span<'a>>,
     begun: Instant,
     outcome: Outcome,
     stages: Stages,
@@ -61,6 +72,9 @@ pub(crate) struct Work<'a> {
 impl Drop for Work<'_> {
     fn drop(&mut self) {
         self.app.in_work.fetch_sub(1, Ordering::Relaxed);
+        if let Some(span) = &mut self.span {
+            span.stages(self.stages);
+        }
         let (took, stages) = (self.begun.elapsed(), &self.stages);
         self.app.metrics.inferred(&Inferred { outcome: self.outcome, took, stages, trace: self.trace });
     }
@@ -71,7 +85,16 @@ impl<'a> Work<'a> {
     pub(crate) fn begin(app: &'a App) -> Work<'a> {
         app.in_work.fetch_add(1, Ordering::Relaxed);
         let (urgency, stages) = (Urgency::default(), Stages::default());
-        Work { app, urgency, trace: None, begun: Instant::now(), outcome: Outcome::Canceled, stages }
+        Work { app, urgency, trace: None, span: None, begun: Instant::now(), outcome: Outcome::Canceled, stages }
+    }
+
+    /// Records a gRPC call from here to its end, if it is to be recorded: in the trace that its metadata name, else in a
+    /// new one.
+    pub(crate) fn continue_trace(&mut self, metadata: &HeaderMap, service: &'static str, method: &'static str) {
+        let Some(traces) = &self.app.traces else { return };
+        let parent = Parent::of(metadata);
+        self.span = traces.begin(metadata, parent.as_ref(), Root::Sampled, || Call::Grpc { service, method });
+        self.trace = self.span.as_ref().map(Span::trace);
     }
 
     /// Refuses with 429 when too many requests are in work, with 503 before the model is there.
@@ -84,12 +107,20 @@ impl<'a> Work<'a> {
         self.app.scheduler().map(drop)
     }
 
+    /// Where its time went so far.
+    pub(crate) fn stages(&self) -> Stages {
+        self.stages
+    }
+
     /// Notes how the request ended.
     pub(crate) fn end<T>(mut self, result: Result<T, Error>) -> Result<T, Error> {
         self.outcome = match &result {
             Ok(_) => Outcome::Success,
             Err(error) => Outcome::from(error),
         };
+        if let Some(span) = &mut self.span {
+            span.answer(result.as_ref().err().map_or(0, |error| error.code() as u16));
+        }
         result
     }
 
@@ -98,7 +129,9 @@ impl<'a> Work<'a> {
         self.app.metrics.received.inc_by(bytes as u64);
         let begun = Instant::now();
         let decoded = aside_if_large(bytes, decode);
-        self.stages.decode += begun.elapsed();
+        let end = Instant::now();
+        self.stages.decode += end - begun;
+        self.stages.decoded_at = end - self.begun;
         decoded
     }
 
@@ -126,7 +159,9 @@ impl<'a> Work<'a> {
         let begun = Instant::now();
         // A number is written in about as many bytes.
         let encoded = aside_if_large(outputs.iter().map(elements).sum::<usize>().saturating_mul(8), encode);
-        self.stages.encode += begun.elapsed();
+        let end = Instant::now();
+        self.stages.encode += end - begun;
+        self.stages.encoded_at = end - self.begun;
         encoded
     }
 }
@@ -153,5 +188,7 @@ fn elements(value: &Value) -> usize {
 
 /// Long work on one of the few threads that serve connections would keep health checks waiting.
 pub(crate) fn aside_if_large<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    if bytes > INLINE_BYTES { tokio::task::block_in_place(work) } else { work() }
+    // The thread that accepts connections has no other to give them to, and answers nothing that is large.
+    let aside = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if bytes > INLINE_BYTES && aside() { tokio::task::block_in_place(work) } else { work() }
 }

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// The id of a trace, as W3C's trace context has it.
-pub type Trace = [u8; 16];
+use crate::trace::context::TraceId;
 
 /// Nanoseconds: from a tiny model's run to a deadline.
 pub(super) const DURATIONS: &[u64] = &[
@@ -47,7 +46,7 @@ pub(super) struct Histogram {
 /// One observation of a bucket, with the trace that tells the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Example {
-    pub(super) trace: Trace,
+    pub(super) trace: TraceId,
     /// Nanoseconds.
     pub(super) value: u64,
     pub(super) at: SystemTime,
@@ -80,7 +79,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Counts a duration, and keeps it as an example where it is traced.
-    pub(super) fn observe(&self, took: Duration, trace: Option<Trace>) {
+    pub(super) fn observe(&self, took: Duration, trace: Option<TraceId>) {
         let value = nanoseconds(took);
         let bucket = DURATIONS.partition_point(|bound| *bound < value);
         self.buckets[bucket].fetch_add(1, Relaxed);
@@ -138,12 +137,12 @@ mod tests {
     fn the_last_traced_observation_of_a_bucket_is_its_example() {
         let histogram = Histogram::default();
         for (nanos, trace) in [(1, 1), (2, 2), (20_000, 3)] {
-            histogram.observe(Duration::from_nanos(nanos), Some([trace; 16]));
+            histogram.observe(Duration::from_nanos(nanos), Some(TraceId([trace; 16])));
         }
         histogram.observe(Duration::from_nanos(3), None);
         let examples = histogram.examples();
         assert_eq!(examples.len(), DURATIONS.len() + 1);
-        assert_eq!(examples[0].map(|example| (example.trace, example.value)), Some(([2; 16], 2)));
+        assert_eq!(examples[0].map(|example| (example.trace, example.value)), Some((TraceId([2; 16]), 2)));
         assert_eq!(examples[1].map(|example| example.value), Some(20_000));
         assert_eq!(examples[2], None);
     }
@@ -155,7 +154,7 @@ mod tests {
             for k in 0..4 {
                 let histogram = &histogram;
                 scope.spawn(move || {
-                    (0..1000).for_each(|n| histogram.observe(Duration::from_nanos(n % 3), Some([k; 16])));
+                    (0..1000).for_each(|n| histogram.observe(Duration::from_nanos(n % 3), Some(TraceId([k; 16]))));
                 });
             }
         });

@@ -13,13 +13,12 @@ mod table;
 mod text;
 mod value;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::batches::{Batches, Runs};
 use self::gpu::{Gpu, Gpus};
-pub use self::histogram::Trace;
 use self::histogram::{Counted, Histogram, nanoseconds};
 use self::process::Process;
 pub use self::table::{Kind, METRICS, Metric};
@@ -31,6 +30,7 @@ use crate::error::Error;
 use crate::inference::Stages;
 use crate::progress::Progress;
 use crate::statistics::{BatchStatistics, InferenceStatistics, ModelStatistics, StatisticDuration};
+use crate::trace::context::TraceId;
 
 /// The statuses that the service answers; anything else counts as the last.
 const STATUSES: [u16; 16] = [200, 204, 308, 400, 403, 404, 405, 408, 413, 415, 422, 429, 501, 503, 504, 500];
@@ -93,7 +93,7 @@ pub struct Inferred<'a> {
     /// Where that went.
     pub stages: &'a Stages,
     /// The trace that it is part of, if it is recorded.
-    pub trace: Option<Trace>,
+    pub trace: Option<TraceId>,
 }
 
 /// What runs the model.
@@ -146,6 +146,8 @@ pub struct Metrics {
     pub handshake_failures: Counter,
     /// Changes of the TLS certificate: taken, refused.
     tls_reloads: [Counter; 2],
+    /// Spans that the collector didn't get.
+    pub spans_dropped: Arc<Counter>,
     /// Bytes of inference requests.
     pub received: Counter,
     /// Bytes of answers to them.
@@ -192,6 +194,7 @@ impl Metrics {
             connections_refused: Counter::default(),
             handshake_failures: Counter::default(),
             tls_reloads: Default::default(),
+            spans_dropped: Arc::default(),
             received: Counter::default(),
             sent: Counter::default(),
             answered: Histogram::default(),
@@ -208,7 +211,7 @@ impl Metrics {
     }
 
     /// Counts an answer.
-    pub fn answered(&self, route: usize, status: u16, took: Duration, trace: Option<Trace>) {
+    pub fn answered(&self, route: usize, status: u16, took: Duration, trace: Option<TraceId>) {
         let Some(route) = self.routes.get(route) else { return };
         let index = STATUSES.iter().position(|s| *s == status).unwrap_or(STATUSES.len() - 1);
         route.counts[index].inc();

@@ -101,6 +101,8 @@ metrics! {
         |r, out| out.value(&[], r.metrics.received.get());
     "nimify_sent_bytes_total" Counter &[], "bytes", "Bodies of answers to inference requests, as they were written",
         |r, out| out.value(&[], r.metrics.sent.get());
+    "nimify_spans_dropped_total" Counter &[], "", "Spans of recorded requests that the collector didn't get",
+        |r, out| out.value(&[], r.metrics.spans_dropped.get());
     "nimify_stage_duration_seconds" Histogram &["stage"], "seconds",
         "Where the time of inference requests went that were answered: decode (reading), queue (waiting), compute (the model's run), encode (writing)",
         |r, out| for (stage, name) in super::STAGES {

@@ -18,9 +18,16 @@ fn page(metrics: &Metrics) -> String {
     written(metrics, Format::Text)
 }
 
-fn inferred(metrics: &Metrics, outcome: Outcome, trace: Option<Trace>) {
+fn inferred(metrics: &Metrics, outcome: Outcome, trace: Option<TraceId>) {
     let millis = Duration::from_millis;
-    let stages = Stages { decode: millis(1), queue: millis(2), compute: millis(30), rows: 2, encode: millis(4) };
+    let stages = Stages {
+        decode: millis(1),
+        queue: millis(2),
+        compute: millis(30),
+        rows: 2,
+        encode: millis(4),
+        ..Stages::default()
+    };
     metrics.inferred(&Inferred { outcome, took: millis(40), stages: &stages, trace });
 }
 
@@ -127,8 +134,8 @@ fn failures_are_counted_by_their_reason_and_answers_by_stage() {
 #[test]
 fn openmetrics_has_the_same_samples_and_the_traces_beside_them() {
     let metrics = metrics();
-    metrics.answered(1, 200, Duration::from_millis(3), Some([1; 16]));
-    inferred(&metrics, Outcome::Success, Some([0xab; 16]));
+    metrics.answered(1, 200, Duration::from_millis(3), Some(TraceId([1; 16])));
+    inferred(&metrics, Outcome::Success, Some(TraceId([0xab; 16])));
     let (text, open) = (page(&metrics), written(&metrics, Format::OpenMetrics));
     assert!(open.ends_with("\n# EOF\n") && !text.contains("trace_id") && !text.contains("# EOF"));
     let trace = format!(" # {{trace_id=\"{}\"}} 0.04 ", "ab".repeat(16));

@@ -219,9 +219,9 @@ impl Samples<'_> {
     }
 
     fn example(&mut self, example: &Example, scale: f64) {
-        let (trace, value) = (u128::from_be_bytes(example.trace), Number::Real(example.value as f64 / scale));
+        let (trace, value) = (example.trace, Number::Real(example.value as f64 / scale));
         let at = unix_seconds(example.at.max(SystemTime::UNIX_EPOCH));
-        self.page.push(format_args!(" # {{trace_id=\"{trace:032x}\"}} {value} {at:.3}"));
+        self.page.push(format_args!(" # {{trace_id=\"{trace}\"}} {value} {at:.3}"));
     }
 
     fn sample(&mut self, suffix: &str, labels: Labels<'_>, bound: Option<String>, value: Number) {
@@ -308,7 +308,8 @@ mod tests {
     fn a_histogram_is_cumulative_and_has_its_examples_where_they_can_stand() {
         let counted = Counted { bounds: &[1_000_000_000, 2_500_000_000], buckets: vec![1, 0, 2], sum: 7_500_000_000 };
         let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1500);
-        let examples = [None, None, Some(Example { trace: [10; 16], value: 3_000_000_000, at })];
+        let examples =
+            [None, None, Some(Example { trace: crate::trace::context::TraceId([10; 16]), value: 3_000_000_000, at })];
         let write = |samples: &mut Samples<'_>| samples.histogram(&[("r", "/")], &counted, 1e9, &examples);
         let text = page(Format::Text, Kind::Histogram, "x_seconds", write);
         let want = "x_seconds_bucket{r=\"/\",le=\"1\"} 1\nx_seconds_bucket{r=\"/\",le=\"2.5\"} 1\n\

@@ -89,7 +89,7 @@ pub fn onnxruntime() -> PathBuf {
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nimify-serve"));
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("NIMIFY_") || name.starts_with("NIM_")) {
+        if name.to_str().is_some_and(|name| ["NIMIFY_", "NIM_", "OTEL_"].iter().any(|own| name.starts_with(own))) {
             command.env_remove(name);
         }
     }
@@ -124,7 +124,7 @@ impl Made {
             put("sample.json", sample);
         }
         std::fs::write(folder.join("LICENSE"), "Do what you like.\n").unwrap();
-        let mut server = json!({"host": "127.0.0.1", "port": 0});
+        let mut server = json!({"host": "127.0.0.1", "port": 0, "grpcPort": 0});
         server.as_object_mut().unwrap().extend(self.server.as_object().unwrap().clone());
         put(
             "service.json",
@@ -166,8 +166,9 @@ impl Made {
         let log = Log::follow(child.stderr.take().unwrap());
         let listening = log.wait_for("listening");
         let address = |field: &str| listening[field].as_str().and_then(|text| text.parse().ok());
-        let (address, metrics) = (address("address").expect("it says where"), address("metrics"));
-        Service { child, log, address, metrics, folder, settings }
+        let (grpc, metrics) = (address("grpc"), address("metrics"));
+        let address = address("address").expect("it says where");
+        Service { child, log, address, grpc, metrics, folder, settings }
     }
 
     /// Starts it and waits until it is ready.
@@ -224,6 +225,7 @@ pub struct Service {
     child: Child,
     pub log: Log,
     pub address: SocketAddr,
+    pub grpc: Option<SocketAddr>,
     pub metrics: Option<SocketAddr>,
     pub folder: tempfile::TempDir,
     pub settings: PathBuf,

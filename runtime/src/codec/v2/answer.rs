@@ -100,7 +100,7 @@ fn write_output(out: &mut Vec<u8>, name: &str, tensor: &Tensor, raw: bool, is_js
 }
 
 /// The value as the tensor that the protocol carries, and whether that holds JSON texts.
-fn as_tensor(value: &Value) -> (Cow<'_, Tensor>, bool) {
+pub(super) fn as_tensor(value: &Value) -> (Cow<'_, Tensor>, bool) {
     let text = |value: &Value| {
         let mut out = Vec::new();
         write::value(&mut out, value);

@@ -1,22 +1,23 @@
-//! The Open Inference Protocol v2 over HTTP: JSON, its binary tensors, and a raw body for models of one input.
+//! The Open Inference Protocol v2: JSON, its binary tensors, and a raw body for models of one input, as HTTP carries
+//! them; protobuf, as gRPC does.
 //!
 //! Values that aren't tensors have no form in the protocol; they travel as JSON texts in a `BYTES` tensor, one text an
 //! element of a sequence and one for anything else.
 
 mod answer;
 mod classify;
+mod parts;
+pub mod protobuf;
 mod raw;
 mod request;
 
 pub use answer::encode;
 pub use classify::classify;
 
-use super::json::Reader;
-use super::read;
 use crate::error::Error;
 use crate::inference::Urgency;
-use crate::signature::{ElementType, ModelSignature, ValueSpec, ValueType};
-use crate::tensor::{Tensor, TensorData, Value};
+use crate::signature::ModelSignature;
+use crate::tensor::Value;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,41 +68,6 @@ pub fn decode(body: &[u8], json_length: Option<usize>, signature: &ModelSignatur
         })?,
     };
     request::Request::decode(json, blobs, signature)
-}
-
-fn all_outputs(signature: &ModelSignature, binary: bool) -> Vec<RequestedOutput> {
-    (0..signature.outputs.len()).map(|index| RequestedOutput { index, binary, classes: 0 }).collect()
-}
-
-fn uneven(name: &str, element_type: ElementType, size: usize) -> Error {
-    let datatype = element_type.datatype().unwrap_or("no such");
-    Error::BadRequest(format!(
-        "the input `{name}`: {size} bytes of binary data hold no whole number of {datatype} elements"
-    ))
-}
-
-/// The value that a tensor of JSON texts stands for, where the model takes none as such.
-fn from_texts(spec: &ValueSpec, tensor: Tensor) -> Result<Value, Error> {
-    let value_type = spec.present();
-    let texts = match (value_type, tensor.data) {
-        (ValueType::Sequence { .. } | ValueType::Map { .. }, TensorData::String(texts)) => texts,
-        (_, data) => return Ok(Value::Tensor(Tensor { shape: tensor.shape, data })),
-    };
-    let read = |text: &Vec<u8>, value_type: &ValueType| {
-        let mut reader = Reader::new(text)?;
-        let value = read::read_value(&mut reader, &spec.name, value_type)?;
-        reader.end().map(|()| value).map_err(|e| read::bad_request(&reader, &spec.name, &[], value_type, &e))
-    };
-    match (value_type, texts.as_slice()) {
-        (ValueType::Sequence { element }, texts) => {
-            texts.iter().map(|text| read(text, element)).collect::<Result<_, _>>().map(Value::Sequence)
-        }
-        (_, [text]) => read(text, value_type),
-        (_, texts) => {
-            let text = format!("`{}` should be one JSON text of {value_type}; {} came", spec.name, texts.len());
-            Err(Error::BadRequest(text))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! A body that is one tensor's bytes, without any JSON.
 
-use super::super::{binary, check};
-use super::{InferRequest, all_outputs, from_texts, uneven};
+use super::super::check;
+use super::InferRequest;
+use super::parts::{self, all_outputs, from_texts};
 use crate::error::Error;
 use crate::inference::Urgency;
 use crate::signature::{Dim, ElementType, ModelSignature, ValueSpec};
@@ -17,7 +18,7 @@ pub(super) fn decode(body: &[u8], signature: &ModelSignature) -> Result<InferReq
     let data = match element_type {
         // Triton's rule: the body is one string.
         ElementType::String => TensorData::String(vec![body.to_vec()]),
-        _ => binary::decode(element_type, body).ok_or_else(|| uneven(&spec.name, element_type, body.len()))?,
+        _ => parts::raw(spec, element_type, body)?,
     };
     let shape = open_shape(spec, data.len()).ok_or_else(|| {
         let text = format!("a raw body of {} elements leaves the shape of `{}` open", data.len(), spec.name);

@@ -4,13 +4,12 @@ use std::borrow::Cow;
 
 use super::super::json::{Fault, Read, Reader};
 use super::super::read::{self, Nested};
-use super::super::{binary, check, did_you_mean, shown};
-use super::classify::can_rank;
-use super::{InferRequest, RequestedOutput, all_outputs, from_texts, uneven};
+use super::InferRequest;
+use super::parts::{self, Asked, Parts, check_parameter};
 use crate::error::Error;
 use crate::inference::Urgency;
-use crate::signature::{ElementType, ModelSignature, ValueSpec, ValueType};
-use crate::tensor::{Tensor, TensorData, Value, element_count};
+use crate::signature::{ElementType, ModelSignature, ValueSpec};
+use crate::tensor::{TensorData, Value, element_count};
 
 /// A request while it is read.
 pub(super) struct Request<'b, 's> {
@@ -24,17 +23,9 @@ pub(super) struct Request<'b, 's> {
 #[derive(Default)]
 struct Parsed {
     id: Option<String>,
-    inputs: Vec<(usize, Value)>,
-    outputs: Vec<Asked>,
+    parts: Parts,
     binary_output: bool,
     urgency: Urgency,
-}
-
-/// One of the request's `outputs`.
-struct Asked {
-    index: usize,
-    binary: Option<bool>,
-    classes: usize,
 }
 
 /// One of the request's `inputs` while it is read.
@@ -164,10 +155,7 @@ impl<'b, 's> Request<'b, 's> {
                         || self.bad(&Fault { at, what: "`classification` should be a number of classes".into() });
                     parameters.classification = Some(text.parse().map_err(|_| wrong())?);
                 }
-                "shared_memory_region" => {
-                    return Err(Error::Unsupported(format!("the parameter `{name}` can't be served")));
-                }
-                _ => {}
+                other => check_parameter(other)?,
             }
         }
         Ok(parameters)
@@ -190,18 +178,9 @@ impl<'b, 's> Request<'b, 's> {
             }
         }
         let name = name.ok_or_else(|| Error::BadRequest("one of `outputs` has no `name`".into()))?;
-        let specs = &self.signature.outputs;
-        let index = position(specs, &name).ok_or_else(|| unknown("output", &name, specs))?;
-        if self.parsed.outputs.iter().any(|other| other.index == index) {
-            return Err(Error::BadRequest(format!("the output `{name}` is asked for twice")));
-        }
         let classes = parameters.classification.unwrap_or(0);
-        if classes > 0 && !can_rank(&specs[index]) {
-            let text = format!("the output `{name}` is {}, of which no classes can be told", specs[index].value_type);
-            return Err(Error::BadRequest(text));
-        }
-        self.parsed.outputs.push(Asked { index, binary: parameters.binary_data, classes });
-        Ok(())
+        let asked = Asked { binary: parameters.binary_data, classes };
+        self.parsed.parts.ask(&name, asked, self.signature)
     }
 
     fn read_input(&mut self) -> Result<(), Error> {
@@ -218,13 +197,9 @@ impl<'b, 's> Request<'b, 's> {
             }
         }
         let name = input.name.as_deref().ok_or_else(|| Error::BadRequest("one of `inputs` has no `name`".into()))?;
-        let specs = &self.signature.inputs;
-        let index = position(specs, name).ok_or_else(|| unknown("input", name, specs))?;
-        if self.parsed.inputs.iter().any(|&(other, _)| other == index) {
-            return Err(Error::BadRequest(format!("the input `{name}` is there twice")));
-        }
-        let value = self.value(&specs[index], input)?;
-        self.parsed.inputs.push((index, value));
+        let index = self.parsed.parts.input(name, self.signature)?;
+        let value = self.value(&self.signature.inputs[index], input)?;
+        self.parsed.parts.inputs.push((index, value));
         Ok(())
     }
 
@@ -267,21 +242,17 @@ impl<'b, 's> Request<'b, 's> {
 
     /// The value that an input's parts make.
     fn value(&mut self, spec: &ValueSpec, input: Input<'b>) -> Result<Value, Error> {
-        let (name, element_type) = (&spec.name, spec.wire_type());
+        let name = &spec.name;
         let (Some(shape), Some(datatype)) = (input.shape, input.datatype) else {
             return Err(Error::BadRequest(format!("the input `{name}` needs a `shape` and a `datatype`")));
         };
-        if element_type.datatype() != Some(&datatype) {
-            let wanted = element_type.datatype().unwrap_or("nothing that can be sent");
-            let text = format!("the input `{name}` is {wanted} in the model and {} in the request", shown(&datatype));
-            return Err(Error::BadRequest(text));
-        }
+        let element_type = parts::wire_type(spec, &datatype)?;
         let data = match (input.parameters.binary_data_size, input.data) {
             (Some(_), Some(_)) => {
                 let text = format!("the input `{name}` has `data` and a `binary_data_size`: one of them is too many");
                 return Err(Error::BadRequest(text));
             }
-            (Some(size), None) => self.take_blob(name, element_type, size)?,
+            (Some(size), None) => self.take_blob(spec, element_type, size)?,
             (None, None) => {
                 let text = format!("the input `{name}` has neither `data` nor a `binary_data_size`");
                 return Err(Error::BadRequest(text));
@@ -301,14 +272,7 @@ impl<'b, 's> Request<'b, 's> {
                 self.fitted(name, &shape, nested, base64)?
             }
         };
-        let (count, said) = (data.len(), element_count(&shape));
-        let tensor = Tensor::new(shape.clone(), data).ok_or_else(|| {
-            let said = said.map_or("too many".into(), |said| said.to_string());
-            Error::BadRequest(format!(
-                "the input `{name}` holds {count} elements where its shape {shape:?} says {said}"
-            ))
-        })?;
-        from_texts(spec, tensor)
+        parts::value(spec, shape, data)
     }
 
     /// The elements of nested arrays, which are flat or of the shape that the request says.
@@ -329,14 +293,14 @@ impl<'b, 's> Request<'b, 's> {
         }
     }
 
-    fn take_blob(&mut self, name: &str, element_type: ElementType, size: usize) -> Result<TensorData, Error> {
+    fn take_blob(&mut self, spec: &ValueSpec, element_type: ElementType, size: usize) -> Result<TensorData, Error> {
         let Some((blob, rest)) = self.blobs.split_at_checked(size) else {
-            let left = self.blobs.len();
+            let (name, left) = (&spec.name, self.blobs.len());
             let text = format!("the input `{name}` says {size} bytes of binary data, and {left} are left in the body");
             return Err(Error::BadRequest(text));
         };
         self.blobs = rest;
-        binary::decode(element_type, blob).ok_or_else(|| uneven(name, element_type, size))
+        parts::raw(spec, element_type, blob)
     }
 
     fn finish(self) -> Result<InferRequest, Error> {
@@ -344,41 +308,6 @@ impl<'b, 's> Request<'b, 's> {
             let text = format!("{} bytes follow the last input's binary data", self.blobs.len());
             return Err(Error::BadRequest(text));
         }
-        let mut found: Vec<Option<Value>> = vec![None; self.signature.inputs.len()];
-        for (index, value) in self.parsed.inputs {
-            found[index] = Some(value);
-        }
-        let inputs =
-            found.into_iter().zip(&self.signature.inputs).map(|(value, spec)| match (value, &spec.value_type) {
-                (Some(value), _) => Ok(value),
-                (None, ValueType::Optional { .. }) => Ok(Value::Absent),
-                (None, wanted) => {
-                    Err(Error::BadRequest(format!("the input `{}` is missing: it should be {wanted}", spec.name)))
-                }
-            });
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        check(&inputs, self.signature)?;
-        let (asked, default) = (self.parsed.outputs, self.parsed.binary_output);
-        let outputs = match asked.as_slice() {
-            [] => all_outputs(self.signature, default),
-            _ => asked
-                .iter()
-                .map(|asked| RequestedOutput {
-                    index: asked.index,
-                    binary: asked.binary.unwrap_or(default),
-                    classes: asked.classes,
-                })
-                .collect(),
-        };
-        Ok(InferRequest { id: self.parsed.id, inputs, outputs, urgency: self.parsed.urgency })
+        self.parsed.parts.whole(self.parsed.id, self.parsed.urgency, self.parsed.binary_output, self.signature)
     }
-}
-
-fn position(specs: &[ValueSpec], name: &str) -> Option<usize> {
-    specs.iter().position(|spec| spec.name == name)
-}
-
-fn unknown(kind: &str, name: &str, specs: &[ValueSpec]) -> Error {
-    let meant = did_you_mean(name, specs.iter().map(|spec| spec.name.as_str()));
-    Error::BadRequest(format!("the model has no {kind} `{}`{meant}", shown(name)))
 }

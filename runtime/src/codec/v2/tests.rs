@@ -6,8 +6,11 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::check::tests::signature;
+use super::super::json::Reader;
 use super::*;
 use crate::signature::Shape;
+use crate::signature::{ElementType, ValueSpec, ValueType};
+use crate::tensor::{Tensor, TensorData};
 
 const MODEL: ModelName<'_> = ModelName { name: "m", version: "1.2.0" };
 

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -26,6 +27,7 @@ use super::respond;
 use super::route::{Route, Target};
 use crate::app::App;
 use crate::error::Error;
+use crate::grpc;
 use crate::tls::{HANDSHAKE, Tls};
 
 /// Which port a connection came through.
@@ -35,6 +37,8 @@ pub(crate) enum Door {
     Service,
     /// The metrics'.
     Metrics,
+    /// gRPC's.
+    Grpc,
 }
 
 impl Door {
@@ -44,6 +48,7 @@ impl Door {
         let served = match self {
             Door::Service => !route.is_metrics() || server.metrics_port.is_none(),
             Door::Metrics => route.is_metrics() || route.is_health(),
+            Door::Grpc => false,
         };
         if served && (server.debug_page || !route.is_debug()) {
             target
@@ -55,7 +60,7 @@ impl Door {
 
 /// What a connection's requests may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// Everything at its door.
     Everything,
     /// Health: there are more connections than may be.
@@ -66,9 +71,9 @@ pub(super) enum Access {
 
 impl Access {
     /// Refuses all but health where it has to.
-    pub(super) fn check(self, app: &App, route: Route) -> Result<(), Error> {
+    pub(crate) fn check(self, app: &App, is_health: bool) -> Result<(), Error> {
         match self {
-            _ if route.is_health() => Ok(()),
+            _ if is_health => Ok(()),
             Access::Everything => Ok(()),
             Access::Crowded => {
                 app.metrics.connections_refused.inc();
@@ -132,7 +137,11 @@ async fn serve_as(manner: Manner, arrival: Arrival, app: Arc<App>, tls: Option<A
             let (app, pulse, manner) = (app.clone(), pulse.clone(), manner.clone());
             async move {
                 let in_flight = InFlight::new(pulse, request.version());
-                let response = answered(manner, app, door, access, request).await;
+                let response = if door == Door::Grpc {
+                    grpc::answer(&app, access, request).await.map(Either::Right)
+                } else {
+                    answered(manner, app, door, access, request).await.map(Either::Left)
+                };
                 Ok::<_, Infallible>(response.map(|body| in_flight.answered(body)))
             }
         })

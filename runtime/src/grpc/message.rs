@@ -1,0 +1,160 @@
+//! A call's body → messages, within the limits of size, of memory and of time that HTTP has; and messages → bytes.
+//!
+//! Each message has five bytes in front: whether it is compressed, and its length. One that came in one piece is not
+//! copied.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body as _, Incoming};
+
+use super::compression::Encoding;
+use crate::error::Error;
+use crate::http::Limits;
+use crate::inference::Held;
+
+/// Bytes in front of a message.
+const HEAD: usize = 5;
+
+/// The most that is set aside because of a message's own word; more is taken as bytes come.
+const RESERVED: usize = 1 << 20;
+
+/// The messages of a call.
+pub(super) struct Messages<'a> {
+    body: Incoming,
+    encoding: Encoding,
+    limits: Limits<'a>,
+    /// What has come and isn't taken.
+    rest: Bytes,
+}
+
+/// A message, and what it holds of the budget.
+pub(super) struct Message<'a> {
+    pub(super) bytes: Bytes,
+    pub(super) held: Held<'a>,
+}
+
+impl<'a> Messages<'a> {
+    /// Those of a body in which compressed ones are compressed so.
+    pub(super) fn new(body: Incoming, encoding: Encoding, limits: Limits<'a>) -> Messages<'a> {
+        Messages { body, encoding, limits, rest: Bytes::new() }
+    }
+
+    /// The one message of a call that has one.
+    pub(super) async fn only(&mut self) -> Result<Message<'a>, Error> {
+        self.next(true).await?.ok_or_else(|| Error::BadRequest("the call has no message".into()))
+    }
+
+    /// The next message, `None` at the end. Where it is `due`, or has begun, it has to come in time.
+    pub(super) async fn next(&mut self, due: bool) -> Result<Option<Message<'a>>, Error> {
+        if !due && self.rest.is_empty() && !self.more().await? {
+            return Ok(None);
+        }
+        let limit = self.limits.time;
+        match tokio::time::timeout(limit, self.message()).await {
+            Ok(message) => message,
+            Err(_) => Err(Error::RequestTimeout(format!(
+                "the message did not arrive within {} (`readTimeout`)",
+                crate::settings::duration::format(limit)
+            ))),
+        }
+    }
+
+    async fn message(&mut self) -> Result<Option<Message<'a>>, Error> {
+        if self.rest.is_empty() && !self.more().await? {
+            return Ok(None);
+        }
+        let limits = self.limits;
+        let mut held = limits.budget.hold();
+        let head = self.take(HEAD, &mut held).await?;
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        limits.check(length as u64)?;
+        limits.budget.check(length)?;
+        let bytes = self.take(length, &mut held).await?;
+        let bytes = match head[0] {
+            0 => bytes,
+            1 => self.encoding.decompress(&bytes, |length| {
+                limits.check(length as u64)?;
+                held.grow(length)
+            })?,
+            _ => return Err(Error::BadRequest("a message should begin with 0, or 1 where it is compressed".into())),
+        };
+        Ok(Some(Message { bytes, held }))
+    }
+
+    /// Exactly so many bytes.
+    async fn take(&mut self, count: usize, held: &mut Held<'a>) -> Result<Bytes, Error> {
+        if self.rest.len() >= count {
+            held.grow(count)?;
+            return Ok(self.rest.split_to(count));
+        }
+        let mut all = BytesMut::with_capacity(count.min(RESERVED).max(self.rest.len()));
+        loop {
+            let wanted = (count - all.len()).min(self.rest.len());
+            held.grow(all.len() + wanted)?;
+            all.extend_from_slice(&self.rest.split_to(wanted));
+            if all.len() == count {
+                return Ok(all.freeze());
+            }
+            if !self.more().await? {
+                return Err(Error::BadRequest("the call broke off within a message".into()));
+            }
+        }
+    }
+
+    /// Waits for more bytes; false at the end. `rest` is empty before.
+    async fn more(&mut self) -> Result<bool, Error> {
+        loop {
+            let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await;
+            match frame {
+                None => return Ok(false),
+                Some(Err(error)) => return Err(Error::BadRequest(format!("the call broke off: {error}"))),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data()
+                        && !data.is_empty()
+                    {
+                        self.rest = data;
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A message of `length` bytes that `write` appends, with its head.
+pub(super) fn framed(length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut framed = Vec::with_capacity(HEAD + length);
+    framed.extend_from_slice(&[0; HEAD]);
+    write(&mut framed);
+    set_length(&mut framed);
+    framed
+}
+
+/// The same message compressed, where that is of use.
+pub(super) fn compressed(framed: Vec<u8>, encoding: Encoding) -> Vec<u8> {
+    match encoding.compress(&framed[HEAD..], vec![1, 0, 0, 0, 0]) {
+        Some(mut smaller) if smaller.len() < framed.len() => {
+            set_length(&mut smaller);
+            smaller
+        }
+        _ => framed,
+    }
+}
+
+fn set_length(framed: &mut [u8]) {
+    // No answer of 4 GiB fits into the length that gRPC has: its client finds the message broken.
+    let length = u32::try_from(framed.len() - HEAD).unwrap_or(u32::MAX);
+    framed[1..HEAD].copy_from_slice(&length.to_be_bytes());
+}
+
+/// A generated message with its head.
+pub(super) fn generated(message: &impl prost::Message) -> Vec<u8> {
+    framed(message.encoded_len(), |out| message.encode_raw(out))
+}
+
+/// Reads a generated message.
+pub(super) fn read<M: prost::Message + Default>(message: &Message<'_>) -> Result<M, Error> {
+    M::decode(message.bytes.clone()).map_err(|error| Error::BadRequest(format!("the request can't be read: {error}")))
+}

@@ -1,0 +1,225 @@
+//! gRPC: a call's head → its method → an answer and how it ended, with a request id on it and a count in the metrics.
+//!
+//! gRPC is HTTP/2 with five bytes in front of each message and a status behind the last, so that the connections, the
+//! limits and the lifecycle are those of HTTP: [`message`] reads and writes messages, [`status`] the rest of the
+//! protocol. One file a family of methods: `infer`, `health`, `reflection`, and `documents` for what needs no model.
+
+mod body;
+mod compression;
+mod documents;
+mod health;
+mod infer;
+mod mapping;
+mod message;
+pub mod method;
+mod reflection;
+mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+
+pub(crate) use self::body::Body;
+use self::compression::Encoding;
+use self::message::{Messages, compressed};
+use self::method::Method;
+use crate::app::App;
+use crate::error::{Code, Error};
+use crate::http::route::Route;
+use crate::http::{self, Access, Limits, OVERLOADED, REQUEST_ID, guarded};
+use crate::inference::Work;
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// What a call's head says.
+struct Call {
+    begun: Instant,
+    /// The request's id.
+    id: HeaderValue,
+    /// How long the client waits.
+    timeout: Option<Duration>,
+    /// How its messages are compressed, and how its answers may be.
+    encoding: Encoding,
+    answers: Encoding,
+    /// Its metadata, where calls are traced.
+    metadata: Option<HeaderMap>,
+}
+
+impl Call {
+    fn new(app: &App, begun: Instant, id: &HeaderValue, head: &Parts) -> Result<Call, Error> {
+        let encoding = Encoding::of(&head.headers)?;
+        let answers = encoding.of_answers(&head.headers);
+        let timeout = status::timeout(&head.headers)?;
+        let metadata = app.traces.as_ref().map(|_| head.headers.clone());
+        Ok(Call { begun, id: id.clone(), timeout, encoding, answers, metadata })
+    }
+
+    /// One inference of the call.
+    fn work<'a>(&self, app: &'a App, method: Method) -> Work<'a> {
+        let mut work = Work::begin(app);
+        if let (Some(metadata), Some((service, name))) = (&self.metadata, method.parts()) {
+            work.continue_trace(metadata, service, name);
+        }
+        work
+    }
+
+    /// How long the client still waits.
+    fn left(&self) -> Option<Duration> {
+        self.timeout.map(|timeout| timeout.saturating_sub(self.begun.elapsed()))
+    }
+}
+
+/// Answers one call. Never fails: what goes wrong is in the answer.
+pub(crate) async fn answer(app: &Arc<App>, access: Access, request: Request<Incoming>) -> Response<Body> {
+    let begun = Instant::now();
+    let (head, body) = request.into_parts();
+    let id = app.ids.of(&head.headers);
+    if !is_grpc(&head) {
+        return no_grpc(id);
+    }
+    let method = Method::find(head.uri.path());
+    let call = access.check(app, method.is_health()).and_then(|()| Call::new(app, begun, &id, &head));
+    let called = match call {
+        Ok(call) => guarded(app, dispatch(app, method, call, &head, body)).await,
+        Err(error) => Err(error),
+    };
+    let status = called.as_ref().err().map_or(200, Error::status);
+    let took = begun.elapsed();
+    // A stream of inferences counts each of them.
+    if method != Method::ModelStreamInfer || status != 200 {
+        app.metrics.answered(number(method), status, took, None);
+    }
+    tracing::debug!(
+        request_id = http::id_text(&id),
+        method = method.label(),
+        status,
+        took_us = took.as_micros() as u64,
+        "answered"
+    );
+    let mut response = called.unwrap_or_else(|error| {
+        log_error(&error, method, &id);
+        let mut response = Response::new(Body::empty());
+        status::insert(response.headers_mut(), Some(&error));
+        if let Error::UnsupportedMediaType(_) = error {
+            response.headers_mut().insert(compression::ACCEPTED, compression::TAKES);
+        }
+        response
+    });
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// `application/grpc` in one of its forms, over HTTP/2.
+fn is_grpc(head: &Parts) -> bool {
+    let of = |value: &HeaderValue| {
+        let rest = value.as_bytes().strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| matches!(rest, [] | [b';', ..] | b"+proto"))
+    };
+    head.version == Version::HTTP_2
+        && head.method == hyper::Method::POST
+        && head.headers.get(CONTENT_TYPE).is_some_and(of)
+}
+
+/// What isn't gRPC hears so in plain HTTP, as the protocol has it.
+fn no_grpc(id: HeaderValue) -> Response<Body> {
+    let text = "this port speaks gRPC over HTTP/2; HTTP has a port of its own\n";
+    let mut response = Response::new(Body::text(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+async fn dispatch(
+    app: &Arc<App>,
+    method: Method,
+    call: Call,
+    head: &Parts,
+    body: Incoming,
+) -> Result<Response<Body>, Error> {
+    match method {
+        Method::Unknown => {
+            let text = format!("there is no method at `{}`", head.uri.path());
+            return Err(Error::Unsupported(text));
+        }
+        Method::ModelStreamInfer => {
+            let (app, answers) = (app.clone(), call.answers);
+            let mut response = Response::new(Body::stream(|answers| infer::stream(app, call, body, answers)));
+            encoding(&mut response, answers);
+            return Ok(response);
+        }
+        Method::Reflection | Method::ReflectionAlpha => {
+            let app = app.clone();
+            return Ok(Response::new(Body::stream(|answers| reflection::stream(app, call, body, answers))));
+        }
+        _ => {}
+    }
+    let mut messages = Messages::new(body, call.encoding, Limits::of(app));
+    if method == Method::ModelInfer {
+        let answer = infer::unary(app, &call, &mut messages).await?;
+        return Ok(whole(answer, call.answers));
+    }
+    let message = messages.only().await?;
+    if method == Method::HealthWatch {
+        let (app, service) = (app.clone(), health::watched(&message)?);
+        return Ok(Response::new(Body::stream(|answers| health::watch(app, service, answers))));
+    }
+    let answer = match method {
+        Method::HealthCheck => health::check(app, &message)?,
+        other => documents::answer(app, other, &message)?,
+    };
+    Ok(whole(compressed(answer, call.answers), call.answers))
+}
+
+/// 200 with one message.
+fn whole(message: Vec<u8>, answers: Encoding) -> Response<Body> {
+    let is_compressed = message.first() == Some(&1);
+    let mut response = Response::new(Body::message(message.into()));
+    if is_compressed {
+        encoding(&mut response, answers);
+    }
+    response
+}
+
+/// Says how compressed messages are compressed.
+fn encoding(response: &mut Response<Body>, answers: Encoding) {
+    if answers != Encoding::Identity {
+        response.headers_mut().insert(compression::ENCODING, HeaderValue::from_static(answers.name()));
+    }
+}
+
+/// A method's number in the metrics.
+fn number(method: Method) -> usize {
+    Route::ALL.len() + method as usize
+}
+
+/// The text of a client's error may quote what the client sent, so that only `debug` shows it.
+fn log_error(error: &Error, method: Method, id: &HeaderValue) {
+    let request_id = http::id_text(id);
+    let (method_label, code) = (method.label(), error.code());
+    match (code, error) {
+        _ if !method.is_inference() && code != Code::Internal => {
+            tracing::debug!(request_id, method = method_label, code = code.name(), %error, "not answered");
+        }
+        // One line a second, and how many it stands for.
+        (_, Error::QueueFull(_)) => match OVERLOADED.happened() {
+            Some(times) => {
+                tracing::warn!(request_id, method = method_label, code = code.name(), %error, times, "request failed");
+            }
+            None => tracing::debug!(request_id, method = method_label, code = code.name(), %error, "request failed"),
+        },
+        (Code::Internal | Code::Unavailable | Code::DeadlineExceeded, _) => {
+            tracing::warn!(request_id, method = method_label, code = code.name(), %error, "request failed");
+        }
+        _ => {
+            tracing::warn!(request_id, method = method_label, code = code.name(), "request refused");
+            tracing::debug!(request_id, %error, "request refused because");
+        }
+    }
+}
