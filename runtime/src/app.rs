@@ -11,8 +11,9 @@ use crate::grpc::method::Method;
 use crate::http::route::Route;
 use crate::http::{Documents, RequestIds, Unreadable};
 use crate::inference::Budget;
-use crate::metrics::Metrics;
+use crate::metrics::{Live, Metrics};
 use crate::model_config::ModelConfig;
+use crate::progress::Progress;
 use crate::repository;
 use crate::service::Service;
 use crate::settings::ServiceSettings;
@@ -45,6 +46,8 @@ pub(crate) struct App {
     /// Where requests are recorded, if they are.
     pub(crate) traces: Option<Traces>,
     pub(crate) ids: RequestIds,
+    /// How far the start is.
+    pub(crate) loading: Progress,
     /// Inference requests that haven't been answered.
     pub(crate) in_work: AtomicUsize,
     phase: AtomicU8,
@@ -74,6 +77,7 @@ impl App {
             metrics: Arc::new(metrics),
             documents,
             ids: RequestIds::new(),
+            loading: Progress::begin(),
             in_work: AtomicUsize::new(0),
             phase: AtomicU8::new(Phase::Loading as u8),
             phases: watch::Sender::new(Phase::Loading),
@@ -137,6 +141,12 @@ impl App {
         self.in_work.load(Ordering::Relaxed)
     }
 
+    /// What the metrics tell of this moment.
+    pub(crate) fn live(&self) -> Live<'_> {
+        let ready = self.phase() == Phase::Ready;
+        Live { in_work: self.in_work(), waiting: self.waiting(), ready, loading: &self.loading }
+    }
+
     /// Requests that wait for the model.
     pub(crate) fn waiting(&self) -> usize {
         self.scheduler.get().map_or(0, Scheduler::queue_len)
@@ -160,15 +170,20 @@ impl App {
 
     /// The model, if requests can be sent to it.
     pub(crate) fn scheduler(&self) -> Result<&Scheduler, Error> {
-        self.scheduler.get().ok_or_else(|| Error::NotReady("the model is still loading".into()))
+        self.scheduler.get().ok_or_else(|| self.still_loading())
     }
 
     /// Whether a new request should come here.
     pub(crate) fn ready(&self) -> Result<(), Error> {
         match self.phase() {
             Phase::Ready => Ok(()),
-            Phase::Loading => Err(Error::NotReady("the model is still loading".into())),
+            Phase::Loading => Err(self.still_loading()),
             Phase::Draining | Phase::Stopping => Err(Error::NotReady("the service is stopping".into())),
         }
+    }
+
+    fn still_loading(&self) -> Error {
+        let doing = self.loading.stand().map(|stand| format!(": {}", stand.text())).unwrap_or_default();
+        Error::NotReady(format!("the model is still loading{doing}"))
     }
 }

@@ -94,6 +94,8 @@ variables! {
         |o, v| switch(v).map(|on| o.service.server.compression = on);
     "NIMIFY_COMPRESSION_MIN_BYTES", "server.compressionMinBytes", "smallest answer that is compressed, bytes",
         |o, v| at_least_1(v).map(|n| o.service.server.compression_min_bytes = n);
+    "NIMIFY_DEBUG_PAGE", "server.debugPage", "`1` or `0`: whether `/debug` draws the live picture, where the metrics are served",
+        |o, v| switch(v).map(|on| o.service.server.debug_page = on);
     "NIMIFY_MAX_BODY_BYTES", "server.maxBodyBytes", "largest request body, bytes",
         |o, v| at_least_1(v).map(|n| o.service.server.max_body_bytes = n as u64);
     "NIMIFY_MAX_BUFFERED_BYTES", "server.maxBufferedBytes",
@@ -340,7 +342,7 @@ mod tests {
                 "NIMIFY_TRACING_ENDPOINT" => "http://collector:4318",
                 "NIMIFY_TRACING_SAMPLE_RATIO" => "0.5",
                 "NIM_JSONL_LOGGING" => "1",
-                "NIMIFY_COMPRESSION" => "0",
+                "NIMIFY_COMPRESSION" | "NIMIFY_DEBUG_PAGE" => "0",
                 name if name.ends_with("_TIMEOUT") || name.ends_with("_DELAY") => "7s",
                 _ => "7",
             };

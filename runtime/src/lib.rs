@@ -24,6 +24,7 @@ pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
 pub mod model_config;
+mod progress;
 pub mod repository;
 pub mod request;
 pub mod service;

@@ -159,6 +159,10 @@ pub struct DynamicBatching {
     pub max_queue_delay_microseconds: u64,
     /// Always false: answers come when they are there.
     pub preserve_ordering: bool,
+    /// Levels of priority that a request may ask for, the first being the highest; 0 where all are equal.
+    pub priority_levels: u64,
+    /// The level of a request that asks for none; 0 where all are equal.
+    pub default_priority_level: u64,
     /// What becomes of requests that wait.
     pub default_queue_policy: QueuePolicy,
 }
@@ -212,10 +216,14 @@ impl ModelConfig {
         let batching = &settings.batching;
         let batched = batch_axis(signature).is_some();
         let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        // Triton says 0 of levels where there are none.
+        let levels = if batching.priority_levels > 1 { batching.priority_levels as u64 } else { 0 };
         let dynamic_batching = DynamicBatching {
             preferred_batch_size: Vec::new(),
             max_queue_delay_microseconds: micros(batching.max_queue_delay),
             preserve_ordering: false,
+            priority_levels: levels,
+            default_priority_level: batching.default_priority.map_or(levels, |level| level as u64).min(levels),
             default_queue_policy: QueuePolicy {
                 timeout_action: "REJECT",
                 default_timeout_microseconds: micros(batching.request_timeout),

@@ -98,6 +98,8 @@ pub struct ServerSettings {
     pub compression: bool,
     /// Smallest answer that is compressed, bytes.
     pub compression_min_bytes: usize,
+    /// Whether `/debug` draws the live picture of the service, where the metrics are served.
+    pub debug_page: bool,
     /// Largest request body, bytes, after which 413 is answered.
     pub max_body_bytes: u64,
     /// Bytes of requests in memory at once, over all requests in work, after which 429 is answered (and 413 to a request
@@ -130,6 +132,7 @@ impl Default for ServerSettings {
             compression: true,
             // What fits into one packet gains nothing.
             compression_min_bytes: 1024,
+            debug_page: true,
             max_body_bytes: 64 << 20,
             max_buffered_bytes: None,
             max_concurrency: 1024,

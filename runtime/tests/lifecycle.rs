@@ -28,6 +28,25 @@ fn live_comes_before_ready() {
     assert_eq!(service.get("/v2/models/tiny/ready").status, 503);
     assert!(service.predict(&json!({"count": 1})).v1_error(503).contains("loading"));
     assert_eq!(service.get("/v1/models").status, 200);
+    // The warm-up takes long enough for this to be said of it sooner or later.
+    let why = loop {
+        let answer = service.get("/v1/health/ready");
+        let message = answer.v1_error(503);
+        assert!(message.contains("s after the start"), "{message}");
+        let error = answer.json()["error"].clone();
+        if error["phase"] == "warm_up" {
+            assert!(message.starts_with("the model is still loading: warming up ("), "{message}");
+            break error;
+        }
+        assert!(["open_runtime", "load_model"].contains(&error["phase"].as_str().unwrap()), "{error}");
+    };
+    let model = std::fs::metadata(service.folder.path().join("slow.onnx")).unwrap().len();
+    assert!(why["model_bytes"] == model && why["elapsed_ms"].is_u64(), "{why}");
+    assert!(service.get("/metrics").text().contains("nimify_ready 0\n"));
+    let index = || service.post("/v2/repository/index", b"").json()[0].clone();
+    assert_eq!(index()["state"], "LOADING");
+    assert!(index()["reason"].as_str().unwrap().contains("warming up"), "{}", index());
+    assert_eq!(service.post("/v2/repository/index", br#"{"ready":true}"#).json(), json!([]));
     service.log.wait_for("ready");
     assert_eq!(service.get("/v1/health/ready").status, 200);
     assert_eq!(service.get("/v2/models/tiny/ready").status, 200);
@@ -172,7 +191,16 @@ fn settings_come_from_the_file_and_the_environment_beats_it() {
     // Metrics have a port of their own now, and nothing else is there.
     assert_eq!(service.get("/metrics").status, 404);
     let metrics = service.metrics.expect("it says where");
-    for (path, status) in [("/metrics", 200), ("/v1/metrics", 200), ("/v1/health/live", 200), ("/v1/predict", 404)] {
+    assert_eq!((service.get("/debug").status, service.get("/debug/data.json").status), (404, 404));
+    for (path, status) in [
+        ("/metrics", 200),
+        ("/v1/metrics", 200),
+        ("/debug", 200),
+        ("/debug/data.json", 200),
+        ("/v1/health/live", 200),
+        ("/v1/predict", 404),
+        ("/docs", 404),
+    ] {
         let mut stream = std::net::TcpStream::connect(metrics).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").unwrap();
         assert_eq!(answer(&mut stream).status, status, "{path}");

@@ -209,7 +209,9 @@ fn http_2_without_tls_is_served() {
 #[test]
 fn the_metrics_page_is_what_prometheus_reads() {
     let service = rows().ready();
-    assert_eq!(service.predict(&json!({"x": [[1, 2, 3]], "b": [[1]]})).status, 200);
+    let request = json!({"x": [[1, 2, 3]], "b": [[1]]}).to_string();
+    let predicted = service.post("/v1/predict", request.as_bytes());
+    assert_eq!(predicted.status, 200);
     for path in ["/metrics", "/v1/metrics"] {
         let answer = service.get(path);
         assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -226,5 +228,25 @@ fn the_metrics_page_is_what_prometheus_reads() {
             }
         }
         assert!(page.contains("process_resident_memory_bytes "));
+        assert!(page.contains("nimify_model_info{model=\"tiny\",version=\"1.2.0\",provider=\""));
+        let asked = [("accept", "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3")];
+        let open = service.send("GET", path, &asked, b"");
+        let content_type = open.header("content-type");
+        assert_eq!(content_type, Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+        assert!(open.headers.contains(&("vary".into(), "accept".into())), "{:?}", open.headers);
+        assert!(open.text().ends_with("\n# EOF\n"));
+    }
+    // The request's body and its answer, the connection that asks, and a load that is over.
+    let page = service.get("/metrics").text();
+    for line in [
+        &format!("nimify_received_bytes_total {}\n", request.len()),
+        &format!("nimify_sent_bytes_total {}\n", predicted.body.len()),
+        "nimify_connections ",
+        "nimify_ready 1\n",
+        "nimify_load_phase_seconds{phase=\"warm_up\"} ",
+        "nim_model_loading_time_seconds ",
+        "nimify_stage_duration_seconds_count{stage=\"compute\"} 1\n",
+    ] {
+        assert!(page.contains(line), "{line}{page}");
     }
 }

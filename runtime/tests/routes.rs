@@ -180,7 +180,8 @@ fn statistics_count_requests_rows_and_runs() {
 #[test]
 fn the_configuration_is_what_triton_would_say() {
     let made = rows();
-    let service = Made { batching: json!({"maxBatchSize": 8, "maxQueueDelay": "2ms"}), ..made }.ready();
+    let service =
+        Made { batching: json!({"maxBatchSize": 8, "maxQueueDelay": "2ms", "priorityLevels": 3}), ..made }.ready();
     let config = service.get("/v2/models/tiny/config").json();
     assert_eq!(config, service.get("/v2/models/tiny/versions/1.2.0/config").json());
     assert_eq!((&config["platform"], &config["backend"]), (&json!("onnxruntime_onnx"), &json!("onnxruntime")));
@@ -189,7 +190,9 @@ fn the_configuration_is_what_triton_would_say() {
         "allow_ragged_batch": false, "optional": false});
     assert_eq!(config["input"][0], x);
     assert_eq!(config["output"][1]["dims"], json!([]));
-    assert_eq!(config["dynamic_batching"]["max_queue_delay_microseconds"], 2000);
+    let batching = &config["dynamic_batching"];
+    assert_eq!(batching["max_queue_delay_microseconds"], 2000);
+    assert_eq!((&batching["priority_levels"], &batching["default_priority_level"]), (&json!(3), &json!(3)));
     assert_eq!(config["instance_group"][0]["count"], 1);
     let service = identity().ready();
     let config = service.get("/v2/models/tiny/config").json();
@@ -272,6 +275,41 @@ fn the_docs_page_and_what_it_reads() {
     let without = Made { sample: None, ..rows() }.ready();
     assert_eq!(without.get("/docs/sample.json").status, 404);
     assert_eq!(without.get("/docs/model.json").json()["hasSample"], false);
+}
+
+#[test]
+fn the_debug_page_and_the_counters_that_it_draws() {
+    let service = rows().ready();
+    assert_eq!(service.predict(&json!({"x": [[1, 2, 3], [4, 5, 6]], "b": [[0], [0]]})).status, 200);
+    for (path, content_type) in [
+        ("/debug", "text/html; charset=utf-8"),
+        ("/debug/style.css", "text/css; charset=utf-8"),
+        ("/debug/script.js", "text/javascript; charset=utf-8"),
+        ("/debug/data.json", "application/json"),
+    ] {
+        let answer = service.get(path);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)), "{path}");
+        assert!(answer.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    }
+    let picture = service.get("/debug/data.json").json();
+    let sum = |of: &Value| of.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum::<u64>();
+    for times in ["all", "decode", "queue", "compute", "encode"] {
+        let buckets = &picture["times"][times]["buckets"];
+        assert_eq!((sum(buckets), buckets.as_array().unwrap().len()), (1, 21), "{times}");
+    }
+    assert_eq!(picture["bounds_ns"].as_array().unwrap().len(), 20);
+    assert_eq!(picture["batches"], json!([{"size": 2, "count": 1, "rows": 2}]));
+    assert_eq!((&picture["ready"], &picture["doing"], &picture["model"]), (&json!(true), &Value::Null, &json!("tiny")));
+    assert!(picture["at_ms"].as_u64() > picture["started_ms"].as_u64());
+    assert_eq!(service.get("/docs/model.json").json()["hasDebug"], true);
+    let without = Made { server: json!({"debugPage": false}), ..rows() }.ready();
+    for path in ["/debug", "/debug/script.js", "/debug/data.json"] {
+        assert_eq!(without.get(path).status, 404, "{path}");
+    }
+    assert_eq!(
+        (without.get("/metrics").status, &without.get("/docs/model.json").json()["hasDebug"]),
+        (200, &json!(false))
+    );
 }
 
 #[test]

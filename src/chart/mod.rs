@@ -159,6 +159,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("server.maxConnections", count(server.max_connections)),
         ("server.compression", json!(server.compression)),
         ("server.compressionMinBytes", json!(server.compression_min_bytes)),
+        ("server.debugPage", json!(server.debug_page)),
         ("server.maxBodyBytes", json!(server.max_body_bytes)),
         ("server.maxBufferedBytes", count(server.max_buffered_bytes)),
         ("server.maxConcurrency", json!(server.max_concurrency)),

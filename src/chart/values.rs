@@ -105,6 +105,7 @@ struct Server {
     max_connections: CountOrAuto,
     compression: bool,
     compression_min_bytes: NonZeroU64,
+    debug_page: bool,
     max_body_bytes: NonZeroU64,
     max_buffered_bytes: CountOrAuto,
     max_concurrency: NonZeroU64,

@@ -136,6 +136,9 @@ pub struct Server {
     /// Smallest answer that is compressed, bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression_min_bytes: Option<NonZeroU32>,
+    /// Whether `/debug` draws the live picture of the service, where the metrics are served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub debug_page: Option<bool>,
     /// Largest request body, bytes, after which 413 is answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<NonZeroU64>,
@@ -172,6 +175,7 @@ impl Server {
             compression_min_bytes: self
                 .compression_min_bytes
                 .map_or(default.compression_min_bytes, |bytes| bytes.get() as usize),
+            debug_page: self.debug_page.unwrap_or(default.debug_page),
             max_body_bytes: self.max_body_bytes.map_or(default.max_body_bytes, NonZeroU64::get),
             max_buffered_bytes: self.max_buffered_bytes.map_or(default.max_buffered_bytes, Count::number),
             max_concurrency: self.max_concurrency.map_or(default.max_concurrency, |count| count.get() as usize),

@@ -38,6 +38,7 @@ pub(super) fn add(document: &mut Document, plan: &ServicePlan) {
         ("/v1/metrics", "metricsOfV1", "Prometheus metrics: the same as `/metrics`", "text/plain"),
         ("/openapi.json", "openapi", "This document", JSON),
         ("/docs", "docs", "This document as a page", "text/html"),
+        ("/debug", "debug", "Latency, batches and queue as they are now, as a page", "text/html"),
     ] {
         let schema = if media_type == JSON { SchemaType::from(Type::Object) } else { Type::String.into() };
         let content = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(schema))).build();

@@ -94,6 +94,7 @@ fn the_plan_s_settings_reach_the_pods() {
         ("NIMIFY_GRPC_PORT", "9002"),
         ("NIMIFY_METRICS_PORT", "9001"),
         ("NIMIFY_MAX_BODY_BYTES", "1099511627776"),
+        ("NIMIFY_DEBUG_PAGE", "0"),
         ("NIMIFY_MAX_BUFFERED_BYTES", "2199023255552"),
         ("NIMIFY_MAX_CONCURRENCY", "12345678"),
         ("NIMIFY_DRAIN_DELAY", "2500ms"),

@@ -61,6 +61,7 @@ pub(crate) fn unusual() -> ServicePlan {
         max_concurrency: 12_345_678,
         drain_delay: std::time::Duration::from_millis(2500),
         drain_timeout: std::time::Duration::from_secs(90),
+        debug_page: false,
         ..ServerSettings::default()
     };
     plan.settings.batching.max_batch_elements = Some(1 << 40);

@@ -68,6 +68,7 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
             tls: TlsSettings { certificate: Some("c".into()), key: Some("k".into()), client_ca: Some("a".into()) },
             compression: !blank.server.compression,
             compression_min_bytes: 2,
+            debug_page: !plan.settings.server.debug_page,
             max_body_bytes: 3,
             max_buffered_bytes: Some(4),
             max_concurrency: 4,

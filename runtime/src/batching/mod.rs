@@ -60,6 +60,16 @@ impl Executor for Engine {
     }
 }
 
+impl<E: Executor> Executor for Arc<E> {
+    fn run(&self, inputs: Vec<Value>) -> Result<Vec<Value>, Error> {
+        E::run(self, inputs)
+    }
+
+    fn instances(&self) -> usize {
+        E::instances(self)
+    }
+}
+
 /// What is told of each run of the model, for the metrics. Called on the thread that ran it: it should be quick.
 pub trait Observer: Send + Sync + 'static {
     /// A run is over, well or not: how many rows it had (1 where rows can't be counted), and how long it took.

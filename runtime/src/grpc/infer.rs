@@ -66,11 +66,13 @@ async fn infer(
     let inputs = std::mem::take(&mut request.inputs);
     let outputs = work.run(inputs).await?;
     let model = ModelName { name: &app.settings.name, version: &app.settings.version };
-    Ok(work.encode(&outputs, || {
+    let answer = work.encode(&outputs, || {
         let answer = Answer::new(model, &request, &outputs, &app.signature, kind);
         let framed = framed(answer.len(), |out| answer.write(out));
         if call.answers == Encoding::Identity { framed } else { compressed(framed, call.answers) }
-    }))
+    });
+    work.sends(answer.len());
+    Ok(answer)
 }
 
 /// A request of a stream, which has its turn even where others are quicker.
@@ -172,7 +174,7 @@ async fn one(app: &App, call: &Call, message: Message<'_>) -> Bytes {
     })
     .await;
     let status = answered.as_ref().err().map_or(200, Error::status);
-    app.metrics.answered(number(Method::ModelStreamInfer), status, begun.elapsed());
+    app.metrics.answered(number(Method::ModelStreamInfer), status, begun.elapsed(), None);
     match answered {
         Ok(answer) => answer.into(),
         Err(error) => {

@@ -82,13 +82,14 @@ impl From<DynamicBatching> for proto::ModelDynamicBatching {
             preferred_batch_size: batching.preferred_batch_size.into_iter().map(|size| count(size.into())).collect(),
             max_queue_delay_microseconds: batching.max_queue_delay_microseconds,
             preserve_ordering: batching.preserve_ordering,
+            priority_levels: batching.priority_levels,
+            default_priority_level: batching.default_priority_level,
             default_queue_policy: Some(proto::ModelQueuePolicy {
                 timeout_action: TimeoutAction::from_str_name(policy.timeout_action).unwrap_or_default().into(),
                 default_timeout_microseconds: policy.default_timeout_microseconds,
                 allow_timeout_override: policy.allow_timeout_override,
                 max_queue_size: count(policy.max_queue_size),
             }),
-            ..Default::default()
         }
     }
 }

@@ -92,7 +92,7 @@ pub(crate) async fn answer(app: &Arc<App>, access: Access, request: Request<Inco
     let took = begun.elapsed();
     // A stream of inferences counts each of them.
     if method != Method::ModelStreamInfer || status != 200 {
-        app.metrics.answered(number(method), status, took);
+        app.metrics.answered(number(method), status, took, None);
     }
     tracing::debug!(
         request_id = http::id_text(&id),

@@ -33,6 +33,11 @@ pub(super) fn page(app: &App, route: Route) -> Result<Response, Error> {
         }
         _ => ("text/html; charset=utf-8", Bytes::from_static(PAGE.as_bytes())),
     };
+    Ok(file(content_type, body))
+}
+
+/// A file of a page, with what keeps the page to itself.
+pub(super) fn file(content_type: &'static str, body: Bytes) -> Response {
     let mut response = respond::ok(HeaderValue::from_static(content_type), body);
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -42,7 +47,7 @@ pub(super) fn page(app: &App, route: Route) -> Result<Response, Error> {
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    Ok(response)
+    response
 }
 
 /// What the page shows of the model: `/openapi.json` has JSON Schemas, in which a dim's name is lost.
@@ -50,7 +55,9 @@ pub(super) fn model(settings: &ServiceSettings, signature: &ModelSignature, has_
     let document = json!({
         "name": settings.name, "version": settings.version, "source": settings.model.source,
         "signature": signature, "hasSample": has_sample, "hasLicense": settings.license.is_some(),
-        "hasMetrics": settings.server.metrics_port.is_none(), "runtime": env!("CARGO_PKG_VERSION"),
+        "hasMetrics": settings.server.metrics_port.is_none(),
+        "hasDebug": settings.server.debug_page && settings.server.metrics_port.is_none(),
+        "runtime": env!("CARGO_PKG_VERSION"),
     });
     document.to_string().into()
 }

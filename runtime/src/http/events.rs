@@ -98,6 +98,7 @@ async fn parts(
     for (inputs, rows) in parts {
         let outputs = work.run(inputs).await?;
         let text = work.encode(&outputs, || encoded(app, &outputs));
+        work.sends(text.len());
         let id = format!("{row}-{}", row + rows);
         row += rows;
         if events.send(event("rows", Some(&id), &text)).await.is_err() {

@@ -2,10 +2,11 @@
 //!
 //! There is no framework between hyper and the routes: a path is matched by [`route`], a body read by `body` and an
 //! error written by `respond`, so that a request pays for nothing that it doesn't use. One file a family of routes:
-//! `predict`, `nim`, `v2`, `extensions`, `docs`.
+//! `predict`, `nim`, `v2`, `extensions`, `docs`, `debug`.
 
 mod body;
 mod connection;
+mod debug;
 mod docs;
 mod documents;
 mod encoding;
@@ -125,7 +126,7 @@ async fn dispatch(
         Route::Predict | Route::Infer | Route::ModelInfer => infer(app, &target, head, body, seen).await,
         Route::Live => Ok(nim::live()),
         Route::Ready => nim::ready(app),
-        Route::Metrics | Route::NimMetrics => Ok(nim::metrics(app)),
+        Route::Metrics | Route::NimMetrics => Ok(nim::metrics(app, &head.headers)),
         Route::Models => Ok(respond::json(documents.models.clone())),
         Route::Metadata => Ok(respond::json(documents.metadata.clone())),
         Route::Manifest => Ok(respond::json(documents.manifest.clone())),
@@ -144,6 +145,7 @@ async fn dispatch(
         Route::Docs | Route::DocsStyle | Route::DocsScript | Route::DocsModel | Route::DocsSample => {
             docs::page(app, route)
         }
+        Route::Debug | Route::DebugStyle | Route::DebugScript | Route::DebugData => debug::page(app, route),
         Route::Unknown => Err(Error::NotFound(format!("there is nothing at `{path}`"))),
     }
 }

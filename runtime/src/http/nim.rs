@@ -3,13 +3,15 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use hyper::header::HeaderValue;
+use hyper::HeaderMap;
+use hyper::header::{ACCEPT, HeaderValue, VARY};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
 use super::respond::{self, Response};
 use crate::app::App;
 use crate::error::Error;
+use crate::metrics::Format;
 use crate::settings::{License, ServiceSettings};
 use crate::signature::ModelSignature;
 
@@ -17,14 +19,25 @@ pub(super) fn live() -> Response {
     respond::json(&br#"{"object":"health.response","message":"Service is live.","status":"live"}"#[..])
 }
 
+/// While it isn't ready, the error says why, and where the model is loading how far that is.
 pub(super) fn ready(app: &App) -> Result<Response, Error> {
-    app.ready()?;
-    Ok(respond::json(&br#"{"object":"health.response","message":"Service is ready.","status":"ready"}"#[..]))
+    let Err(why) = app.ready() else {
+        return Ok(respond::json(
+            &br#"{"object":"health.response","message":"Service is ready.","status":"ready"}"#[..],
+        ));
+    };
+    let Some(stand) = app.loading.stand() else { return Err(why) };
+    let more =
+        json!({"phase": stand.phase, "elapsed_ms": stand.elapsed.as_millis() as u64, "model_bytes": stand.model_bytes});
+    Ok(respond::error_with(&why, more))
 }
 
-pub(super) fn metrics(app: &App) -> Response {
-    let page = app.metrics.page(app.in_work(), app.waiting());
-    respond::ok(HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"), page)
+/// In the format that `Accept` asks for.
+pub(super) fn metrics(app: &App, headers: &HeaderMap) -> Response {
+    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
+    let format = Format::of(&accept);
+    let response = respond::ok(HeaderValue::from_static(format.content_type()), app.metrics.page(app.live(), format));
+    respond::header(response, VARY, HeaderValue::from_static("accept"))
 }
 
 /// Where there is no licence, 404: a document of empty fields would read as a licence that allows nothing. What

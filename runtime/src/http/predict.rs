@@ -22,5 +22,6 @@ pub(super) async fn predict(work: &mut Work<'_>, head: Parts, body: Incoming) ->
         predict::encode(&outputs, &app.signature, &mut answer);
         answer
     });
+    work.sends(answer.len());
     Ok(respond::json(answer))
 }

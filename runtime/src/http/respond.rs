@@ -10,7 +10,7 @@ use hyper::header::{
     ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use hyper::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::encoding;
@@ -166,6 +166,16 @@ pub(crate) fn error(error: &Error, style: Style) -> Response {
         _ => {}
     }
     response
+}
+
+/// An error in NIM's style, with `more` properties in its object.
+pub(crate) fn error_with(error: &Error, more: Value) -> Response {
+    let mut body = json!({"message": error.to_string(), "type": error.kind(), "code": error.status()});
+    if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
+        body.extend(more);
+    }
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    with_status(status, JSON, json!({"error": body}).to_string())
 }
 
 /// 405, with the method that the route does take.

@@ -77,6 +77,10 @@ routes! {
     DocsScript GET "/docs/script.js", "The page's script.";
     DocsModel GET "/docs/model.json", "The signature that the page shows.";
     DocsSample GET "/docs/sample.json", "The recorded sample request.";
+    Debug GET "/debug", "A page that draws latency, batches and queue as they are now.";
+    DebugStyle GET "/debug/style.css", "The page's style.";
+    DebugScript GET "/debug/script.js", "The page's script.";
+    DebugData GET "/debug/data.json", "The counters that the page draws.";
 }
 
 /// What a path names.
@@ -102,6 +106,16 @@ impl Route {
     /// Whether it runs the model.
     pub fn is_inference(self) -> bool {
         matches!(self, Route::Predict | Route::Infer | Route::ModelInfer)
+    }
+
+    /// Whether it is a part of the page for debugging.
+    pub fn is_debug(self) -> bool {
+        matches!(self, Route::Debug | Route::DebugStyle | Route::DebugScript | Route::DebugData)
+    }
+
+    /// Whether it tells what the service counts, for those who run it and not for those who use it.
+    pub fn is_metrics(self) -> bool {
+        matches!(self, Route::Metrics | Route::NimMetrics) || self.is_debug()
     }
 
     /// Whether it is asked every few seconds by machines, so that its failures are no news.

@@ -87,7 +87,7 @@ impl<'a> Seen<'a> {
     pub(super) fn answered(mut self, response: &mut Response) {
         let status = response.status().as_u16();
         self.status = Some(status);
-        self.app.metrics.answered(self.route as usize, status, self.begun.elapsed());
+        self.app.metrics.answered(self.route as usize, status, self.begun.elapsed(), self.trace());
         if let Some(span) = &self.span {
             let place = span.place();
             response

@@ -56,6 +56,7 @@ pub(super) async fn infer(
     let outputs = work.run(inputs).await?;
     let model = v2::ModelName { name: &app.settings.name, version: &app.settings.version };
     let (answer, json_length) = work.encode(&outputs, || v2::encode(model, &request, &outputs, &app.signature));
+    work.sends(answer.len());
     let Some(json_length) = json_length else { return Ok(respond::json(answer)) };
     let response = respond::ok(HeaderValue::from_static("application/octet-stream"), answer);
     Ok(respond::header(response, body::JSON_LENGTH, HeaderValue::from(json_length)))

@@ -13,7 +13,7 @@ pub(crate) use self::budget::{Budget, Held};
 pub use self::urgency::Urgency;
 use crate::app::App;
 use crate::error::Error;
-use crate::metrics::Outcome;
+use crate::metrics::{Inferred, Outcome};
 use crate::tensor::Value;
 use crate::trace::context::{Parent, TraceId};
 use crate::trace::{Call, Root, Span};
@@ -59,7 +59,8 @@ impl Drop for Work<'_> {
         if let Some(span) = &mut self.span {
             span.stages(self.stages);
         }
-        self.app.metrics.inferred(self.outcome, self.begun.elapsed(), &self.stages);
+        let (took, stages) = (self.begun.elapsed(), &self.stages);
+        self.app.metrics.inferred(&Inferred { outcome: self.outcome, took, stages, trace: self.trace });
     }
 }
 
@@ -109,6 +110,7 @@ impl<'a> Work<'a> {
 
     /// Reads a request of `bytes` bytes and notes the time.
     pub(crate) fn decode<T>(&mut self, bytes: usize, decode: impl FnOnce() -> T) -> T {
+        self.app.metrics.received.inc_by(bytes as u64);
         let begun = Instant::now();
         let decoded = aside_if_large(bytes, decode);
         let end = Instant::now();
@@ -129,6 +131,11 @@ impl<'a> Work<'a> {
         self.stages.compute += answer.ran;
         self.stages.rows = answer.rows;
         self.app.service.after(answer.outputs)
+    }
+
+    /// Notes how many bytes its answer has.
+    pub(crate) fn sends(&self, bytes: usize) {
+        self.app.metrics.sent.inc_by(bytes as u64);
     }
 
     /// Writes an answer made of `outputs` and notes the time.

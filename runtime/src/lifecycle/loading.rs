@@ -10,8 +10,10 @@ use crate::app::App;
 use crate::batching::{Padding, Scheduler};
 use crate::cgroup;
 use crate::codec::predict;
-use crate::engine::{self, Engine, LoadOptions, Providers, Taken};
+use crate::engine::{self, Engine, LoadOptions, Provider, Providers, Taken};
 use crate::error::Error;
+use crate::metrics::{ArenaBytes, ModelInfo};
+use crate::progress::LoadPhase;
 use crate::settings::Optimize;
 use crate::signature::ValueSpec;
 
@@ -24,13 +26,16 @@ pub(super) fn start(app: Arc<App>) -> oneshot::Receiver<Result<Scheduler, StartE
 
 fn load(app: &App) -> Result<Scheduler, StartError> {
     let begun = Instant::now();
+    if let Ok(file) = std::fs::metadata(&app.settings.model.path) {
+        app.loading.model_is(file.len());
+    }
     let settings = &app.settings.engine;
     let library = settings.onnxruntime.as_deref().ok_or(StartError::NoOnnxRuntime)?;
     let library = std::path::absolute(library).unwrap_or_else(|_| library.to_path_buf());
     let version = engine::init(&library).map_err(StartError::OnnxRuntime)?;
     let threads = settings.threads.unwrap_or_else(cgroup::cpu_quota);
-    let engine = choose(app, threads)?;
-    app.metrics.loaded(begun.elapsed());
+    let engine = Arc::new(choose(app, threads)?);
+    watch(app, &engine, &version);
     told(&settings.provider, engine.provider());
     tracing::info!(
         onnxruntime = version,
@@ -42,7 +47,22 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
         "model loaded"
     );
     let padding = padding(app, &engine);
+    app.loading.enter(LoadPhase::Done);
     Ok(Scheduler::start_with(engine, &app.signature, &app.settings.batching, padding, app.metrics.clone()))
+}
+
+/// Lets the metrics tell what runs the model, and the memory that this takes.
+fn watch(app: &App, engine: &Arc<Engine>, onnxruntime: &str) {
+    let provider = engine.provider().provider;
+    app.metrics.loaded(ModelInfo { provider: provider.word().into(), onnxruntime: onnxruntime.into() });
+    let watched = engine.clone();
+    app.metrics.watch_arena(move || {
+        let memory = watched.memory();
+        ArenaBytes { held: memory.held, used: memory.used, peak: memory.peak }
+    });
+    if matches!(provider, Provider::Cuda | Provider::TensorRt) {
+        app.metrics.watch_gpus();
+    }
 }
 
 /// How rows of different lengths are joined: `None` where the settings don't ask for it, or the model doesn't bear it.
@@ -97,6 +117,7 @@ fn told(asked: &Providers, taken: &Taken) {
 /// each thread, and keeps the one that answers more requests.
 fn choose(app: &App, threads: usize) -> Result<Engine, StartError> {
     let open = |instances| {
+        app.loading.enter(LoadPhase::LoadModel);
         let settings = &app.settings.engine;
         let options = LoadOptions {
             threads,
@@ -109,6 +130,7 @@ fn choose(app: &App, threads: usize) -> Result<Engine, StartError> {
         let engine = Engine::load(&app.settings.model.path, &options)
             .and_then(|engine| engine.bind(&app.signature))
             .map_err(StartError::Model)?;
+        app.loading.enter(LoadPhase::WarmUp);
         warm_up(app, &engine);
         Ok(engine)
     };

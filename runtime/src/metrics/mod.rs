@@ -1,105 +1,42 @@
-//! What the service counts: one table of names, from which both the registry and the documentation come.
+//! What the service counts, and the page that tells it.
 //!
-//! Handles are resolved once, so that a request costs a few atomic additions and no look-up.
+//! A request costs a few atomic additions: two a histogram, one a counter. What can be derived from those is derived
+//! when a scraper asks: Triton's sums are the sums of histograms, its counts theirs. [`table`] is the one list of names,
+//! from which both the page and the documentation come.
 
 mod batches;
+mod gpu;
 mod histogram;
+mod picture;
+mod process;
+mod table;
+mod text;
+mod value;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
 
-use prometheus::core::Collector;
-use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
-};
-
-use self::batches::Batches;
-use self::histogram::{Histogram as Counts, nanoseconds};
+use self::batches::{Batches, Runs};
+use self::gpu::{Gpu, Gpus};
+use self::histogram::{Counted, Histogram, nanoseconds};
+use self::process::Process;
+pub use self::table::{Kind, METRICS, Metric};
+pub use self::text::Format;
+use self::text::Page;
+pub use self::value::{Counter, Gauge};
 use crate::batching::Observer;
 use crate::error::Error;
 use crate::inference::Stages;
+use crate::progress::Progress;
 use crate::statistics::{BatchStatistics, InferenceStatistics, ModelStatistics, StatisticDuration};
-
-/// One metric.
-#[derive(Debug, Clone, Copy)]
-pub struct Metric {
-    /// Its name.
-    pub name: &'static str,
-    /// Its type.
-    pub kind: Kind,
-    /// What it says.
-    pub help: &'static str,
-    /// Its labels.
-    pub labels: &'static [&'static str],
-    /// Its unit; empty for a count.
-    pub unit: &'static str,
-}
-
-/// A metric's type, as Prometheus has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each variant is Prometheus's type of its own name")]
-pub enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-use Kind::{Counter, Gauge as GaugeKind, Histogram as HistogramKind};
-
-const MODEL: &[&str] = &["model", "version"];
-
-macro_rules! metrics {
-    ($($name:literal $kind:ident $labels:expr, $unit:literal, $help:literal;)+) => {
-        /// Every metric that the service exports.
-        pub const METRICS: &[Metric] =
-            &[$(Metric { name: $name, kind: $kind, help: $help, labels: $labels, unit: $unit }),+];
-    };
-}
-
-metrics! {
-    "nim_request_duration_seconds" HistogramKind &["route"], "seconds", "Time from a request's head to its answer";
-    "nim_request_count_total" Counter &["route", "status"], "", "Answers by route and HTTP status";
-    "nim_batch_size_histogram" HistogramKind &[], "rows", "Rows in one run of the model";
-    "nim_model_loading_time_seconds" GaugeKind &[], "seconds", "Time that loading and warming up the model took";
-    "nim_queue_size" GaugeKind &[], "requests", "Requests that wait for the model";
-    "nimify_panics_total" Counter &[], "", "Requests that ended in a fault of the service and were answered 500";
-    "nimify_connections" GaugeKind &[], "connections", "Connections that are open, over all ports";
-    "nimify_connections_refused_total" Counter &[], "", "Connections past `maxConnections`, told to come again";
-    "nimify_tls_handshake_failures_total" Counter &[], "", "Connections that ended before TLS was spoken";
-    "nimify_tls_reloads_total" Counter &["result"], "",
-        "Changes of the TLS certificate: `taken`, or `refused` where the new one can't be used and the old one stays";
-    "nimify_spans_dropped_total" Counter &[], "", "Spans of recorded requests that the collector didn't get";
-    "num_requests_running" GaugeKind &[], "requests", "Inference requests in work, without those that wait";
-    "num_requests_waiting" GaugeKind &[], "requests", "Inference requests that wait for the model";
-    "nv_inference_request_success" Counter MODEL, "", "Inference requests that were answered";
-    "nv_inference_request_failure" Counter &["model", "version", "reason"], "",
-        "Inference requests that failed: REJECTED (queue, deadline, not ready), CANCELED (the client went), BACKEND (the model), OTHER (bad input)";
-    "nv_inference_count" Counter MODEL, "", "Rows that the model ran, a batch of n counted as n";
-    "nv_inference_exec_count" Counter MODEL, "", "Runs of the model, a batch of n counted as 1";
-    "nv_inference_pending_request_count" GaugeKind MODEL, "requests", "Inference requests that wait for the model";
-    "nv_inference_request_duration_us" Counter MODEL, "microseconds", "Inference requests' time in all, cumulative";
-    "nv_inference_queue_duration_us" Counter MODEL, "microseconds", "Inference requests' time in the queue, cumulative";
-    "nv_inference_compute_input_duration_us" Counter MODEL, "microseconds", "Time spent reading requests, cumulative";
-    "nv_inference_compute_infer_duration_us" Counter MODEL, "microseconds", "Time that the model ran, cumulative";
-    "nv_inference_compute_output_duration_us" Counter MODEL, "microseconds", "Time spent writing answers, cumulative";
-    "process_cpu_seconds_total" Counter &[], "seconds", "Total user and system CPU time spent in seconds.";
-    "process_open_fds" GaugeKind &[], "", "Number of open file descriptors.";
-    "process_max_fds" GaugeKind &[], "", "Maximum number of open file descriptors.";
-    "process_virtual_memory_bytes" GaugeKind &[], "bytes", "Virtual memory size in bytes.";
-    "process_resident_memory_bytes" GaugeKind &[], "bytes", "Resident memory size in bytes.";
-    "process_start_time_seconds" GaugeKind &[], "seconds", "Start time of the process since unix epoch in seconds.";
-    "process_threads" GaugeKind &[], "", "Number of OS threads in the process.";
-}
-
-/// Seconds: from a tiny model's answer to a deadline.
-const DURATION_BUCKETS: [f64; 17] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-const BATCH_BUCKETS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+use crate::trace::context::TraceId;
 
 /// The statuses that the service answers; anything else counts as the last.
 const STATUSES: [u16; 16] = [200, 204, 308, 400, 403, 404, 405, 408, 413, 415, 422, 429, 501, 503, 504, 500];
+
+/// Rows: the bounds of the histogram of batch sizes.
+const BATCH_SIZES: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
 /// How an inference request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +53,14 @@ pub enum Outcome {
     Other,
 }
 
+/// Triton's names of the outcomes that are failures.
+const FAILURES: [(Outcome, &str); 4] = [
+    (Outcome::Rejected, "REJECTED"),
+    (Outcome::Canceled, "CANCELED"),
+    (Outcome::Backend, "BACKEND"),
+    (Outcome::Other, "OTHER"),
+];
+
 impl From<&Error> for Outcome {
     fn from(error: &Error) -> Self {
         match error {
@@ -126,196 +71,168 @@ impl From<&Error> for Outcome {
     }
 }
 
-/// The service's metrics.
-pub struct Metrics {
-    registry: Registry,
-    routes: Vec<RouteMetrics>,
-    durations: HistogramVec,
-    counts: IntCounterVec,
-    batch_size: Histogram,
-    loading: Gauge,
-    queue_size: IntGauge,
-    running: IntGauge,
-    waiting: IntGauge,
-    pending: IntGauge,
-    /// Requests that ended in a panic.
-    pub panics: IntCounter,
-    /// Connections that are open.
-    pub connections: IntGauge,
-    /// Connections that were told to come again.
-    pub connections_refused: IntCounter,
-    /// Handshakes that failed.
-    pub handshake_failures: IntCounter,
-    tls_reloads: [IntCounter; 2],
-    /// Spans that the collector didn't get.
-    pub spans_dropped: IntCounter,
-    success: IntCounter,
-    failures: [IntCounter; 4],
-    rows: IntCounter,
-    runs: IntCounter,
-    request_us: IntCounter,
-    queue_us: IntCounter,
-    input_us: IntCounter,
-    infer_us: IntCounter,
-    output_us: IntCounter,
-    times: [Counts; 5],
-    failed: Failed,
-    batches: Batches,
-    last: AtomicU64,
-}
-
-/// Which of the times of requests that were answered.
-#[derive(Debug, Clone, Copy)]
-enum Time {
-    All,
+/// A part of a request's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
     Decode,
     Queue,
     Compute,
     Encode,
 }
 
-#[derive(Debug, Default)]
-struct Failed {
-    count: AtomicU64,
-    ns: AtomicU64,
+const STAGES: [(Stage, &str); 4] =
+    [(Stage::Decode, "decode"), (Stage::Queue, "queue"), (Stage::Compute, "compute"), (Stage::Encode, "encode")];
+
+/// An inference request that is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Inferred<'a> {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
+    /// Where that went.
+    pub stages: &'a Stages,
+    /// The trace that it is part of, if it is recorded.
+    pub trace: Option<TraceId>,
+}
+
+/// What runs the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// The execution provider that was really taken.
+    pub provider: String,
+    /// ONNX Runtime's version.
+    pub onnxruntime: String,
+}
+
+/// Memory of ONNX Runtime's arenas, bytes, over all sessions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ArenaBytes {
+    /// Taken from the system.
+    pub held: u64,
+    /// Of those, in use.
+    pub used: u64,
+    /// The most that was ever in use.
+    pub peak: u64,
+}
+
+/// What is known at the moment of asking.
+#[derive(Debug, Clone, Copy)]
+pub struct Live<'a> {
+    /// Inference requests that haven't been answered.
+    pub in_work: usize,
+    /// How many of them wait for the model.
+    pub waiting: usize,
+    /// Whether new requests should come.
+    pub ready: bool,
+    /// How far the start is.
+    pub(crate) loading: &'a Progress,
+}
+
+type ReadArena = Box<dyn Fn() -> ArenaBytes + Send + Sync>;
+
+/// The service's metrics.
+pub struct Metrics {
+    model: String,
+    version: String,
+    routes: Vec<RouteMetrics>,
+    /// Requests that ended in a panic.
+    pub panics: Counter,
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Connections that were told to come again.
+    pub connections_refused: Counter,
+    /// Handshakes that failed.
+    pub handshake_failures: Counter,
+    /// Changes of the TLS certificate: taken, refused.
+    tls_reloads: [Counter; 2],
+    /// Spans that the collector didn't get.
+    pub spans_dropped: Arc<Counter>,
+    /// Bytes of inference requests.
+    pub received: Counter,
+    /// Bytes of answers to them.
+    pub sent: Counter,
+    /// Requests that were answered, as wholes and by stage.
+    answered: Histogram,
+    stages: [Histogram; STAGES.len()],
+    failures: [Counter; FAILURES.len()],
+    /// Nanoseconds.
+    failed_for: Counter,
+    batches: Batches,
+    /// What [`Metrics::last_inference`] counts from.
+    begun: (Instant, SystemTime),
+    /// Milliseconds after `begun`, plus one; 0 before the first request.
+    last: AtomicU64,
+    loaded: OnceLock<ModelInfo>,
+    arena: OnceLock<ReadArena>,
+    gpus: Gpus,
 }
 
 struct RouteMetrics {
     label: &'static str,
-    duration: OnceLock<Histogram>,
-    counts: [OnceLock<IntCounter>; STATUSES.len()],
+    duration: Histogram,
+    counts: [Counter; STATUSES.len()],
 }
 
-/// Makes metrics by their name in [`METRICS`] and registers them.
-struct Maker<'a> {
-    registry: Registry,
-    model: [(&'a str, &'a str); 2],
-}
-
-impl Maker<'_> {
-    fn opts(&self, name: &str) -> (Opts, Vec<&'static str>) {
-        let metric = METRICS.iter().find(|m| m.name == name).expect("every metric has a row in the table");
-        let mut opts = Opts::new(metric.name, metric.help);
-        let mut variable = Vec::new();
-        for label in metric.labels {
-            match self.model.iter().find(|(name, _)| name == label) {
-                Some((_, value)) => opts = opts.const_label(*label, *value),
-                None => variable.push(*label),
-            }
-        }
-        (opts, variable)
-    }
-
-    fn register<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
-        let collector = made.expect("the table's names and labels are valid");
-        self.registry.register(Box::new(collector.clone())).expect("the table's names are distinct");
-        collector
-    }
-
-    fn counter(&self, name: &str) -> IntCounter {
-        self.register(IntCounter::with_opts(self.opts(name).0))
-    }
-
-    fn counters(&self, name: &str) -> IntCounterVec {
-        let (opts, labels) = self.opts(name);
-        self.register(IntCounterVec::new(opts, &labels))
-    }
-
-    fn gauge(&self, name: &str) -> IntGauge {
-        self.register(IntGauge::with_opts(self.opts(name).0))
-    }
-
-    fn histogram_opts(&self, name: &str, buckets: &[f64]) -> (HistogramOpts, Vec<&'static str>) {
-        let (opts, labels) = self.opts(name);
-        (HistogramOpts { common_opts: opts, buckets: buckets.to_vec() }, labels)
+impl RouteMetrics {
+    /// Each status that was answered, and how often.
+    fn statuses(&self) -> impl Iterator<Item = (u16, u64)> {
+        STATUSES.into_iter().zip(self.counts.iter().map(Counter::get)).filter(|(_, count)| *count > 0)
     }
 }
 
 impl Metrics {
-    /// Registers every metric. `routes` are the values of the label `route`; they are named by their index afterwards.
+    /// Counts from zero. `routes` are the values of the label `route`; they are named by their index afterwards.
     pub fn new(model: &str, version: &str, routes: impl IntoIterator<Item = &'static str>) -> Metrics {
-        let maker = Maker { registry: Registry::new(), model: [("model", model), ("version", version)] };
-        let (durations, duration_labels) = maker.histogram_opts("nim_request_duration_seconds", &DURATION_BUCKETS);
-        let failures = maker.counters("nv_inference_request_failure");
-        let tls_reloads = maker.counters("nimify_tls_reloads_total");
-        let metrics = Metrics {
-            routes: routes
-                .into_iter()
-                .map(|label| RouteMetrics { label, duration: OnceLock::new(), counts: Default::default() })
-                .collect(),
-            durations: maker.register(HistogramVec::new(durations, &duration_labels)),
-            counts: maker.counters("nim_request_count_total"),
-            batch_size: maker
-                .register(Histogram::with_opts(maker.histogram_opts("nim_batch_size_histogram", &BATCH_BUCKETS).0)),
-            loading: maker.register(Gauge::with_opts(maker.opts("nim_model_loading_time_seconds").0)),
-            queue_size: maker.gauge("nim_queue_size"),
-            running: maker.gauge("num_requests_running"),
-            waiting: maker.gauge("num_requests_waiting"),
-            pending: maker.gauge("nv_inference_pending_request_count"),
-            panics: maker.counter("nimify_panics_total"),
-            connections: maker.gauge("nimify_connections"),
-            connections_refused: maker.counter("nimify_connections_refused_total"),
-            handshake_failures: maker.counter("nimify_tls_handshake_failures_total"),
-            tls_reloads: ["taken", "refused"].map(|result| tls_reloads.with_label_values(&[result])),
-            spans_dropped: maker.counter("nimify_spans_dropped_total"),
-            success: maker.counter("nv_inference_request_success"),
-            failures: ["REJECTED", "CANCELED", "BACKEND", "OTHER"].map(|reason| failures.with_label_values(&[reason])),
-            rows: maker.counter("nv_inference_count"),
-            runs: maker.counter("nv_inference_exec_count"),
-            request_us: maker.counter("nv_inference_request_duration_us"),
-            queue_us: maker.counter("nv_inference_queue_duration_us"),
-            input_us: maker.counter("nv_inference_compute_input_duration_us"),
-            infer_us: maker.counter("nv_inference_compute_infer_duration_us"),
-            output_us: maker.counter("nv_inference_compute_output_duration_us"),
-            times: std::array::from_fn(|_| Counts::new(&[])),
-            failed: Failed::default(),
+        let route = |label| RouteMetrics { label, duration: Histogram::default(), counts: Default::default() };
+        Metrics {
+            model: model.into(),
+            version: version.into(),
+            routes: routes.into_iter().map(route).collect(),
+            panics: Counter::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            handshake_failures: Counter::default(),
+            tls_reloads: Default::default(),
+            spans_dropped: Arc::default(),
+            received: Counter::default(),
+            sent: Counter::default(),
+            answered: Histogram::default(),
+            stages: Default::default(),
+            failures: Default::default(),
+            failed_for: Counter::default(),
             batches: Batches::default(),
+            begun: (Instant::now(), SystemTime::now()),
             last: AtomicU64::new(0),
-            registry: maker.registry,
-        };
-        #[cfg(target_os = "linux")]
-        metrics
-            .registry
-            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
-            .expect("the process's metrics are registered once");
-        metrics
+            loaded: OnceLock::new(),
+            arena: OnceLock::new(),
+            gpus: Gpus::default(),
+        }
     }
 
     /// Counts an answer.
-    pub fn answered(&self, route: usize, status: u16, took: Duration) {
+    pub fn answered(&self, route: usize, status: u16, took: Duration, trace: Option<TraceId>) {
         let Some(route) = self.routes.get(route) else { return };
         let index = STATUSES.iter().position(|s| *s == status).unwrap_or(STATUSES.len() - 1);
-        let count = route.counts[index]
-            .get_or_init(|| self.counts.with_label_values(&[route.label, &STATUSES[index].to_string()]));
-        count.inc();
-        let duration = route.duration.get_or_init(|| self.durations.with_label_values(&[route.label]));
-        duration.observe(took.as_secs_f64());
+        route.counts[index].inc();
+        route.duration.observe(took, trace);
     }
 
     /// Counts the end of an inference request.
-    pub fn inferred(&self, outcome: Outcome, took: Duration, stages: &Stages) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Relaxed);
-        if outcome == Outcome::Success {
-            let times = [took, stages.decode, stages.queue, stages.compute, stages.encode];
-            self.times.iter().zip(times).for_each(|(counts, time)| _ = counts.observe(nanoseconds(time)));
-        } else {
-            self.failed.count.fetch_add(1, Relaxed);
-            self.failed.ns.fetch_add(nanoseconds(took), Relaxed);
-        }
-        match outcome {
-            Outcome::Success => {
-                self.success.inc();
-                self.request_us.inc_by(micros(took));
-                self.input_us.inc_by(micros(stages.decode));
-                self.queue_us.inc_by(micros(stages.queue));
-                self.infer_us.inc_by(micros(stages.compute));
-                self.output_us.inc_by(micros(stages.encode));
+    pub fn inferred(&self, request: &Inferred<'_>) {
+        let now = u64::try_from(self.begun.0.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.last.store(now + 1, Relaxed);
+        match FAILURES.iter().position(|(outcome, _)| *outcome == request.outcome) {
+            Some(failure) => {
+                self.failures[failure].inc();
+                self.failed_for.inc_by(nanoseconds(request.took));
             }
-            Outcome::Rejected => self.failures[0].inc(),
-            Outcome::Canceled => self.failures[1].inc(),
-            Outcome::Backend => self.failures[2].inc(),
-            Outcome::Other => self.failures[3].inc(),
+            None => {
+                let stages = request.stages;
+                self.answered.observe(request.took, request.trace);
+                let times = [stages.decode, stages.queue, stages.compute, stages.encode];
+                self.stages.iter().zip(times).for_each(|(stage, time)| stage.observe(time, request.trace));
+            }
         }
     }
 
@@ -324,134 +241,131 @@ impl Metrics {
         self.tls_reloads[usize::from(!taken)].inc();
     }
 
-    /// Notes how long the model took to load.
-    pub fn loaded(&self, took: Duration) {
-        self.loading.set(took.as_secs_f64());
+    /// Notes what runs the model, once it is loaded.
+    pub fn loaded(&self, info: ModelInfo) {
+        // A model is loaded once.
+        let _ = self.loaded.set(info);
+    }
+
+    /// Notes how to ask for the memory of the arenas.
+    pub fn watch_arena(&self, read: impl Fn() -> ArenaBytes + Send + Sync + 'static) {
+        let _ = self.arena.set(Box::new(read));
+    }
+
+    /// Reads the GPUs too from now on; called where one is in use.
+    pub fn watch_gpus(&self) {
+        self.gpus.watch();
+    }
+
+    /// The page that Prometheus reads.
+    pub fn page(&self, live: Live<'_>, format: Format) -> String {
+        let reading = Reading {
+            metrics: self,
+            live,
+            batches: self.batches.counted(),
+            process: Process::now(),
+            gpus: self.gpus.read(),
+            arena: self.arena.get().map(|read| read()),
+        };
+        let mut page = Page::new(format);
+        METRICS.iter().for_each(|metric| page.metric(metric, |samples| (metric.read)(&reading, samples)));
+        page.finish()
     }
 
     /// What the model has done so far, as the Open Inference Protocol tells it.
     pub fn statistics(&self, name: &str, version: &str) -> ModelStatistics {
-        let time = |time: Time| {
-            let counted = self.times[time as usize].counted();
+        let time = |stage| {
+            let counted = self.times(stage).counted();
             StatisticDuration { count: counted.count(), ns: counted.sum }
         };
+        let failed = self.failures.iter().map(Counter::get).sum();
         let batches = self.batches.counted();
         ModelStatistics {
             name: name.into(),
             version: version.into(),
-            last_inference: self.last.load(Relaxed),
+            last_inference: self.last_inference(),
             inference_count: batches.iter().map(|runs| runs.rows).sum(),
             execution_count: batches.iter().map(|runs| runs.count).sum(),
             inference_stats: InferenceStatistics {
-                success: time(Time::All),
-                fail: StatisticDuration { count: self.failed.count.load(Relaxed), ns: self.failed.ns.load(Relaxed) },
-                queue: time(Time::Queue),
-                compute_input: time(Time::Decode),
-                compute_infer: time(Time::Compute),
-                compute_output: time(Time::Encode),
+                success: time(None),
+                fail: StatisticDuration { count: failed, ns: self.failed_for.get() },
+                queue: time(Some(Stage::Queue)),
+                compute_input: time(Some(Stage::Decode)),
+                compute_infer: time(Some(Stage::Compute)),
+                compute_output: time(Some(Stage::Encode)),
                 ..InferenceStatistics::default()
             },
-            batch_stats: batches
-                .iter()
-                .map(|runs| BatchStatistics {
-                    batch_size: runs.size as u64,
-                    compute_infer: StatisticDuration { count: runs.count, ns: runs.ns },
-                    compute_input: StatisticDuration { count: runs.count, ns: 0 },
-                    compute_output: StatisticDuration { count: runs.count, ns: 0 },
-                })
-                .collect(),
+            batch_stats: batches.iter().map(of_runs).collect(),
+            memory_usage: self.arena.get().map(|read| memory(read())).into_iter().collect(),
             ..ModelStatistics::default()
         }
     }
 
-    /// The page that Prometheus reads, given how many inference requests are in work and how many of them wait.
-    pub fn page(&self, in_work: usize, waiting: usize) -> Vec<u8> {
-        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.running.set(gauge(in_work.saturating_sub(waiting)));
-        for waits in [&self.queue_size, &self.waiting, &self.pending] {
-            waits.set(gauge(waiting));
-        }
-        let mut page = Vec::new();
-        // Writing into memory can't fail, and an inconsistent metric would be a fault of the table above.
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut page) {
-            tracing::error!(%error, "the metrics page is incomplete");
-        }
-        page
+    /// Milliseconds since 1970; 0 before the first.
+    fn last_inference(&self) -> u64 {
+        let Some(after) = self.last.load(Relaxed).checked_sub(1) else { return 0 };
+        process::unix_milliseconds(self.begun.1).saturating_add(after)
     }
+
+    /// Of requests that were answered: whole, or one stage.
+    fn times(&self, stage: Option<Stage>) -> &Histogram {
+        stage.map_or(&self.answered, |stage| &self.stages[stage as usize])
+    }
+
+    fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        FAILURES.iter().zip(&self.failures).map(|((_, reason), count)| (*reason, count.get()))
+    }
+
+    /// The labels that Triton's metrics have.
+    fn model(&self) -> [(&str, &str); 2] {
+        [("model", &self.model), ("version", &self.version)]
+    }
+}
+
+fn of_runs(runs: &Runs) -> BatchStatistics {
+    let time = |ns| StatisticDuration { count: runs.count, ns };
+    let (compute_input, compute_infer, compute_output) = (time(0), time(runs.ns), time(0));
+    BatchStatistics { batch_size: runs.size as u64, compute_input, compute_infer, compute_output }
+}
+
+fn memory(arena: ArenaBytes) -> crate::statistics::MemoryUsage {
+    crate::statistics::MemoryUsage { kind: "CPU".into(), id: 0, byte_size: arena.held }
 }
 
 impl Observer for Metrics {
     fn batch(&self, rows: usize, ran: Duration) {
         self.batches.ran(rows, ran);
-        self.batch_size.observe(rows as f64);
-        self.rows.inc_by(rows as u64);
-        self.runs.inc();
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+/// What a page is written from.
+struct Reading<'a> {
+    metrics: &'a Metrics,
+    live: Live<'a>,
+    batches: Vec<Runs>,
+    process: Process,
+    gpus: Vec<Gpu>,
+    arena: Option<ArenaBytes>,
+}
+
+impl Reading<'_> {
+    /// The routes that were asked for.
+    fn routes(&self) -> impl Iterator<Item = &RouteMetrics> {
+        self.metrics.routes.iter().filter(|route| route.statuses().next().is_some())
+    }
+
+    fn micros(&self, stage: Option<Stage>) -> u64 {
+        self.metrics.times(stage).counted().sum / 1000
+    }
+
+    fn batch_sizes(&self) -> Counted {
+        let mut buckets = vec![0; BATCH_SIZES.len() + 1];
+        for runs in &self.batches {
+            buckets[BATCH_SIZES.partition_point(|bound| *bound < runs.size as u64)] += runs.count;
+        }
+        Counted { bounds: BATCH_SIZES, buckets, sum: self.batches.iter().map(|runs| runs.rows).sum() }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn page(metrics: &Metrics) -> String {
-        String::from_utf8(metrics.page(3, 1)).unwrap()
-    }
-
-    #[test]
-    fn every_metric_of_the_table_is_on_the_page_with_its_type_and_no_other() {
-        let metrics = Metrics::new("digits \"1\"", "0.1", ["/v1/predict"]);
-        metrics.answered(0, 200, Duration::from_millis(3));
-        metrics.batch(4, Duration::from_micros(7));
-        let page = page(&metrics);
-        let mut on_page: Vec<String> =
-            page.lines().filter_map(|l| l.strip_prefix("# TYPE ")).map(String::from).collect();
-        let mut in_table: Vec<String> =
-            METRICS.iter().map(|m| format!("{} {}", m.name, format!("{:?}", m.kind).to_lowercase())).collect();
-        on_page.sort();
-        in_table.sort();
-        assert_eq!(on_page, in_table);
-        for metric in METRICS {
-            assert!(page.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{}", metric.name);
-            for label in metric.labels {
-                let line = page.lines().find(|l| l.starts_with(metric.name)).unwrap();
-                assert!(line.contains(&format!("{label}=\"")), "{line}");
-            }
-        }
-        assert!(page.contains("nv_inference_count{model=\"digits \\\"1\\\"\",version=\"0.1\"} 4\n"), "{page}");
-        assert!(page.contains("num_requests_running 2\n") && page.contains("nim_queue_size 1\n"), "{page}");
-    }
-
-    #[test]
-    fn answers_are_counted_by_route_and_status() {
-        let metrics = Metrics::new("m", "1", ["/a", "/b"]);
-        metrics.answered(1, 200, Duration::from_millis(1));
-        metrics.answered(1, 200, Duration::from_millis(1));
-        metrics.answered(1, 999, Duration::from_millis(1));
-        metrics.answered(7, 200, Duration::ZERO);
-        let page = page(&metrics);
-        assert!(page.contains("nim_request_count_total{route=\"/b\",status=\"200\"} 2\n"), "{page}");
-        assert!(page.contains("nim_request_count_total{route=\"/b\",status=\"500\"} 1\n"), "{page}");
-        assert!(page.contains("nim_request_duration_seconds_count{route=\"/b\"} 3\n"), "{page}");
-        assert!(!page.contains("/a"));
-    }
-
-    #[test]
-    fn failures_are_counted_by_their_reason() {
-        let metrics = Metrics::new("m", "1", []);
-        metrics.inferred(Outcome::from(&Error::QueueFull(String::new())), Duration::ZERO, &Stages::default());
-        metrics.inferred(Outcome::from(&Error::Refused(String::new())), Duration::ZERO, &Stages::default());
-        metrics.inferred(Outcome::from(&Error::BadRequest(String::new())), Duration::ZERO, &Stages::default());
-        metrics.inferred(Outcome::Canceled, Duration::ZERO, &Stages::default());
-        metrics.inferred(Outcome::Success, Duration::from_micros(9), &Stages::default());
-        let page = page(&metrics);
-        for reason in ["REJECTED", "CANCELED", "BACKEND", "OTHER"] {
-            let line = format!("nv_inference_request_failure{{model=\"m\",reason=\"{reason}\",version=\"1\"}} 1\n");
-            assert!(page.contains(&line), "{page}");
-        }
-        assert!(page.contains("nv_inference_request_duration_us{model=\"m\",version=\"1\"} 9\n"), "{page}");
-    }
-}
+mod tests;

@@ -17,14 +17,14 @@ mod record;
 mod sampler;
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use hyper::HeaderMap;
-use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 use crate::inference::Stages;
+use crate::metrics::Counter;
 use context::{Parent, TraceId};
 pub use endpoint::Endpoint;
 pub use options::{Options, Plan, VARIABLES, Variable};
@@ -51,7 +51,7 @@ pub(crate) enum Root {
 
 impl Traces {
     /// Spans that can't be sent are counted in `dropped`.
-    pub(crate) fn new(plan: Plan, dropped: IntCounter) -> Traces {
+    pub(crate) fn new(plan: Plan, dropped: Arc<Counter>) -> Traces {
         let queue = Queue {
             waiting: Mutex::new(VecDeque::new()),
             full: Notify::new(),
@@ -146,7 +146,7 @@ struct Queue {
     full: Notify,
     most: usize,
     batch: usize,
-    dropped: IntCounter,
+    dropped: Arc<Counter>,
 }
 
 impl Queue {

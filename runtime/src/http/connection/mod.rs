@@ -44,13 +44,17 @@ pub(crate) enum Door {
 impl Door {
     /// What is served at the other port is not served at this one.
     pub(super) fn admit(self, app: &App, target: Target) -> Target {
-        let is_metrics = matches!(target.route, Route::Metrics | Route::NimMetrics);
+        let (route, server) = (target.route, &app.settings.server);
         let served = match self {
-            Door::Service => !is_metrics || app.settings.server.metrics_port.is_none(),
-            Door::Metrics => is_metrics || target.route.is_health(),
+            Door::Service => !route.is_metrics() || server.metrics_port.is_none(),
+            Door::Metrics => route.is_metrics() || route.is_health(),
             Door::Grpc => false,
         };
-        if served { target } else { Target { route: Route::Unknown, model: None, version: None } }
+        if served && (server.debug_page || !route.is_debug()) {
+            target
+        } else {
+            Target { route: Route::Unknown, model: None, version: None }
+        }
     }
 }
 

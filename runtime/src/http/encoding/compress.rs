@@ -34,7 +34,7 @@ pub(in crate::http) fn encoded(mut response: Response, wanted: Option<Wanted>, s
     };
     if large {
         // Whoever keeps this answer for others has to know that it depends.
-        response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+        response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
     }
     if let Some((coding, smaller)) = smaller {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));

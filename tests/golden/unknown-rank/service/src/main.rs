@@ -7,6 +7,7 @@
 //!
 //! | route | |
 //! |---|---|
+//! | `GET /debug` | Latency, batches and queue as they are now, as a page |
 //! | `GET /docs` | This document as a page |
 //! | `GET /metrics` | Prometheus metrics |
 //! | `GET /openapi.json` | This document |
