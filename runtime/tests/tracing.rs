@@ -6,13 +6,18 @@
 mod collector;
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use collector::{Collector, failed, hex, text};
+use nimify_runtime::codec::v2::protobuf::messages::model_infer_request::InferInputTensor;
+use nimify_runtime::codec::v2::protobuf::messages::{ModelInferRequest, ModelInferResponse};
 use serde_json::{Value, json};
 use support::{PATIENCE, Service, gather, onnxruntime, rows, slow};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Endpoint;
+use tonic_prost::ProstCodec;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -114,6 +119,70 @@ fn a_callers_trace_is_continued_on_every_protocol() {
     }
     assert_eq!(collector.resource("service.name").as_deref(), Some("tiny"));
     assert_eq!(collector.resource("service.version").as_deref(), Some("1.2.0"));
+}
+
+#[test]
+fn events_are_recorded_to_their_end() {
+    let collector = Collector::start();
+    let service = rows().ready_with(&[("NIMIFY_TRACING_ENDPOINT", &collector.endpoint()), SOON]);
+    let (accept, caller) = (("accept", "text/event-stream"), parent("03"));
+    let mut stream = service.connect();
+    let head = format!(
+        "POST /v1/predict HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         {}: {}\r\ntraceparent: {caller}\r\ncontent-length: {}\r\n\r\n",
+        accept.0,
+        accept.1,
+        BODY.len()
+    );
+    stream.write_all(&[head.as_bytes(), BODY].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let server = collector.servers(1).pop().unwrap();
+    assert!(answer.contains(&format!("traceresponse: 00-{TRACE}-{}-03\r\n", hex(&server.span_id))), "{answer}");
+    assert_eq!(text(&server.attributes, "http.response.status_code").as_deref(), Some("200"));
+    assert_eq!(collector.below(&server).len(), 4, "{answer}");
+}
+
+#[tokio::test]
+async fn a_call_of_grpc_is_recorded_and_answered_with_its_place() {
+    let collector = Collector::start();
+    let environment = [("NIMIFY_TRACING_ENDPOINT", &*collector.endpoint()), SOON, ("NIMIFY_ACCESS_LOG", "info")];
+    let service = gather().ready_with(&environment);
+    let endpoint = Endpoint::from_shared(format!("http://{}", service.grpc.unwrap())).unwrap();
+    let mut client = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
+    let infer = |indices: &[i64]| {
+        let raw = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
+        let shape = vec![indices.len() as i64];
+        let input = InferInputTensor { name: "index".into(), datatype: "INT64".into(), shape, ..Default::default() };
+        let message = ModelInferRequest {
+            model_name: "tiny".into(),
+            inputs: vec![input],
+            raw_input_contents: vec![raw],
+            ..Default::default()
+        };
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("traceparent", parent("01").parse().unwrap());
+        request
+    };
+    let path = || PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer");
+    for (number, (indices, code)) in [(&[0, 1][..], "0"), (&[7], "3")].into_iter().enumerate() {
+        client.ready().await.unwrap();
+        let codec = ProstCodec::<ModelInferRequest, ModelInferResponse>::default();
+        let metadata = match client.unary(infer(indices), path(), codec).await {
+            Ok(response) => response.metadata().clone(),
+            Err(status) => status.metadata().clone(),
+        };
+        let server = collector.servers(number + 1).pop().unwrap();
+        assert_eq!((hex(&server.trace_id), hex(&server.parent_span_id)), (TRACE.into(), CALLER.into()));
+        assert_eq!(metadata.get("traceresponse").unwrap(), &format!("00-{TRACE}-{}-01", hex(&server.span_id)));
+        assert_eq!(text(&server.attributes, "rpc.grpc.status_code").as_deref(), Some(code));
+        assert_eq!(text(&server.attributes, "rpc.method").as_deref(), Some("ModelInfer"));
+        let end = Instant::now() + PATIENCE;
+        while !service.log.lines().iter().any(|line| line["span_id"] == hex(&server.span_id)) {
+            assert!(Instant::now() < end, "{:#?}", service.log.lines());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
 }
 
 #[test]

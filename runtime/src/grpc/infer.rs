@@ -26,8 +26,8 @@ use crate::repository;
 const AT_ONCE: usize = 64;
 
 /// Answers the one message of a call.
-pub(super) async fn unary(app: &App, call: &Call, messages: &mut Messages<'_>) -> Result<Vec<u8>, Error> {
-    let mut work = call.work(app, Method::ModelInfer);
+pub(super) async fn unary(app: &App, call: &mut Call, messages: &mut Messages<'_>) -> Result<Vec<u8>, Error> {
+    let mut work = call.only(app);
     let result = match work.admit() {
         Err(refused) => Err(refused),
         Ok(()) => match messages.only().await {
@@ -164,8 +164,10 @@ async fn next(turns: &mut VecDeque<Turn<'_>>) -> Bytes {
 /// The answer to one request of a stream, whatever becomes of it.
 async fn one(app: &App, call: &Call, message: Message<'_>) -> Bytes {
     let (begun, mut id) = (Instant::now(), String::new());
+    let mut place = None;
     let answered = guarded(app, async {
-        let mut work = call.work(app, Method::ModelStreamInfer);
+        let mut work = call.next(app);
+        place = work.place();
         let result = match work.admit() {
             Err(refused) => Err(refused),
             Ok(()) => infer(&mut work, call, message, In::Stream, &mut id).await,
@@ -178,7 +180,7 @@ async fn one(app: &App, call: &Call, message: Message<'_>) -> Bytes {
     match answered {
         Ok(answer) => answer.into(),
         Err(error) => {
-            log_error(&error, Method::ModelStreamInfer, &call.id);
+            log_error(&error, Method::ModelStreamInfer, &call.id, place);
             let model_name = app.settings.name.clone();
             let answer = ModelInferResponse { id, model_name, ..Default::default() };
             let message = ModelStreamInferResponse { error_message: error.to_string(), infer_response: Some(answer) };

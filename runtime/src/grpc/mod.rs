@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use tracing::field::display;
 
 pub(crate) use self::body::Body;
 use self::compression::Encoding;
@@ -33,6 +34,9 @@ use crate::error::{Code, Error};
 use crate::http::route::Route;
 use crate::http::{self, Access, Limits, OVERLOADED, REQUEST_ID, guarded};
 use crate::inference::Work;
+use crate::logging::ACCESS;
+use crate::trace::context::TRACERESPONSE;
+use crate::trace::{Detached, Place, Span};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -46,23 +50,43 @@ struct Call {
     /// How its messages are compressed, and how its answers may be.
     encoding: Encoding,
     answers: Encoding,
-    /// Its metadata, where calls are traced.
+    /// Its metadata, where each message of a stream is recorded.
     metadata: Option<HeaderMap>,
+    /// Where it is recorded, if it is one inference.
+    recorded: Option<Detached>,
+    /// Its place in the trace that it is recorded in.
+    place: Option<Place>,
 }
 
 impl Call {
-    fn new(app: &App, begun: Instant, id: &HeaderValue, head: &Parts) -> Result<Call, Error> {
+    fn new(app: &App, begun: Instant, method: Method, id: &HeaderValue, head: &Parts) -> Result<Call, Error> {
         let encoding = Encoding::of(&head.headers)?;
         let answers = encoding.of_answers(&head.headers);
         let timeout = status::timeout(&head.headers)?;
-        let metadata = app.traces.as_ref().map(|_| head.headers.clone());
-        Ok(Call { begun, id: id.clone(), timeout, encoding, answers, metadata })
+        let (mut metadata, mut span) = (None, None);
+        if let (Some(traces), Some((service, name))) = (&app.traces, method.parts()) {
+            match method {
+                Method::ModelInfer => span = traces.call(&head.headers, service, name),
+                Method::ModelStreamInfer => metadata = Some(head.headers.clone()),
+                _ => {}
+            }
+        }
+        let place = span.as_ref().map(Span::place);
+        let recorded = span.and_then(Span::detach);
+        Ok(Call { begun, id: id.clone(), timeout, encoding, answers, metadata, recorded, place })
     }
 
-    /// One inference of the call.
-    fn work<'a>(&self, app: &'a App, method: Method) -> Work<'a> {
+    /// The one inference of the call.
+    fn only<'a>(&mut self, app: &'a App) -> Work<'a> {
         let mut work = Work::begin(app);
-        if let (Some(metadata), Some((service, name))) = (&self.metadata, method.parts()) {
+        work.resume_trace(self.recorded.take());
+        work
+    }
+
+    /// One inference of a stream.
+    fn next<'a>(&self, app: &'a App) -> Work<'a> {
+        let mut work = Work::begin(app);
+        if let (Some(metadata), Some((service, name))) = (&self.metadata, Method::ModelStreamInfer.parts()) {
             work.continue_trace(metadata, service, name);
         }
         work
@@ -83,7 +107,8 @@ pub(crate) async fn answer(app: &Arc<App>, access: Access, request: Request<Inco
         return no_grpc(id);
     }
     let method = Method::find(head.uri.path());
-    let call = access.check(app, method.is_health()).and_then(|()| Call::new(app, begun, &id, &head));
+    let call = access.check(app, method.is_health()).and_then(|()| Call::new(app, begun, method, &id, &head));
+    let place = call.as_ref().ok().and_then(|call| call.place);
     let called = match call {
         Ok(call) => guarded(app, dispatch(app, method, call, &head, body)).await,
         Err(error) => Err(error),
@@ -94,15 +119,18 @@ pub(crate) async fn answer(app: &Arc<App>, access: Access, request: Request<Inco
     if method != Method::ModelStreamInfer || status != 200 {
         app.metrics.answered(number(method), status, took, None);
     }
-    tracing::debug!(
+    tracing::info!(
+        target: ACCESS,
         request_id = http::id_text(&id),
+        trace_id = place.map(|place| display(place.trace)),
+        span_id = place.map(|place| display(place.span)),
         method = method.label(),
         status,
         took_us = took.as_micros() as u64,
         "answered"
     );
     let mut response = called.unwrap_or_else(|error| {
-        log_error(&error, method, &id);
+        log_error(&error, method, &id, place);
         let mut response = Response::new(Body::empty());
         status::insert(response.headers_mut(), Some(&error));
         if let Error::UnsupportedMediaType(_) = error {
@@ -112,6 +140,9 @@ pub(crate) async fn answer(app: &Arc<App>, access: Access, request: Request<Inco
     });
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response.headers_mut().insert(REQUEST_ID, id);
+    if let Some(place) = place {
+        response.headers_mut().insert(TRACERESPONSE, place.header());
+    }
     response
 }
 
@@ -139,7 +170,7 @@ fn no_grpc(id: HeaderValue) -> Response<Body> {
 async fn dispatch(
     app: &Arc<App>,
     method: Method,
-    call: Call,
+    mut call: Call,
     head: &Parts,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
@@ -162,7 +193,7 @@ async fn dispatch(
     }
     let mut messages = Messages::new(body, call.encoding, Limits::of(app));
     if method == Method::ModelInfer {
-        let answer = infer::unary(app, &call, &mut messages).await?;
+        let answer = infer::unary(app, &mut call, &mut messages).await?;
         return Ok(whole(answer, call.answers));
     }
     let message = messages.only().await?;
@@ -200,25 +231,29 @@ fn number(method: Method) -> usize {
 }
 
 /// The text of a client's error may quote what the client sent, so that only `debug` shows it.
-fn log_error(error: &Error, method: Method, id: &HeaderValue) {
+fn log_error(error: &Error, method: Method, id: &HeaderValue, place: Option<Place>) {
     let request_id = http::id_text(id);
+    let trace_id = place.map(|place| display(place.trace));
+    let span_id = place.map(|place| display(place.span));
     let (method_label, code) = (method.label(), error.code());
     match (code, error) {
         _ if !method.is_inference() && code != Code::Internal => {
-            tracing::debug!(request_id, method = method_label, code = code.name(), %error, "not answered");
+            tracing::debug!(request_id, trace_id, span_id, method = method_label, code = code.name(), %error, "not answered");
         }
         // One line a second, and how many it stands for.
         (_, Error::QueueFull(_)) => match OVERLOADED.happened() {
             Some(times) => {
-                tracing::warn!(request_id, method = method_label, code = code.name(), %error, times, "request failed");
+                tracing::warn!(request_id, trace_id, span_id, method = method_label, code = code.name(), %error, times, "request failed");
             }
-            None => tracing::debug!(request_id, method = method_label, code = code.name(), %error, "request failed"),
+            None => {
+                tracing::debug!(request_id, trace_id, span_id, method = method_label, code = code.name(), %error, "request failed")
+            }
         },
         (Code::Internal | Code::Unavailable | Code::DeadlineExceeded, _) => {
-            tracing::warn!(request_id, method = method_label, code = code.name(), %error, "request failed");
+            tracing::warn!(request_id, trace_id, span_id, method = method_label, code = code.name(), %error, "request failed");
         }
         _ => {
-            tracing::warn!(request_id, method = method_label, code = code.name(), "request refused");
+            tracing::warn!(request_id, trace_id, span_id, method = method_label, code = code.name(), "request refused");
             tracing::debug!(request_id, %error, "request refused because");
         }
     }

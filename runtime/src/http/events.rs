@@ -24,6 +24,7 @@ use crate::codec::predict;
 use crate::error::Error;
 use crate::inference::Work;
 use crate::tensor::Value;
+use crate::trace::Detached;
 
 /// Tells nginx to pass events on as they come.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -40,14 +41,21 @@ pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Answers with events, once the first of them is there.
-pub(super) async fn predict(app: &Arc<App>, head: Parts, body: Incoming) -> Result<Response, Error> {
+pub(super) async fn predict(
+    app: &Arc<App>,
+    head: Parts,
+    body: Incoming,
+    recorded: Option<Detached>,
+) -> Result<Response, Error> {
     // One that is ready while the client takes the one before it.
     let (events, coming) = mpsc::channel(1);
     let (first, begun) = oneshot::channel();
     let app = app.clone();
     tokio::spawn(async move {
         // Dropping both channels says that it has ended.
-        if super::caught(run(&app, head, body, first, events)).await.is_err() {
+        let mut work = Work::begin(&app);
+        work.resume_trace(recorded);
+        if super::caught(run(work, head, body, first, events)).await.is_err() {
             app.metrics.panics.inc();
         }
     });
@@ -61,8 +69,7 @@ pub(super) async fn predict(app: &Arc<App>, head: Parts, body: Incoming) -> Resu
 /// How the stream begins: what was wrong before it did.
 type First = oneshot::Sender<Result<(), Error>>;
 
-async fn run(app: &App, head: Parts, body: Incoming, first: First, events: mpsc::Sender<Bytes>) {
-    let mut work = Work::begin(app);
+async fn run(mut work: Work<'_>, head: Parts, body: Incoming, first: First, events: mpsc::Sender<Bytes>) {
     let mut first = Some(first);
     let ended = tokio::select! {
         // The client has gone: what is left of its request is dropped, and counted as that.

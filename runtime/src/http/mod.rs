@@ -122,7 +122,9 @@ async fn dispatch(
     }
     let documents = &app.documents;
     match route {
-        Route::Predict | Route::Infer if events::are_wanted(&head.headers) => events::predict(app, head, body).await,
+        Route::Predict | Route::Infer if events::are_wanted(&head.headers) => {
+            events::predict(app, head, body, seen.detach()).await
+        }
         Route::Predict | Route::Infer | Route::ModelInfer => infer(app, &target, head, body, seen).await,
         Route::Live => Ok(nim::live()),
         Route::Ready => nim::ready(app),

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::inference::{Stages, Work};
 use crate::logging::{ACCESS, Seldom};
 use crate::trace::context::{self, Parent, SpanId, TraceId};
-use crate::trace::{Call, Root, Span};
+use crate::trace::{Call, Detached, Place, Root, Span};
 
 /// Overload is said once a second, whatever the protocol.
 pub(crate) static OVERLOADED: Seldom = Seldom::new();
@@ -25,8 +25,10 @@ pub(super) struct Seen<'a> {
     route: Route,
     id: HeaderValue,
     begun: Instant,
-    /// Where it is recorded.
+    /// Where it is recorded, unless that goes on elsewhere.
     span: Option<Span<'a>>,
+    /// Its place in the trace that it is recorded in.
+    place: Option<Place>,
     /// The trace that its caller is in, where anybody wants to know.
     caller: Option<TraceId>,
     /// Where its time went, if it ran the model.
@@ -44,13 +46,18 @@ impl<'a> Seen<'a> {
         let root = if route.is_inference() { Root::Sampled } else { Root::Never };
         let traces = app.traces.as_ref();
         let span = traces.and_then(|traces| traces.begin(&head.headers, parent.as_ref(), root, || call(head, route)));
-        let caller = parent.map(|parent| parent.trace);
-        Seen { app, route, id, begun, span, caller, stages: None, status: None }
+        let (place, caller) = (span.as_ref().map(Span::place), parent.map(|parent| parent.trace));
+        Seen { app, route, id, begun, span, place, caller, stages: None, status: None }
     }
 
     /// The trace that it is recorded in.
     pub(super) fn trace(&self) -> Option<TraceId> {
-        self.span.as_ref().map(Span::trace)
+        self.place.map(|place| place.trace)
+    }
+
+    /// Lets another task record it, one that goes on after the answer's head.
+    pub(super) fn detach(&mut self) -> Option<Detached> {
+        self.span.take().and_then(Span::detach)
     }
 
     /// Notes where the time of an inference went.
@@ -88,19 +95,16 @@ impl<'a> Seen<'a> {
         let status = response.status().as_u16();
         self.status = Some(status);
         self.app.metrics.answered(self.route as usize, status, self.begun.elapsed(), self.trace());
-        if let Some(span) = &self.span {
-            let place = span.place();
-            response
-                .headers_mut()
-                .insert(context::TRACERESPONSE, context::header(place.trace, place.span, place.random));
+        if let Some(place) = self.place {
+            response.headers_mut().insert(context::TRACERESPONSE, place.header());
         }
         response.headers_mut().insert(REQUEST_ID, self.id.clone());
     }
 
     /// As the logs have them.
     fn ids(&self) -> (Option<TraceId>, Option<SpanId>) {
-        match &self.span {
-            Some(span) => (Some(span.place().trace), Some(span.place().span)),
+        match self.place {
+            Some(place) => (Some(place.trace), Some(place.span)),
             None => (self.caller, None),
         }
     }

@@ -15,8 +15,8 @@ use crate::app::App;
 use crate::error::Error;
 use crate::metrics::{Inferred, Outcome};
 use crate::tensor::Value;
-use crate::trace::context::{Parent, TraceId};
-use crate::trace::{Call, Root, Span};
+use crate::trace::context::TraceId;
+use crate::trace::{Detached, Place, Span};
 
 /// Reading or writing more than this is moved off the thread that other connections share.
 pub(crate) const INLINE_BYTES: usize = 128 << 10;
@@ -75,10 +75,21 @@ impl<'a> Work<'a> {
     /// Records a gRPC call from here to its end, if it is to be recorded: in the trace that its metadata name, else in a
     /// new one.
     pub(crate) fn continue_trace(&mut self, metadata: &HeaderMap, service: &'static str, method: &'static str) {
-        let Some(traces) = &self.app.traces else { return };
-        let parent = Parent::of(metadata);
-        self.span = traces.begin(metadata, parent.as_ref(), Root::Sampled, || Call::Grpc { service, method });
+        let traces = self.app.traces.as_ref();
+        self.span = traces.and_then(|traces| traces.call(metadata, service, method));
         self.trace = self.span.as_ref().map(Span::trace);
+    }
+
+    /// Records what has begun to be recorded elsewhere.
+    pub(crate) fn resume_trace(&mut self, recorded: Option<Detached>) {
+        let traces = self.app.traces.as_ref();
+        self.span = recorded.and_then(|recorded| Some(traces?.resume(recorded)));
+        self.trace = self.span.as_ref().map(Span::trace);
+    }
+
+    /// Where it is recorded here.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.span.as_ref().map(Span::place)
     }
 
     /// Refuses with 429 when too many requests are in work, with 503 before the model is there.
@@ -103,7 +114,7 @@ impl<'a> Work<'a> {
             Err(error) => Outcome::from(error),
         };
         if let Some(span) = &mut self.span {
-            span.answer(result.as_ref().err().map_or(0, |error| error.code() as u16));
+            span.end(result.as_ref().err());
         }
         result
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use hyper::HeaderMap;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::HeaderName;
 
 /// The caller's place in its trace.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -114,11 +114,6 @@ pub fn written(trace: TraceId, span: SpanId, random: bool) -> String {
     format!("00-{trace}-{span}-0{}", if random { 3 } else { 1 })
 }
 
-/// `traceresponse`'s value for a recorded span.
-pub(crate) fn header(trace: TraceId, span: SpanId, random: bool) -> HeaderValue {
-    HeaderValue::try_from(written(trace, span, random)).expect("hexadecimal digits and dashes are a valid header value")
-}
-
 /// All `tracestate` headers as one; `None` where there is none, or one that is to be discarded.
 pub(crate) fn state(headers: &HeaderMap) -> Option<Box<str>> {
     let mut texts = headers.get_all(TRACESTATE).iter();
@@ -165,6 +160,7 @@ fn is_value(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::HeaderValue;
     use proptest::prelude::*;
 
     const EXAMPLE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -23,6 +23,7 @@ use std::time::{Instant, SystemTime};
 use hyper::HeaderMap;
 use tokio::sync::Notify;
 
+use crate::error::Error;
 use crate::inference::Stages;
 use crate::metrics::Counter;
 use context::{Parent, TraceId};
@@ -30,8 +31,9 @@ pub use endpoint::Endpoint;
 pub use options::{Options, Plan, VARIABLES, Variable};
 pub(crate) use record::Call;
 use record::Record;
+use sampler::Ids;
+pub(crate) use sampler::Place;
 pub use sampler::Ratio;
-use sampler::{Ids, Place};
 
 /// What all traced requests share.
 pub(crate) struct Traces {
@@ -82,9 +84,23 @@ impl Traces {
             status: None,
             stages: Stages::default(),
         };
-        Some(Span { queue: &self.queue, open: Some(Box::new(open)), place })
+        Some(self.resume(Detached(Box::new(open))))
+    }
+
+    /// Begins to watch a gRPC call, or one message of its stream, where it is to be recorded.
+    pub(crate) fn call(&self, metadata: &HeaderMap, service: &'static str, method: &'static str) -> Option<Span<'_>> {
+        let parent = Parent::of(metadata);
+        self.begin(metadata, parent.as_ref(), Root::Sampled, || Call::Grpc { service, method })
+    }
+
+    /// Goes on to watch a request.
+    pub(crate) fn resume(&self, Detached(open): Detached) -> Span<'_> {
+        Span { queue: &self.queue, place: open.place, open: Some(open) }
     }
 }
+
+/// A request whose end is seen by another task than its begin.
+pub(crate) struct Detached(Box<Open>);
 
 /// A request that is recorded. Dropped without an end, it was the client that went.
 pub(crate) struct Span<'a> {
@@ -109,6 +125,11 @@ impl Span<'_> {
         self.place
     }
 
+    /// Lets another task watch it.
+    pub(crate) fn detach(mut self) -> Option<Detached> {
+        self.open.take().map(Detached)
+    }
+
     /// Its trace.
     pub(crate) fn trace(&self) -> TraceId {
         self.place.trace
@@ -118,6 +139,16 @@ impl Span<'_> {
     pub(crate) fn stages(&mut self, stages: Stages) {
         if let Some(open) = &mut self.open {
             open.stages = stages;
+        }
+    }
+
+    /// Notes how it ends.
+    pub(crate) fn end(&mut self, error: Option<&Error>) {
+        if let Some(open) = &mut self.open {
+            open.status = Some(match open.call {
+                Call::Http { .. } => error.map_or(200, Error::status),
+                Call::Grpc { .. } => error.map_or(0, |error| error.code() as u16),
+            });
         }
     }
 

@@ -3,9 +3,10 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 
-use super::context::{Parent, SpanId, TraceId};
+use super::context::{Parent, SpanId, TraceId, written};
 
 /// A part of all requests: 0 none, 1 each.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -112,6 +113,12 @@ impl Ids {
 }
 
 impl Place {
+    /// The value of `traceresponse`.
+    pub(crate) fn header(&self) -> HeaderValue {
+        let text = written(self.trace, self.span, self.random);
+        HeaderValue::try_from(text).expect("hexadecimal digits and dashes are a valid header value")
+    }
+
     /// The number of a span below this one.
     pub(crate) fn child(&self, which: u64) -> SpanId {
         SpanId(mixed(u64::from_be_bytes(self.span.0).wrapping_add(which << 56 | 1)).max(1).to_be_bytes())
