@@ -2,7 +2,6 @@
 gives what ONNX Runtime gives in Python.
 """
 import os
-import tempfile
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor

@@ -229,8 +229,8 @@ def test_a_stream_answers_in_the_order_of_its_requests_and_survives_a_bad_one(se
 def test_deadlines_and_cancelled_requests_leave_the_service_well(service, wanted):
     client = service.grpc_client
     for _ in range(20):
-        call = client.async_infer("m", [tensor(tritonclient.grpc, np.repeat(ROWS, 1000, 0))], callback=lambda result, error: None)
-        call.cancel()
+        inputs = [tensor(tritonclient.grpc, np.repeat(ROWS, 1000, 0))]
+        client.async_infer("m", inputs, callback=lambda result, error: None).cancel()
     for _ in range(20):
         try:
             client.infer("m", [tensor(tritonclient.grpc, ROWS)], client_timeout=1e-4)
