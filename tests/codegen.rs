@@ -49,6 +49,7 @@ fn plan(name: &str, signature: ModelSignature) -> ServicePlan {
             server: ServerSettings::default(),
             batching: BatchingSettings::default(),
             engine: EngineSettings::default(),
+            tracing: Default::default(),
         },
         sample: None,
         repository: name.into(),

@@ -18,6 +18,7 @@ use crate::service::Service;
 use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
 use crate::statistics::ModelStatistics;
+use crate::trace::{Plan, Traces};
 
 /// Where the service is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) budget: Budget,
     pub(crate) documents: Documents,
+    /// Where requests are recorded, if they are.
+    pub(crate) traces: Option<Traces>,
     pub(crate) ids: RequestIds,
     /// Inference requests that haven't been answered.
     pub(crate) in_work: AtomicUsize,
@@ -51,11 +54,12 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Reads the documents that `settings` name. The model is not touched.
+    /// Reads the documents that `settings` name. The model is not touched. Requests are recorded if there is a plan for it.
     pub(crate) fn new(
         settings: ServiceSettings,
         signature: ModelSignature,
         service: &'static dyn Service,
+        traces: Option<Plan>,
     ) -> Result<App, Unreadable> {
         let methods = Method::ALL.iter().map(|method| method.label());
         let routes = Route::ALL.iter().map(|route| route.label()).chain(methods);
@@ -66,6 +70,7 @@ impl App {
             settings,
             service,
             signature,
+            traces: traces.map(|plan| Traces::new(plan, metrics.spans_dropped.clone())),
             metrics: Arc::new(metrics),
             documents,
             ids: RequestIds::new(),

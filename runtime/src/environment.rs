@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::codec::distance;
 use crate::logging::{Format, Level, LogSettings};
-use crate::settings::{MOST_PRIORITY_LEVELS, Optimize, ServiceSettings, TlsSettings, duration};
+use crate::settings::{MOST_PRIORITY_LEVELS, Optimize, PaddingSettings, ServiceSettings, TlsSettings, duration};
+use crate::trace;
 
 /// One environment variable.
 pub struct Variable {
@@ -29,6 +30,8 @@ pub struct Overridden {
     pub service: ServiceSettings,
     /// How to log.
     pub log: LogSettings,
+    /// What OpenTelemetry's own variables say.
+    pub traces: trace::Options,
 }
 
 /// A variable whose value can't be used.
@@ -120,6 +123,9 @@ variables! {
     "NIMIFY_DEFAULT_PRIORITY", "batching.defaultPriority",
         "level of a request that asks for none; `auto` is the lowest",
         |o, v| auto(v).map(|n| o.service.batching.default_priority = n);
+    "NIMIFY_PADDING", "batching.padding",
+        r#"how rows of different lengths are made equal, as JSON: `{"values": {"ids": 0}, "mask": "mask"}`; `none` turns it off"#,
+        |o, v| padding(v).map(|p| o.service.batching.padding = p);
     "NIMIFY_PROVIDER", "engine.provider",
         "execution provider: `auto`, or one or several of `tensorrt`, `cuda`, `migraphx`, `rocm`, `openvino` and `cpu`, the best first: `tensorrt,cuda`",
         |o, v| v.parse().map(|p| o.service.engine.provider = p);
@@ -135,15 +141,23 @@ variables! {
         |o, v| optimize(v).map(|word| o.service.engine.optimize = word);
     "NIMIFY_ONNXRUNTIME", "engine.onnxruntime", "ONNX Runtime's library",
         |o, v| not_empty(v).map(|p| o.service.engine.onnxruntime = Some(PathBuf::from(p)));
+    "NIMIFY_TRACING_ENDPOINT", "tracing.endpoint",
+        "the collector of OpenTelemetry traces: `http://collector:4318`, to which `/v1/traces` is added; empty or `none` for none",
+        |o, v| optional(v, str::parse).map(|e| { o.service.tracing.endpoint = e; o.traces.forget_endpoint(); });
+    "NIMIFY_TRACING_SAMPLE_RATIO", "tracing.sampleRatio",
+        "how many of the requests are recorded whose caller doesn't decide it, from `0` to `1`",
+        |o, v| v.parse().map(|r| { o.service.tracing.sample_ratio = r; o.traces.forget_sampler(); });
     "NIMIFY_LOG_LEVEL", "", "`off`, `error`, `warn`, `info`, `debug` or `trace`", |o, v| Level::parse(v).map(|l| o.log.level = l);
     "NIMIFY_LOG_FORMAT", "", "`text` or `json` (one object a line)", |o, v| Format::parse(v).map(|f| o.log.format = f);
+    "NIMIFY_ACCESS_LOG", "", "the log level from which on each request is a line, without its payload; `off` for never",
+        |o, v| Level::parse(v).map(|l| o.log.access = l);
 }
 
 /// Variables of `nimify`'s command line, which a service started by it inherits: no reason for a warning.
 const ELSEWHERE: [&str; 4] = ["NIMIFY_CACHE", "NIMIFY_SIGNING_KEY", "NIMIFY_KEY_PASSWORD", "NIMIFY_CONFIG"];
 
-/// Applies every known variable of `environment`. A wrong value is an error; the strings are warnings, one for each
-/// `NIMIFY_*` variable that nobody knows.
+/// Applies every known variable of `environment`. A wrong value is an error, and one of OpenTelemetry's a warning; so is
+/// a `NIMIFY_*` variable that nobody knows.
 pub fn apply(
     settings: Overridden,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -153,10 +167,19 @@ pub fn apply(
     let mut warnings = Vec::new();
     for (name, value) in environment {
         let Some(name) = name.to_str() else { continue };
-        if VARIABLES.iter().any(|v| v.name == name) {
+        let known = VARIABLES.iter().map(|v| v.name).chain(trace::VARIABLES.iter().map(|v| v.name));
+        if known.into_iter().any(|known| known == name) {
             found.insert(name.to_string(), value.into_string().map_err(|_| Error::NotUtf8(name.to_string()))?);
         } else if name.starts_with("NIMIFY_") && !ELSEWHERE.contains(&name) {
             warnings.push(unknown(name));
+        }
+    }
+    // Before nimify's own, which beat them.
+    for variable in trace::VARIABLES {
+        if let Some(value) = found.get(variable.name)
+            && let Err(reason) = settings.traces.set(variable, value.trim())
+        {
+            warnings.push(format!("the environment variable `{}` has no effect: {reason}", variable.name));
         }
     }
     for variable in VARIABLES {
@@ -218,6 +241,11 @@ fn levels(value: &str) -> Result<usize, String> {
     }
 }
 
+fn padding(value: &str) -> Result<PaddingSettings, String> {
+    let wrong = |e: serde_json::Error| format!("{e}: write JSON such as `{{\"values\": {{\"ids\": 0}}}}`, or `none`");
+    optional(value, |json| serde_json::from_str(json).map_err(wrong)).map(Option::unwrap_or_default)
+}
+
 fn auto(value: &str) -> Result<Option<usize>, String> {
     if value == "auto" {
         return Ok(None);
@@ -225,7 +253,7 @@ fn auto(value: &str) -> Result<Option<usize>, String> {
     at_least_1(value).map(Some).map_err(|reason| format!("{reason}; `auto` is possible too"))
 }
 
-fn optional<T>(value: &str, parse: fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+fn optional<T>(value: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
     if value.is_empty() || value == "none" { Ok(None) } else { parse(value).map(Some) }
 }
 
@@ -284,7 +312,11 @@ mod tests {
     fn settings() -> Overridden {
         let json = r#"{"name":"m","version":"1","model":{"path":"m.onnx","sha256":"","source":""},
             "signature":"signature.json","openapi":"openapi.json","sample":null,"license":null}"#;
-        Overridden { service: serde_json::from_str(json).unwrap(), log: LogSettings::default() }
+        Overridden {
+            service: serde_json::from_str(json).unwrap(),
+            log: LogSettings::default(),
+            traces: trace::Options::default(),
+        }
     }
 
     fn applied(variables: &[(&str, &str)]) -> Result<(Overridden, Vec<String>), Error> {
@@ -303,6 +335,10 @@ mod tests {
                 "NIMIFY_ONNXRUNTIME" => "/lib/x.so",
                 name if name.ends_with("LOG_LEVEL") => "debug",
                 "NIMIFY_LOG_FORMAT" => "json",
+                "NIMIFY_PADDING" => r#"{"mask":"m"}"#,
+                "NIMIFY_ACCESS_LOG" => "info",
+                "NIMIFY_TRACING_ENDPOINT" => "http://collector:4318",
+                "NIMIFY_TRACING_SAMPLE_RATIO" => "0.5",
                 "NIM_JSONL_LOGGING" => "1",
                 "NIMIFY_COMPRESSION" => "0",
                 name if name.ends_with("_TIMEOUT") || name.ends_with("_DELAY") => "7s",

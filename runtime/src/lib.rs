@@ -34,6 +34,7 @@ pub mod sources;
 pub mod statistics;
 pub mod tensor;
 mod tls;
+pub mod trace;
 
 use arguments::Command;
 use service::Service;

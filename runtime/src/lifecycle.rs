@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +22,8 @@ use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
 use crate::tls::Tls;
 pub use crate::tls::TlsError;
+use crate::trace;
+use crate::trace::exporter::Exporting;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -119,11 +121,12 @@ const CUT_OFF: u8 = 130;
 /// [`StartError::exit_code`] says, with the reason in the log.
 pub fn serve(settings_file: &Path, service: &'static dyn Service) -> ExitCode {
     let begun = Instant::now();
-    let settings = match settings(settings_file) {
+    let (settings, traces) = match settings(settings_file) {
         Ok((settings, warnings)) => {
             logging::start(settings.log);
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            settings.service
+            let traces = trace::Plan::new(&settings.service, settings.traces);
+            (settings.service, traces)
         }
         Err(error) => {
             logging::start(LogSettings::default());
@@ -131,7 +134,7 @@ pub fn serve(settings_file: &Path, service: &'static dyn Service) -> ExitCode {
         }
     };
     match signature(&settings, service)
-        .and_then(|signature| Ok(App::new(settings, signature, service)?))
+        .and_then(|signature| Ok(App::new(settings, signature, service, traces)?))
         .and_then(|app| run(Arc::new(app), begun))
     {
         Ok(End::Drained) => ExitCode::SUCCESS,
@@ -158,7 +161,7 @@ pub(crate) fn settings(file: &Path) -> Result<(Overridden, Vec<String>), StartEr
     for path in paths.into_iter().chain(optional).chain(tls).chain([service.engine.onnxruntime.as_mut()]).flatten() {
         *path = folder.join(&*path);
     }
-    let overridden = Overridden { service, log: LogSettings::default() };
+    let overridden = Overridden { service, log: LogSettings::default(), traces: trace::Options::default() };
     Ok(environment::apply(overridden, std::env::vars_os())?)
 }
 
@@ -217,6 +220,7 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
         version = app.settings.version,
         "listening"
     );
+    let exporting = Exporting::start(app);
     let closing = Arc::new(Closing::new());
     let doors = [(Some(listener), Door::Service), (grpc, Door::Grpc), (metrics, Door::Metrics)];
     let doors = doors.into_iter().filter_map(|(listener, door)| Some((listener?, door)));
@@ -228,7 +232,7 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
         .map_err(|source| StartError::System { what: "a thread that accepts connections", source })?;
     if until_stopped(app, begun, &mut signals).await? {
         app.stop();
-        finish(app, &closing, &mut signals).await;
+        finish(app, &closing, exporting, &mut signals).await;
     }
     let in_work = app.in_work();
     tracing::info!(in_work, "stopped");
@@ -263,15 +267,26 @@ fn at_once(signal: &str) {
     tracing::warn!(signal, "a second signal: stopping at once");
 }
 
-/// Waits for requests in flight, at most `drainTimeout` or until a second signal.
-async fn finish(app: &App, closing: &Closing, signals: &mut Signals) {
-    let limit = app.settings.server.drain_timeout;
+/// A collector that doesn't answer holds up the end for so long at most.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Waits for requests in flight, and then for their spans to be sent, at most `drainTimeout` or until a second signal.
+async fn finish(app: &App, closing: &Closing, exporting: Option<Exporting>, signals: &mut Signals) {
+    let end = tokio::time::Instant::now() + app.settings.server.drain_timeout;
     tokio::select! {
         () = closing.close() => {}
-        () = tokio::time::sleep(limit) => {
+        () = tokio::time::sleep_until(end) => {
             tracing::warn!(in_work = app.in_work(), "requests were cut off after `drainTimeout`");
+            return;
         }
-        signal = signals.next() => at_once(signal),
+        signal = signals.next() => return at_once(signal),
+    }
+    let left = end.saturating_duration_since(tokio::time::Instant::now());
+    if let Some(exporting) = exporting {
+        tokio::select! {
+            () = exporting.end(left.min(FLUSH)) => {}
+            signal = signals.next() => at_once(signal),
+        }
     }
 }
 

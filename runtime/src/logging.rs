@@ -37,12 +37,31 @@ impl Seldom {
 }
 
 /// How to log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSettings {
     /// The least severe level that is written.
     pub level: Level,
     /// How a line is written.
     pub format: Format,
+    /// From this level on each request is a line.
+    pub access: Level,
+}
+
+/// What the lines of requests are marked with.
+pub(crate) const ACCESS: &str = "nimify_access";
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        LogSettings { level: Level::default(), format: Format::default(), access: Level(LevelFilter::DEBUG) }
+    }
+}
+
+impl LogSettings {
+    /// Of the lines of requests, which are of the level `info` themselves: all or none.
+    fn requests(&self) -> LevelFilter {
+        let written = self.access.0 != LevelFilter::OFF && self.level.0 >= self.access.0;
+        if written { LevelFilter::INFO } else { LevelFilter::OFF }
+    }
 }
 
 /// The least severe level that is written.
@@ -112,7 +131,8 @@ pub fn start(settings: LogSettings) {
     let targets = Targets::new()
         .with_default(others)
         .with_target("nimify_runtime", settings.level.0)
-        .with_target("service", settings.level.0);
+        .with_target("service", settings.level.0)
+        .with_target(ACCESS, settings.requests());
     let registry = tracing_subscriber::registry().with(targets);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let started = match settings.format {
@@ -127,6 +147,23 @@ pub fn start(settings: LogSettings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_written_from_a_level_on() {
+        for (level, access, written) in [
+            ("info", "debug", false),
+            ("debug", "debug", true),
+            ("info", "info", true),
+            ("warn", "info", false),
+            ("trace", "off", false),
+            ("off", "off", false),
+        ] {
+            let parse = |text| Level::parse(text).unwrap();
+            let settings = LogSettings { level: parse(level), access: parse(access), format: Format::Text };
+            assert_eq!(settings.requests() == LevelFilter::INFO, written, "{level} {access}");
+        }
+        assert_eq!(LogSettings::default().access, Level::parse("debug").unwrap());
+    }
 
     #[test]
     fn levels_and_formats_are_read_or_refused() {

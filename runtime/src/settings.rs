@@ -1,11 +1,13 @@
 //! `service.json`: what a built service serves and how; read once at start, overridden by the environment.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::engine::{Provider, Providers};
+use crate::trace::{Endpoint, Ratio};
 
 /// Everything that `service.json` says. Paths are relative to the folder that holds the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct ServiceSettings {
     /// How the model runs.
     #[serde(default)]
     pub engine: EngineSettings,
+    /// Where its requests are told.
+    #[serde(default)]
+    pub tracing: TracingSettings,
 }
 
 /// The model file.
@@ -170,6 +175,28 @@ pub struct BatchingSettings {
     /// The level of a request that asks for none, or for one that there isn't: 1 is the highest. `None` is the lowest.
     #[serde(with = "auto")]
     pub default_priority: Option<usize>,
+    /// How rows of different lengths are made equal; off where it says nothing.
+    pub padding: PaddingSettings,
+}
+
+/// What makes rows of different lengths equal, so that they can be joined.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PaddingSettings {
+    /// What fills each input that has a length, along its free axes but that of the rows.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, f64>,
+    /// The input that says what is data: it is filled with 0 unless `values` say otherwise, and a row that it hides
+    /// altogether is not padded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+}
+
+impl PaddingSettings {
+    /// Whether they ask for nothing.
+    pub fn is_off(&self) -> bool {
+        self.values.is_empty() && self.mask.is_none()
+    }
 }
 
 /// Most levels of priority.
@@ -185,6 +212,7 @@ impl Default for BatchingSettings {
             request_timeout: Duration::from_secs(30),
             priority_levels: 1,
             default_priority: None,
+            padding: PaddingSettings::default(),
         }
     }
 }
@@ -220,6 +248,16 @@ impl Default for EngineSettings {
             onnxruntime: None,
         }
     }
+}
+
+/// OpenTelemetry traces.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TracingSettings {
+    /// The collector, such as `http://collector:4318`, to which `/v1/traces` is added; `None` records nothing.
+    pub endpoint: Option<Endpoint>,
+    /// How many of the requests are recorded whose caller doesn't decide it, from 0 to 1.
+    pub sample_ratio: Ratio,
 }
 
 /// When ONNX Runtime rewrites the graph into a quicker one.

@@ -8,7 +8,7 @@ mod support;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Made, answer, rows, slow};
 
 #[test]
@@ -93,6 +93,33 @@ fn a_request_past_its_time_is_504_and_a_full_queue_429() {
     });
     assert!(statuses.contains(&504) && statuses.contains(&429), "{statuses:?}");
     assert!(statuses.iter().all(|status| [200, 429, 504].contains(status)), "{statuses:?}");
+}
+
+#[test]
+fn a_request_says_how_long_it_waits_and_how_urgent_it_is() {
+    let service = Made { batching: json!({"priorityLevels": 2}), ..slow() }.ready();
+    let infer = |parameters: Value, count: u32| {
+        let input = json!({"name": "count", "shape": [], "datatype": "INT64", "data": [count]});
+        let body = json!({"parameters": parameters, "inputs": [input]});
+        service.post("/v2/models/tiny/infer", body.to_string().as_bytes())
+    };
+    assert_eq!(infer(json!({"priority": 1, "timeout": 20_000_000}), 1).status, 200);
+    let late = infer(json!({"timeout": 50_000}), 100_000);
+    assert_eq!(
+        (late.status, late.json()),
+        (504, json!({"error": "no answer within the time that the request allows itself"}))
+    );
+    let wrong = infer(json!({"priority": "high"}), 1);
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.text().contains("`priority` should be a level, a whole number from 0"), "{}", wrong.text());
+}
+
+#[test]
+fn padding_that_can_t_be_proved_stays_off_and_says_why() {
+    let service = rows().ready_with(&[("NIMIFY_PADDING", r#"{"mask": "m"}"#)]);
+    let line = service.log.wait_for("padding is asked for and stays off");
+    let reason = line["reason"].as_str().unwrap_or_default();
+    assert!(["requests aren't joined", "no sample", "no input `m`"].iter().any(|word| reason.contains(word)), "{line}");
 }
 
 #[test]

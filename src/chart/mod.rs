@@ -136,6 +136,7 @@ fn render_values(request: &ChartRequest<'_>) -> Result<(String, Value), Error> {
 fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>, Error> {
     let plan = request.plan;
     let (server, batching, engine) = (&plan.settings.server, &plan.settings.batching, &plan.settings.engine);
+    let tracing = &plan.settings.tracing;
     if server.port == 0 {
         return Err(Error::FreePort("port"));
     }
@@ -171,11 +172,14 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("batching.requestTimeout", json!(duration::format(batching.request_timeout))),
         ("batching.priorityLevels", json!(batching.priority_levels)),
         ("batching.defaultPriority", count(batching.default_priority)),
+        ("batching.padding", json!(batching.padding)),
         ("engine.provider", json!(engine.provider)),
         ("engine.require", json!(engine.require)),
         ("engine.threads", count(engine.threads)),
         ("engine.instances", count(engine.instances)),
         ("engine.optimize", json!(engine.optimize)),
+        ("tracing.endpoint", json!(tracing.endpoint.as_ref().map(ToString::to_string).unwrap_or_default())),
+        ("tracing.sampleRatio", json!(tracing.sample_ratio)),
         ("resources.requests.cpu", json!(format!("{}m", plan.resources.cpu_millis))),
         ("resources.requests.memory", memory.clone()),
         ("resources.limits.memory", memory),

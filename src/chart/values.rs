@@ -13,7 +13,10 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use kinds::{CountOrAuto, CountOrPercent, DigestOrEmpty, Duration, NameOrEmpty, Port, ProviderList, Quantity};
+use kinds::{
+    CountOrAuto, CountOrPercent, DigestOrEmpty, Duration, EndpointOrEmpty, Fraction, NameOrEmpty, Port, ProviderList,
+    Quantity,
+};
 
 /// A part of a Kubernetes object, passed on as it is.
 type Object = Map<String, Value>;
@@ -44,6 +47,7 @@ pub(super) struct Values {
     tls: Tls,
     batching: Batching,
     engine: Engine,
+    tracing: Tracing,
     log: Log,
     env: Vec<EnvironmentVariable>,
     resources: Resources,
@@ -126,6 +130,7 @@ struct Batching {
     request_timeout: Duration,
     priority_levels: NonZeroU64,
     default_priority: CountOrAuto,
+    padding: Object,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -140,10 +145,18 @@ struct Engine {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Tracing {
+    endpoint: EndpointOrEmpty,
+    sample_ratio: Fraction,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Log {
     level: LogLevel,
     format: LogFormat,
+    access: LogLevel,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

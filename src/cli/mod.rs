@@ -26,7 +26,7 @@ use clap::{CommandFactory, Parser};
 
 use self::args::{Cli, Command};
 use self::failure::{Failure, Outcome};
-use crate::probe;
+use crate::{optimize, probe};
 
 /// Every command with its flags, as clap has them: what the reference page is made of.
 pub fn command() -> clap::Command {
@@ -36,9 +36,11 @@ pub fn command() -> clap::Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     nimify_runtime::engine::turn_off_telemetry();
-    // The other half of a probe, which no person calls: it answers signals by dying.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == probe::SUBCOMMAND) {
-        return probe::child_main(std::io::stdin(), std::io::stdout());
+    // The other halves of stages that load a model, which no person calls: they answer signals by dying.
+    match std::env::args_os().nth(1) {
+        Some(word) if word == probe::SUBCOMMAND => return probe::child_main(std::io::stdin(), std::io::stdout()),
+        Some(word) if word == optimize::SUBCOMMAND => return optimize::child_main(std::io::stdin(), std::io::stdout()),
+        _ => {}
     }
     match dispatch(Cli::parse()) {
         Ok(code) => code,

@@ -29,6 +29,10 @@ pub(super) fn text(report: &BuildReport, commands: &[String]) -> String {
     }
     let _ = writeln!(text, "{:<28}{:>8}", "in all", time(report.steps.iter().map(|row| row.seconds).sum()));
     let _ = writeln!(text, "\nbatching   {}", batching(&report.batching));
+    if let Some(gain) = &report.optimized {
+        let [before, after] = gain.operators;
+        let _ = writeln!(text, "graph      optimized: {after} operators, {before} before");
+    }
     let signed = report.signed_by.as_ref().map_or("nobody: --unsigned".into(), |key| format!("the key {key}"));
     let _ = writeln!(text, "signed by  {signed}");
     let _ = writeln!(text, "\nnext");

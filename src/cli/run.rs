@@ -1,6 +1,6 @@
 //! `nimify run MODEL`: serves at once, in this process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nimify_runtime::service::Generic;
@@ -51,6 +51,10 @@ fn config(args: &RunArgs, model: &Path) -> Result<Config, Failure> {
     let name = args.name.clone().unwrap_or_else(|| create::stem(model));
     let mut config = Config::new(create::word(&name, "--name")?, create::word(&model.to_string_lossy(), "MODEL")?);
     config.server.host = Some(args.host.clone());
+    // The service's own paths are relative to its folder.
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    config.server.tls.certificate = args.tls_cert.as_ref().map(absolute);
+    config.server.tls.key = args.tls_key.as_ref().map(absolute);
     config.check().map_err(|fault| Failure::say(Exit::Config, fault.to_string()))?;
     Ok(config)
 }

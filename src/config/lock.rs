@@ -15,8 +15,11 @@ pub struct Lock {
     pub lock_version: u32,
     /// The nimify that wrote it.
     pub nimify: String,
-    /// The model's files by the paths that they have in the image: the model itself and its external data.
+    /// The user's model by its file's name, and its external data.
     pub model: BTreeMap<RelativePath, Digest>,
+    /// What the image has instead of it, where that is another graph made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived: Option<LockedDerived>,
     /// ONNX Runtime.
     pub onnxruntime: LockedRuntime,
     /// The files of the base layer, by their absolute paths in the image.
@@ -40,6 +43,16 @@ pub struct Lock {
     pub image: Digest,
     /// The files that were generated and may be edited: their digests as written.
     pub generated: BTreeMap<RelativePath, Digest>,
+}
+
+/// A model made of the user's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedDerived {
+    /// What was done.
+    pub how: String,
+    /// Its files by the paths that they have in the image.
+    pub files: BTreeMap<RelativePath, Digest>,
 }
 
 /// Which ONNX Runtime.
@@ -182,6 +195,10 @@ mod tests {
             lock_version: VERSION,
             nimify: "0.1.0".into(),
             model: BTreeMap::from([(path("digits.onnx"), Digest::of("model"))]),
+            derived: Some(LockedDerived {
+                how: "optimized".into(),
+                files: BTreeMap::from([(path("digits.optimized.onnx"), Digest::of("graph"))]),
+            }),
             onnxruntime: LockedRuntime {
                 version: "1.31.1".into(),
                 digest: Digest::of("library"),

@@ -21,15 +21,17 @@ mod words;
 
 pub use document::Place;
 pub use environment::{Autoscaling, Environment, Trust};
-pub use lock::{Difference, Lock, LockError, LockedRuntime, Toolchain, compare, edited};
-pub use measures::{Count, Duration};
+pub use lock::{Difference, Lock, LockError, LockedDerived, LockedRuntime, Toolchain, compare, edited};
+pub use measures::{Count, Duration, Share};
 pub use overrides::Overrides;
 pub use schema::schema;
 pub use settings::{
     ApiVersion, Batching, Compression, Config, Engine, Image, ImageBase, LicenseFile, Server, ServiceKind, Signing,
+    Tracing,
 };
 pub use words::{
-    DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, NotAWord, Platform, ProviderList, Repository,
+    CollectorUrl, DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, NotAWord, Platform, ProviderList,
+    Repository,
 };
 
 use std::fmt;

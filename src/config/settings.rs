@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, Optimize, ServerSettings, TlsSettings};
+use nimify_runtime::settings::{
+    BatchingSettings, EngineSettings, Optimize, PaddingSettings, ServerSettings, TlsSettings, TracingSettings,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::environment::Environment;
-use super::measures::{Count, Duration};
+use super::measures::{Count, Duration, Share};
 use super::variables;
-use super::words::{DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList, Repository};
+use super::words::{
+    CollectorUrl, DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList, Repository,
+};
 
 /// The whole of `nimify.yaml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +51,9 @@ pub struct Config {
     /// How the model runs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub engine: Engine,
+    /// OpenTelemetry traces.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tracing: Tracing,
     /// What the image is called and made of.
     #[serde(default, skip_serializing_if = "is_default")]
     pub image: Image,
@@ -222,6 +229,21 @@ pub struct Batching {
     /// The level of a request that asks for none; `auto` is the lowest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_priority: Option<Count>,
+    /// How rows of different lengths are made equal, so that they can be joined; off where this says nothing.
+    #[serde(skip_serializing_if = "is_default")]
+    pub padding: Padding,
+}
+
+/// What makes rows of different lengths equal.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Padding {
+    /// What fills each input that has a length, by its name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, f64>,
+    /// The input that says what is data: filled with 0 unless `values` say otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
 }
 
 impl Batching {
@@ -236,6 +258,7 @@ impl Batching {
             request_timeout: self.request_timeout.map_or(default.request_timeout, |time| time.0),
             priority_levels: self.priority_levels.map_or(default.priority_levels, |count| count.get() as usize),
             default_priority: self.default_priority.map_or(default.default_priority, Count::number),
+            padding: PaddingSettings { values: self.padding.values.clone(), mask: self.padding.mask.clone() },
         }
     }
 }
@@ -285,6 +308,30 @@ impl Engine {
             instances: self.instances.map_or(default.instances, Count::number),
             optimize: self.optimize.unwrap_or(default.optimize),
             onnxruntime: default.onnxruntime,
+        }
+    }
+}
+
+/// OpenTelemetry traces.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Tracing {
+    /// The collector, such as `http://collector:4318`; without one nothing is recorded unless OpenTelemetry's own
+    /// variables ask for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<CollectorUrl>,
+    /// How many of the requests are recorded whose caller doesn't decide it, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_ratio: Option<Share>,
+}
+
+impl Tracing {
+    /// The runtime's settings, its defaults where this says nothing.
+    pub fn settings(&self) -> TracingSettings {
+        let default = TracingSettings::default();
+        TracingSettings {
+            endpoint: self.endpoint.as_ref().map(CollectorUrl::endpoint).or(default.endpoint),
+            sample_ratio: self.sample_ratio.map_or(default.sample_ratio, |share| share.0),
         }
     }
 }
@@ -351,6 +398,7 @@ impl Config {
             server: Server::default(),
             batching: Batching::default(),
             engine: Engine::default(),
+            tracing: Tracing::default(),
             image: Image::default(),
             signing: Signing::default(),
             environments: BTreeMap::new(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use nimify_runtime::settings::Providers;
+use nimify_runtime::trace::Endpoint;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +179,19 @@ impl KeyReference {
             Ok(variable) => variable,
             Err(never) => match never {},
         }
+    }
+}
+
+word! {
+    /// Where a collector of traces is.
+    CollectorUrl, r"^https?://[^\s@/]+(/\S*)?$",
+    |text| text.parse::<Endpoint>().map(drop).map_err(|what| format!("`{text}` can't be a collector's URL: {what}"))
+}
+
+impl CollectorUrl {
+    /// As the runtime has it.
+    pub fn endpoint(&self) -> Endpoint {
+        self.0.parse().expect("it was checked when it was made")
     }
 }
 

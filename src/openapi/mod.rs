@@ -125,6 +125,7 @@ pub(crate) mod tests {
                 server: Default::default(),
                 batching: Default::default(),
                 engine: Default::default(),
+                tracing: Default::default(),
             },
             sample: None,
             repository: "golden".into(),

@@ -2,7 +2,8 @@
 
 use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::{ContentBuilder, Ref, Required};
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, Required, Response};
 
 use super::schema::Direction;
 use super::{Document, JSON, PREDICT, errors, example, json_answer, operation, schema};
@@ -29,7 +30,17 @@ pub(super) fn add(document: &mut Document, plan: &ServicePlan) {
         let operation = operation(PREDICT, id, summary)
             .description(Some(format!("Batching: {}", plan.signature.batching.reason())))
             .request_body(Some(body))
-            .response("200", json_answer("The model's outputs.", "PredictResponse"));
+            .response("200", with_events(json_answer("The model's outputs.", "PredictResponse")));
         document.route(path, HttpMethod::Post, errors::of_the_model(operation, errors::Form::Nim));
     }
 }
+
+/// The same answer, part by part, for clients that accept `text/event-stream`.
+fn with_events(mut answer: Response) -> Response {
+    let text = ObjectBuilder::new().schema_type(Type::String).description(Some(EVENTS)).build();
+    answer.content.insert("text/event-stream".into(), ContentBuilder::new().schema(Some(text)).build().into());
+    answer
+}
+
+const EVENTS: &str = "The rows in parts of at most `maxBatchSize`: `event: rows`, with the rows' range as its id \
+(`0-32`) and a `PredictResponse` as its data; at the end `event: done`, or `event: error` with an `Error`.";

@@ -1,7 +1,9 @@
 //! `Config` → a folder with everything: the composition of all arrows.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
+use nimify_runtime::settings::{Optimize, Provider, Providers};
 use nimify_runtime::signature::Batching;
 
 use super::error::files;
@@ -12,10 +14,11 @@ use crate::cache::Cache;
 use crate::chart::{self, ChartRequest};
 use crate::compile::{self, CompileRequest, ServiceBinary, ServiceSources};
 use crate::config::{self, Config, Lock};
-use crate::files::FileTree;
+use crate::files::{FileTree, RelativePath};
 use crate::image::onnxruntime::OnnxRuntime;
 use crate::image::{self, Architecture, Compression, Image, ImageRequest};
 use crate::model::{self, Limits, ModelDescription};
+use crate::optimize::{self, Derived, Gain, OptimizeRequest, Outcome};
 use crate::output::{self, Stage};
 use crate::plan::{self, ServicePlan};
 use crate::probe::{self, ProbeReport};
@@ -64,15 +67,21 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let cache = Cache::from_environment()?;
 
     let (description, runtime, probe) = look(request, &cache, &mut watch)?;
+    watch.step(Step::Optimize)?;
+    let derived = rewrite(request, &description, &runtime, &probe, &mut watch)?;
     watch.step(Step::Generate)?;
-    let plan = plan::plan(request.config, &description, Some(&probe))?;
+    let mut plan = plan::plan(request.config, &description, Some(&probe))?;
+    if let Some(derived) = &derived {
+        plan.serve_derived(&derived.file_name, derived.digest(), &derived.how);
+    }
     let parts = generate(request, &plan, old.as_ref())?;
     watch.step(Step::Compile)?;
     let binary = compile(request, &cache, &parts, &mut watch)?;
 
     watch.step(Step::Pack)?;
     let stage = Stage::new(request.output).map_err(files("write", request.output))?;
-    let image = image::assemble(&image_request(request, &plan, &description, &runtime, &binary, &parts)?, &cache)?;
+    let models = service_files::models(&description, derived.as_ref());
+    let image = image::assemble(&image_request(request, &plan, models, &runtime, &binary, &parts)?, &cache)?;
     let layout = stage.path().join("dist/image");
     image::write_layout(&image, &layout)?;
     image.base.warnings.iter().for_each(|warning| watch.observer.warn(warning));
@@ -87,13 +96,20 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
         write_archive(&layout, &stage.path().join("dist/image.tar"))?;
     }
     let tree = output_files::tree(request, &plan, &parts, chart, old.as_ref())?;
-    let used =
-        locked::Used { plan: &plan, description: &description, runtime: &runtime, binary: &binary, image: &image };
+    let used = locked::Used {
+        plan: &plan,
+        description: &description,
+        derived: derived.as_ref(),
+        runtime: &runtime,
+        binary: &binary,
+        image: &image,
+    };
     let lock = locked::lock(&used, &tree);
     if request.locked {
         locked::compare(request.output, old.as_ref(), &lock)?;
     }
-    let report = report(request, &plan, &image, &binary, probe, signed_by, &mut watch);
+    let optimized = derived.as_ref().map(|derived| derived.gain);
+    let report = report(request, &plan, &image, &binary, Figures { probe, optimized, signed_by }, &mut watch);
     output_files::write(&stage, &tree, &lock, &report)?;
     crate::interrupt::check()?;
     let before = old.map(|lock| lock.generated).unwrap_or_default();
@@ -127,6 +143,38 @@ fn look(
         watch.observer.warn(&format!("requests will run one by one: {reason}"));
     }
     Ok((description, runtime, report))
+}
+
+/// Has ONNX Runtime prepare the graph, if the config leaves that to the build. `None` serves the user's own file.
+fn rewrite(
+    request: &BuildRequest<'_>,
+    description: &ModelDescription,
+    runtime: &OnnxRuntime,
+    probe: &ProbeReport,
+    watch: &mut Stopwatch<'_>,
+) -> Result<Option<Derived>, Error> {
+    let engine = request.config.engine.settings();
+    if engine.optimize != Optimize::Build {
+        return Ok(None);
+    }
+    let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
+    let outcome = optimize::optimize(&OptimizeRequest {
+        executable: &executable,
+        onnxruntime: &runtime.path,
+        description,
+        sample: probe.sample.as_ref().map(|sample| sample.request.as_str()),
+        accelerated: matches!(&engine.provider, Providers::Named(named) if named.iter().any(|p| *p != Provider::Cpu)),
+    });
+    crate::interrupt::check()?;
+    match outcome {
+        Outcome::Derived(derived) => Ok(Some(derived)),
+        Outcome::Kept { reason, noteworthy } => {
+            if noteworthy {
+                watch.observer.warn(&format!("the model's graph is optimized on each start, not once: {reason}"));
+            }
+            Ok(None)
+        }
+    }
 }
 
 /// What is generated, as trees and texts.
@@ -190,7 +238,7 @@ fn compile(
 fn image_request(
     request: &BuildRequest<'_>,
     plan: &ServicePlan,
-    description: &ModelDescription,
+    models: BTreeMap<RelativePath, PathBuf>,
     runtime: &OnnxRuntime,
     binary: &ServiceBinary,
     generated: &Generated,
@@ -211,7 +259,7 @@ fn image_request(
         binary: binary.path.clone(),
         onnxruntime: runtime.path.clone(),
         service_files: service_files::beside_the_binary(request, plan, generated)?,
-        models: service_files::models(description),
+        models,
         compression,
         model_compression: compression,
         largest_model_layer: image::LARGEST_MODEL_LAYER,
@@ -239,13 +287,19 @@ fn write_archive(layout: &Path, target: &Path) -> Result<(), Error> {
     std::io::Write::flush(&mut out).map_err(files("write", target))
 }
 
+/// What the report tells besides what was made.
+struct Figures {
+    probe: ProbeReport,
+    optimized: Option<Gain>,
+    signed_by: Option<String>,
+}
+
 fn report(
     request: &BuildRequest<'_>,
     plan: &ServicePlan,
     image: &Image,
     binary: &ServiceBinary,
-    probe: ProbeReport,
-    signed_by: Option<String>,
+    figures: Figures,
     watch: &mut Stopwatch<'_>,
 ) -> BuildReport {
     let layer = |layer: &image::Layer| LayerRow {
@@ -263,7 +317,8 @@ fn report(
         batching: plan.signature.batching.clone(),
         layers: image.layers.iter().map(layer).collect(),
         steps: watch.rows(),
-        measured: probe.measured,
-        signed_by,
+        measured: figures.probe.measured,
+        optimized: figures.optimized,
+        signed_by: figures.signed_by,
     }
 }

@@ -8,12 +8,13 @@ use super::error::files;
 use super::output_files::OutputTree;
 use super::service_files;
 use crate::compile::{self, ServiceBinary, ServiceKind};
-use crate::config::{self, Lock, LockedRuntime, Toolchain};
+use crate::config::{self, Lock, LockedDerived, LockedRuntime, Toolchain};
 use crate::digest::Digest;
 use crate::files::FileTree;
 use crate::image::onnxruntime::{self, OnnxRuntime, Source};
 use crate::image::{Architecture, Image};
 use crate::model::ModelDescription;
+use crate::optimize::Derived;
 use crate::output::{self, Ground, LOCK_FILE};
 use crate::plan::ServicePlan;
 use crate::{chart, codegen};
@@ -71,6 +72,7 @@ pub(super) fn check_ground(request: &BuildRequest<'_>, ground: Ground, old: Opti
 pub(super) struct Used<'a> {
     pub(super) plan: &'a ServicePlan,
     pub(super) description: &'a ModelDescription,
+    pub(super) derived: Option<&'a Derived>,
     pub(super) runtime: &'a OnnxRuntime,
     pub(super) binary: &'a ServiceBinary,
     pub(super) image: &'a Image,
@@ -90,6 +92,7 @@ pub(super) fn lock(used: &Used<'_>, tree: &OutputTree) -> Lock {
         lock_version: Lock::VERSION,
         nimify: env!("CARGO_PKG_VERSION").into(),
         model,
+        derived: used.derived.map(derived),
         onnxruntime: onnxruntime(used.runtime),
         base,
         templates: templates(),
@@ -104,6 +107,11 @@ pub(super) fn lock(used: &Used<'_>, tree: &OutputTree) -> Lock {
         image: used.image.digest,
         generated: digests(&tree.generated),
     }
+}
+
+fn derived(derived: &Derived) -> LockedDerived {
+    let files = derived.files.iter().map(|file| (file.name.clone(), file.digest)).collect();
+    LockedDerived { how: derived.how.clone(), files }
 }
 
 fn onnxruntime(runtime: &OnnxRuntime) -> LockedRuntime {

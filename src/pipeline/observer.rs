@@ -15,6 +15,8 @@ pub enum Step {
     Provision,
     /// Running the model in a child.
     Probe,
+    /// Having ONNX Runtime rewrite the graph in a child.
+    Optimize,
     /// Writing OpenAPI document and crate.
     Generate,
     /// Compiling the service.
@@ -36,6 +38,7 @@ impl Step {
             Step::Inspect => "reading the model",
             Step::Provision => "finding ONNX Runtime",
             Step::Probe => "probing the model",
+            Step::Optimize => "preparing the graph",
             Step::Generate => "generating the service",
             Step::Compile => "compiling the service",
             Step::Pack => "packing the image",

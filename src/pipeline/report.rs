@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::observer::Step;
 use crate::compile::ServiceKind;
 use crate::digest::Digest;
+use crate::optimize::Gain;
 use crate::plan::ServiceName;
 use crate::probe::Measured;
 
@@ -34,6 +35,8 @@ pub struct BuildReport {
     pub steps: Vec<StepRow>,
     /// What running the model showed.
     pub measured: Measured,
+    /// What a prepared graph brought, measured; `None` where the user's own is served.
+    pub optimized: Option<Gain>,
     /// Id of the key that signed, `None` if unsigned.
     pub signed_by: Option<String>,
 }

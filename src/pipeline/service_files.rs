@@ -9,6 +9,7 @@ use super::error::files;
 use crate::codegen;
 use crate::files::{FileTree, RelativePath};
 use crate::model::ModelDescription;
+use crate::optimize::Derived;
 use crate::plan::{self, ServicePlan};
 
 /// Largest licence text that is taken into an image, bytes.
@@ -47,8 +48,11 @@ pub(super) fn described(plan: &ServicePlan, openapi_json: &str) -> FileTree {
     tree
 }
 
-/// The model and the files beside it: path below `/models` → file on this machine.
-pub(super) fn models(description: &ModelDescription) -> BTreeMap<RelativePath, PathBuf> {
+/// The model to serve and the files beside it: path below `/models` → file on this machine.
+pub(super) fn models(description: &ModelDescription, derived: Option<&Derived>) -> BTreeMap<RelativePath, PathBuf> {
+    if let Some(derived) = derived {
+        return derived.files.iter().map(|file| (file.name.clone(), file.path.clone())).collect();
+    }
     let folder = description.path.parent().unwrap_or(Path::new(""));
     let beside = description.external_files.iter().map(|file| (file.path.clone(), folder.join(&file.path)));
     beside.chain([(model_name(description), description.path.clone())]).collect()

@@ -66,6 +66,7 @@ fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -
         server: config.server.settings(),
         batching: config.batching.settings(),
         engine,
+        tracing: config.tracing.settings(),
     }
 }
 

@@ -8,8 +8,11 @@ pub use name::{LONGEST_NAME, NotAServiceName, ServiceName};
 
 use std::collections::BTreeMap;
 
-use nimify_runtime::settings::ServiceSettings;
+use nimify_runtime::settings::{DerivedModel, ServiceSettings};
 use nimify_runtime::signature::ModelSignature;
+
+use crate::digest::Digest;
+use crate::files::RelativePath;
 
 /// What is to be built: decided here once, printed by everything after.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +33,15 @@ pub struct ServicePlan {
     pub resources: Resources,
     /// Environments of `nimify.yaml`, each with the chart values that it changes.
     pub environments: BTreeMap<String, serde_json::Value>,
+}
+
+impl ServicePlan {
+    /// Serves the model file `name` instead, which was made of the user's as `how` says.
+    pub fn serve_derived(&mut self, name: &RelativePath, digest: Digest, how: &str) {
+        let model = &mut self.settings.model;
+        model.path.set_file_name(name.as_str());
+        model.derived = Some(DerivedModel { sha256: digest.hex(), how: how.into() });
+    }
 }
 
 /// A request to `/v1/predict` and the answer that ONNX Runtime gave to it, as JSON texts.

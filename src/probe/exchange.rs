@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use nimify_runtime::signature::{Batching, ModelSignature};
 use serde::{Deserialize, Serialize};
 
-use super::limits::Limits;
+use crate::confine::Limits;
 use crate::model::Hint;
 
 /// What the child is to do.

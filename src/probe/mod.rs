@@ -12,7 +12,6 @@ mod child;
 mod error;
 mod exchange;
 mod ladder;
-mod limits;
 mod parent;
 mod proof;
 mod rows;
@@ -21,10 +20,10 @@ mod sample;
 mod testing;
 mod values;
 
+pub use crate::confine::Limits;
 pub use child::child_main;
 pub use error::{Error, Stage};
 pub use exchange::Job;
-pub use limits::Limits;
 pub use parent::probe;
 
 use std::collections::BTreeMap;

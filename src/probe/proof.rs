@@ -9,10 +9,11 @@
 
 use std::collections::BTreeMap;
 
+use nimify_runtime::batching::same_answer;
 use nimify_runtime::signature::{Batching, Dim, ModelSignature, ValueSpec};
 use nimify_runtime::tensor::Value;
 
-use super::rows::{compare, join, row};
+use super::rows::{join, row};
 
 /// Runs the model: one value an input in, one an output out, in the signature's order. An `Err` is what it said.
 pub(super) trait Runner {
@@ -168,7 +169,7 @@ fn examine_batch(
         }
         for (place, &index) in batch.iter().enumerate() {
             let joined = row(joined, place).expect("axis 0 was found to be as long as the batch");
-            compare(&rows[index].1[k], &joined).map_err(|why| {
+            same_answer(&rows[index].1[k], &joined).map_err(|why| {
                 Finding::Coupled(format!(
                     "in a batch of {size} a row's answer changes: the output `{}` {why}",
                     spec.name
@@ -192,7 +193,7 @@ fn answer_without_row(signature: &ModelSignature, answer: &[Value]) -> Option<St
 
 fn difference(signature: &ModelSignature, one: &[Value], other: &[Value]) -> Option<String> {
     let mut pairs = one.iter().zip(other).zip(&signature.outputs);
-    pairs.find_map(|((a, b), spec)| compare(a, b).err().map(|why| format!("the output `{}` {why}", spec.name)))
+    pairs.find_map(|((a, b), spec)| same_answer(a, b).err().map(|why| format!("the output `{}` {why}", spec.name)))
 }
 
 /// The verdict over several sets of rows, tried in order until one settles it.

@@ -168,6 +168,8 @@ fn helm_refuses_what_the_schema_doesn_t_know() {
         ("engine.threads=0", "/engine/threads"),
         ("server.maxBufferedBytes=all", "/server/maxBufferedBytes"),
         ("engine.provider=gpu", "/engine/provider"),
+        ("tracing.endpoint=collector:4318", "/tracing/endpoint"),
+        ("tracing.sampleRatio=2", "/tracing/sampleRatio"),
         ("service.type=Cluster", "/service/type"),
         ("ingress.hosts=null", "hosts"),
         ("env[0].nome=x", "nome"),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use nimify::digest::Digest;
 use nimify::plan::{Resources, Sample, ServicePlan};
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, ModelFile, ServerSettings, ServiceSettings};
+use nimify_runtime::settings::{
+    BatchingSettings, EngineSettings, ModelFile, PaddingSettings, ServerSettings, ServiceSettings, TracingSettings,
+};
 use nimify_runtime::signature::{Batching, ModelSignature};
 
 pub(crate) fn digits() -> ServicePlan {
@@ -32,6 +34,7 @@ pub(crate) fn digits() -> ServicePlan {
             server: ServerSettings::default(),
             batching: BatchingSettings::default(),
             engine: EngineSettings::default(),
+            tracing: TracingSettings::default(),
         },
         sample: Some(Sample { request: r#"{"x": [[0]]}"#.into(), response: r#"{"y": [0]}"#.into() }),
         repository: "registry.example.com/ml/digits".into(),
@@ -63,8 +66,16 @@ pub(crate) fn unusual() -> ServicePlan {
     plan.settings.batching.max_batch_elements = Some(1 << 40);
     plan.settings.batching.priority_levels = 3;
     plan.settings.batching.default_priority = Some(2);
+    plan.settings.batching.padding = PaddingSettings {
+        values: BTreeMap::from([("{{ \"ids\" }}: # \u{85}".into(), 50_256.0), ("y".into(), -0.5)]),
+        mask: Some("mask".into()),
+    };
     plan.settings.batching.max_queue_delay = std::time::Duration::from_micros(250);
     plan.settings.engine = EngineSettings { threads: Some(3), instances: None, ..EngineSettings::default() };
+    plan.settings.tracing = TracingSettings {
+        endpoint: Some("https://[::1]:4318/otlp?a=b".parse().unwrap()),
+        sample_ratio: 0.000_001.try_into().unwrap(),
+    };
     plan.sample = None;
     plan.repository = "localhost:5000/a/b".into();
     plan.resources = Resources { cpu_millis: 12_000, memory_mib: 98_304, startup_seconds: 1801 };

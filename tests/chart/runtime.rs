@@ -7,7 +7,10 @@ use nimify::plan::ServicePlan;
 use nimify_runtime::arguments::{self, Command};
 use nimify_runtime::environment::{self, Overridden, VARIABLES};
 use nimify_runtime::logging::LogSettings;
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, ServerSettings, TlsSettings};
+use nimify_runtime::settings::{
+    BatchingSettings, EngineSettings, PaddingSettings, ServerSettings, TlsSettings, TracingSettings,
+};
+use nimify_runtime::trace;
 use serde_json::{Value, json};
 
 use crate::rules::{of_kind, the};
@@ -30,7 +33,11 @@ fn config(objects: &[Value]) -> Vec<(String, String)> {
 
 #[test]
 fn the_chart_sets_every_variable_of_the_runtime_and_no_other() {
-    let set: BTreeSet<String> = config(&rendered(&plans::digits(), &[])).into_iter().map(|(name, _)| name).collect();
+    // Without a collector the chart says nothing of traces, so that OpenTelemetry's own variables can.
+    let traced = rendered(&plans::digits(), &["tracing.endpoint=http://collector:4318"]);
+    let set: BTreeSet<String> = config(&traced).into_iter().map(|(name, _)| name).collect();
+    let silent = config(&rendered(&plans::digits(), &[]));
+    assert_eq!(silent.iter().filter(|(name, _)| name.contains("TRACING")).count(), 0, "{silent:?}");
     let known: BTreeSet<String> = VARIABLES
         .iter()
         .filter(|variable| variable.name.starts_with("NIMIFY_") && !OF_THE_IMAGE.contains(&variable.setting))
@@ -76,6 +83,7 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
             request_timeout: std::time::Duration::from_secs(11),
             priority_levels: 12,
             default_priority: Some(11),
+            padding: PaddingSettings { mask: Some("none of them".into()), ..PaddingSettings::default() },
         };
         blank.engine = EngineSettings {
             threads: Some(12),
@@ -83,8 +91,15 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
             onnxruntime: None,
             ..plan.settings.engine.clone()
         };
+        blank.tracing = plan
+            .settings
+            .tracing
+            .endpoint
+            .as_ref()
+            .map(|_| TracingSettings { endpoint: None, sample_ratio: 0.5.try_into().unwrap() })
+            .unwrap_or_default();
         let variables = config(&rendered(&plan, &[])).into_iter().map(|(n, v)| (OsString::from(n), OsString::from(v)));
-        let overridden = Overridden { service: blank, log: LogSettings::default() };
+        let overridden = Overridden { service: blank, log: LogSettings::default(), traces: trace::Options::default() };
         let (read, warnings) = environment::apply(overridden, variables).unwrap();
         assert_eq!(warnings, Vec::<String>::new());
         let mut meant = plan.settings.clone();

@@ -80,6 +80,7 @@ fn the_table_names_layers_steps_digest_and_the_next_commands() {
     reading the model <time>
     finding ONNX Runtime <time>
     probing the model <time>
+    preparing the graph <time>
     generating the service <time>
     compiling the service <time>
     packing the image <time>

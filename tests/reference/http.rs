@@ -48,7 +48,7 @@ pub(super) fn errors() -> String {
         Error::Internal(_) => "a fault of the service itself, never of the request",
         Error::Unsupported(_) => "a part of the Open Inference Protocol that is not built in",
         Error::NotReady(_) => "the model is still loading, or the service is stopping",
-        Error::DeadlineExceeded(_) => "no answer within `requestTimeout`",
+        Error::DeadlineExceeded(_) => "no answer within `requestTimeout`, or the request's own `timeout`",
     };
     let rows = errors.iter().map(|error| vec![error.status().to_string(), code(error.kind()), when(error).into()]);
     table(&["status", "`type`", "when"], rows)

@@ -17,7 +17,7 @@ use nimify::cli::exit::Exit;
 /// A generated part: its page below `docs/reference`, its name, and what it should be.
 type Part = (&'static str, &'static str, fn() -> String);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("commands.md", "commands", commands::commands),
     ("commands.md", "variables", commands::variables),
     ("exit-codes.md", "codes", codes),
@@ -26,6 +26,7 @@ const PARTS: [Part; 10] = [
     ("metrics.md", "metrics", runtime::metrics),
     ("nimify-yaml.md", "keys", config::keys),
     ("nimify-yaml.md", "example", config::example),
+    ("settings.md", "opentelemetry", runtime::opentelemetry),
     ("settings.md", "usage", runtime::usage),
     ("settings.md", "variables", runtime::variables),
 ];

@@ -4,7 +4,8 @@ use nimify_runtime::arguments::USAGE;
 use nimify_runtime::environment::VARIABLES;
 use nimify_runtime::logging::{Format, Level, LogSettings};
 use nimify_runtime::metrics::METRICS;
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, ServerSettings};
+use nimify_runtime::settings::{BatchingSettings, EngineSettings, ServerSettings, TracingSettings};
+use nimify_runtime::trace;
 use serde_json::{Value, json};
 
 use super::{code, table};
@@ -15,6 +16,7 @@ pub(super) fn defaults() -> Value {
         "server": ServerSettings::default(),
         "batching": BatchingSettings::default(),
         "engine": EngineSettings::default(),
+        "tracing": TracingSettings::default(),
     });
     // Set by the build to the library in the image.
     defaults["engine"]["onnxruntime"] = Value::Null;
@@ -39,6 +41,7 @@ pub(super) fn variables() -> String {
         let means = match variable.name {
             "NIMIFY_LOG_LEVEL" => ("NIM_LOG_LEVEL", "info"),
             "NIMIFY_LOG_FORMAT" => ("NIM_JSONL_LOGGING", "text"),
+            "NIMIFY_ACCESS_LOG" => ("", "debug"),
             _ => ("", ""),
         };
         let also = |name: &str, setting: &str| name == means.0 || (!setting.is_empty() && setting == variable.setting);
@@ -55,6 +58,12 @@ pub(super) fn variables() -> String {
     table(&["variable", "in `service.json`", "NIM's names", "default", "what it sets"], rows)
 }
 
+/// OpenTelemetry's variables, and NIM's for the same.
+pub(super) fn opentelemetry() -> String {
+    let rows = trace::VARIABLES.iter().map(|variable| vec![code(variable.name), variable.help.into()]);
+    table(&["variable", "what it sets"], rows)
+}
+
 #[test]
 fn every_variable_of_nim_stands_beside_one_of_nimifys() {
     let table = variables();
@@ -68,6 +77,7 @@ fn logging_has_the_defaults_that_the_page_says() {
     let log = LogSettings::default();
     assert_eq!(Ok(log.level), Level::parse("info"));
     assert_eq!(Ok(log.format), Format::parse("text"));
+    assert_eq!(Ok(log.access), Level::parse("debug"));
 }
 
 /// How the program in the image is called.

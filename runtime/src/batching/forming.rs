@@ -98,7 +98,7 @@ mod tests {
         /// Serves `requests` requests, event by event.
         fn serve(&self, requests: usize) -> Runs {
             let settings = BatchingSettings::default();
-            let limits = Arc::new(Limits::new(Some(0), settings.max_batch_size, None));
+            let limits = Arc::new(Limits::new(Some(0), settings.max_batch_size, None, None));
             let mut forming = Forming::new(&settings, limits, self.instances);
             let start = Instant::now();
             let mut now = start;
@@ -148,13 +148,13 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         let inputs = vec![Tensor { shape: vec![1], data: TensorData::Int64(vec![0]) }.into()];
         let deadline = arrived + Duration::from_secs(30);
-        (Job { inputs, rows: 1, joins: true, size: 1, level: 0, arrived, deadline, reply }, answer)
+        (Job { inputs, rows: 1, joins: true, size: 1, length: 0, level: 0, arrived, deadline, reply }, answer)
     }
 
     #[test]
     fn a_lone_client_is_served_at_once() {
         let settings = BatchingSettings::default();
-        let limits = Arc::new(Limits::new(Some(0), settings.max_batch_size, None));
+        let limits = Arc::new(Limits::new(Some(0), settings.max_batch_size, None, None));
         let mut forming = Forming::new(&settings, limits, 1);
         let mut now = Instant::now();
         for pause in [0, 1, 100, 1_000, 1_000_000] {

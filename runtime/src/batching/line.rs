@@ -24,6 +24,8 @@ pub(super) struct Job {
     pub(super) joins: bool,
     /// Elements in all.
     pub(super) size: usize,
+    /// Length of its rows, where they may be made longer; 0 where not.
+    pub(super) length: usize,
     /// 0 goes before all others.
     pub(super) level: usize,
     pub(super) arrived: Instant,

@@ -15,8 +15,10 @@ mod forming;
 mod inline;
 mod line;
 mod pace;
+mod padding;
 mod queue;
 mod rows;
+mod same;
 mod tally;
 mod worker;
 
@@ -27,7 +29,9 @@ use tokio::sync::oneshot;
 
 use self::inline::Inline;
 use self::line::Job;
+pub use self::padding::Padding;
 use self::queue::Queue;
+pub use self::same::same_answer;
 use self::tally::Limits;
 use self::worker::Worker;
 use crate::engine::Engine;
@@ -67,6 +71,23 @@ impl Observer for () {
     fn batch(&self, _rows: usize, _ran: Duration) {}
 }
 
+/// One request → requests of at most `most` rows each, with their number of rows, where rows are proved to be
+/// independent; else the request as it is, counted as one.
+pub(crate) fn parts(inputs: Vec<Value>, signature: &ModelSignature, most: usize) -> Vec<(Vec<Value>, usize)> {
+    let axis = signature.batching.axis();
+    let Some((axis, rows)) = axis.and_then(|axis| Some((axis, rows::count(&inputs, axis)?))) else {
+        return vec![(inputs, 1)];
+    };
+    let most = most.max(1);
+    if rows <= most {
+        return vec![(inputs, rows)];
+    }
+    let sizes: Vec<usize> = (0..rows).step_by(most).map(|first| most.min(rows - first)).collect();
+    // Every input has been counted along the axis, so that it can be split there.
+    let parts = rows::split(inputs, axis, &sizes).unwrap_or_default();
+    parts.into_iter().zip(sizes).collect()
+}
+
 /// The answer to one request, and what it took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -102,9 +123,20 @@ impl Scheduler {
         settings: &BatchingSettings,
         observer: Arc<dyn Observer>,
     ) -> Scheduler {
+        Scheduler::start_with(executor, signature, settings, None, observer)
+    }
+
+    /// As [`Scheduler::start`], and joins rows of different lengths where `padding` says how.
+    pub fn start_with(
+        executor: impl Executor,
+        signature: &ModelSignature,
+        settings: &BatchingSettings,
+        padding: Option<Padding>,
+        observer: Arc<dyn Observer>,
+    ) -> Scheduler {
         let executor: Arc<dyn Executor> = Arc::new(executor);
         let axis = signature.batching.axis().filter(|_| settings.max_batch_size > 1);
-        let limits = Limits::new(axis, settings.max_batch_size, settings.max_batch_elements);
+        let limits = Limits::new(axis, settings.max_batch_size, settings.max_batch_elements, padding);
         let limits = Arc::new(limits);
         let queue = Arc::new(Queue::new(settings, limits.clone(), executor.instances()));
         let inline = Arc::new(Inline::default());
@@ -146,8 +178,9 @@ impl Scheduler {
         let deadline = arrived + urgency.timeout.map_or(self.timeout, |own| own.min(self.timeout));
         let (reply, answer) = oneshot::channel();
         let joins = counted.is_some_and(|rows| self.limits.admit(rows, size));
+        let length = self.limits.padding().and_then(|padding| padding.length(&inputs)).unwrap_or(0);
         let level = self.level(urgency.priority);
-        self.queue.push(Job { inputs, rows, joins, size, level, arrived, deadline, reply })?;
+        self.queue.push(Job { inputs, rows, joins, size, length, level, arrived, deadline, reply })?;
         let mut waiting = Waiting { answer, queue: Some(&self.queue) };
         match tokio::time::timeout_at(deadline.into(), waiting.answer()).await {
             Ok(Some(answer)) => answer,

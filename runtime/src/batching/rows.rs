@@ -1,5 +1,6 @@
 //! Rows along the batch axis: counted, joined into one tensor, and split again.
 
+use super::padding::Padding;
 use crate::tensor::{Element, Tensor, TensorData, Value, append, each_type, element_count};
 
 /// How many rows the values have along `axis`: `None` where they have no such axis, or not the same number of rows.
@@ -9,18 +10,20 @@ pub(super) fn count(values: &[Value], axis: usize) -> Option<usize> {
     sizes.all(|size| size == Some(first)).then_some(first)
 }
 
-/// Whether two requests can be one: same element types, and the same sizes but along `axis`.
-pub(super) fn joinable(one: &[Value], other: &[Value], axis: usize) -> bool {
-    let alike = |(one, other): (&Value, &Value)| match (one, other) {
+/// Whether two requests can be one: same element types, and the same sizes but along `axis` and what `padding` makes
+/// equal.
+pub(super) fn joinable(one: &[Value], other: &[Value], axis: usize, padding: Option<&Padding>) -> bool {
+    let free = |input, k| k == axis || padding.is_some_and(|padding| padding.is_length(input, k));
+    let alike = |(input, (one, other)): (usize, (&Value, &Value))| match (one, other) {
         (Value::Tensor(one), Value::Tensor(other)) => {
             one.element_type() == other.element_type()
                 && one.shape.len() == other.shape.len()
                 && axis < one.shape.len()
-                && one.shape.iter().zip(&other.shape).enumerate().all(|(k, (a, b))| k == axis || a == b)
+                && one.shape.iter().zip(&other.shape).enumerate().all(|(k, (a, b))| a == b || free(input, k))
         }
         _ => false,
     };
-    one.len() == other.len() && one.iter().zip(other).all(alike)
+    one.len() == other.len() && one.iter().zip(other).enumerate().all(alike)
 }
 
 /// Joins requests, each [`joinable`] with the first, along `axis`. `None` if they aren't.
@@ -129,13 +132,13 @@ mod tests {
     #[test]
     fn what_differs_beside_the_axis_is_not_joined() {
         let x = |shape: &[usize]| [tensor(shape, 0)];
-        assert!(joinable(&x(&[3, 2]), &x(&[1, 2]), 0));
-        assert!(!joinable(&x(&[3, 2]), &x(&[3, 1]), 0));
-        assert!(joinable(&x(&[3, 2]), &x(&[3, 1]), 1));
-        assert!(!joinable(&x(&[3, 2]), &x(&[3]), 0));
+        assert!(joinable(&x(&[3, 2]), &x(&[1, 2]), 0, None));
+        assert!(!joinable(&x(&[3, 2]), &x(&[3, 1]), 0, None));
+        assert!(joinable(&x(&[3, 2]), &x(&[3, 1]), 1, None));
+        assert!(!joinable(&x(&[3, 2]), &x(&[3]), 0, None));
         let floats = [Value::Tensor(Tensor { shape: vec![1, 2], data: TensorData::Float32(vec![0.0; 2]) })];
-        assert!(!joinable(&x(&[1, 2]), &floats, 0));
-        assert!(!joinable(&x(&[1]), &[Value::Absent], 0));
+        assert!(!joinable(&x(&[1, 2]), &floats, 0, None));
+        assert!(!joinable(&x(&[1]), &[Value::Absent], 0, None));
     }
 
     #[test]
@@ -158,7 +161,7 @@ mod tests {
                 rows.iter().enumerate().map(|(k, &n)| vec![tensor(&shape(n), k as i64 * 1000), tensor(&shape(n), -5)]).collect();
             let lent: Vec<&[Value]> = requests.iter().map(Vec::as_slice).collect();
             for other in &requests {
-                prop_assert!(joinable(&requests[0], other, axis));
+                prop_assert!(joinable(&requests[0], other, axis, None));
             }
             let joined = join(&lent, axis).unwrap();
             prop_assert_eq!(count(&joined, axis), Some(rows.iter().sum()));

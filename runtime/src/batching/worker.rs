@@ -9,7 +9,7 @@ use super::line::Job;
 use super::pace::Done;
 use super::queue::Queue;
 use super::tally::Limits;
-use super::{Answer, Executor, Observer, rows};
+use super::{Answer, Executor, Observer, padding, rows};
 use crate::error::Error;
 use crate::tensor::Value;
 
@@ -80,13 +80,30 @@ impl Worker {
     fn run_joined(&self, batch: &[Job], axis: usize) -> Option<(Run, Vec<Vec<Value>>)> {
         let requests: Vec<&[Value]> = batch.iter().map(|job| job.inputs.as_slice()).collect();
         let counts: Vec<usize> = batch.iter().map(|job| job.rows).collect();
-        let joined = rows::join(&requests, axis)?;
+        let lengths: Vec<usize> = batch.iter().map(|job| job.length).collect();
+        let ragged = lengths.iter().any(|length| *length != lengths[0]);
+        // Formed before padding was stopped: its requests run alone.
+        let padding = if ragged { Some(self.limits.padding()?) } else { None };
+        let joined = match padding {
+            None => rows::join(&requests, axis)?,
+            Some(padding) => padding::join(&requests, &lengths, padding)?,
+        };
         let size = batch.iter().map(|job| job.size).sum();
         let (run, outputs) = self.run(joined, counts.iter().sum(), size);
-        let answers = rows::split(outputs.ok()?, axis, &counts);
-        if answers.is_none() {
-            tracing::error!("the model gave other rows than it was given: requests run alone from now on");
-            self.limits.stop_joining();
+        let answers = match padding {
+            None => rows::split(outputs.ok()?, axis, &counts),
+            Some(padding) => padding::split(outputs.ok()?, &counts, &lengths, padding),
+        };
+        match (&answers, padding) {
+            (Some(_), _) => {}
+            (None, None) => {
+                tracing::error!("the model gave other rows than it was given: requests run alone from now on");
+                self.limits.stop_joining();
+            }
+            (None, Some(_)) => {
+                tracing::error!("the model gave other lengths than it was given: nothing is padded from now on");
+                self.limits.stop_padding();
+            }
         }
         Some((run, answers?))
     }

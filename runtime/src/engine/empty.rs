@@ -3,7 +3,7 @@
 
 use ort::session::Session;
 
-use super::native::{self, NativeValue};
+use super::native::{self, Names, NativeValue};
 use super::{library, message};
 use crate::signature::ElementType;
 
@@ -17,7 +17,8 @@ pub(super) fn sequence<'data>(element_type: ElementType) -> ort::Result<NativeVa
         .map_err(|error| {
             ort::Error::new(format!("no empty sequence of {element_type}: {}", message::clean(error.message())))
         })?;
-    let outputs = native::run(&session, &[], &[], &[OUTPUT.into()], false)?;
+    let (none, output) = (Names::new(Vec::new()), Names::new(vec![OUTPUT.into()]));
+    let outputs = native::given(&none, Vec::new(), |nothing| native::run(&session, &nothing, &output, false))?;
     outputs.into_iter().next().flatten().ok_or_else(|| ort::Error::new("an empty sequence is missing"))
 }
 

@@ -12,6 +12,7 @@ mod library;
 mod message;
 mod native;
 mod provider;
+mod rewrite;
 mod session;
 mod telemetry;
 mod types;
@@ -27,6 +28,7 @@ pub use arena::Memory;
 pub use error::EngineError;
 pub use library::init;
 pub use provider::{Provider, Providers, Refusal, Share, Taken};
+pub use rewrite::{Extent, accelerators, rewrite};
 pub use telemetry::turn_off_telemetry;
 
 use self::arena::Watermark;
@@ -81,7 +83,7 @@ struct Slot {
 /// Inputs or outputs in the order in which values come and go.
 struct Ports {
     specs: Vec<ValueSpec>,
-    names: Vec<CString>,
+    names: native::Names,
 }
 
 impl Ports {
@@ -94,7 +96,7 @@ impl Ports {
                 })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Ports { specs, names })
+        Ok(Ports { specs, names: native::Names::new(names) })
     }
 }
 
@@ -186,21 +188,18 @@ impl Engine {
         if wanted != given {
             return Err(Error::Internal(format!("{given} values were handed to a model of {wanted} inputs")));
         }
-        let (mut names, mut values) = (Vec::with_capacity(given), Vec::with_capacity(given));
-        for (k, value) in inputs.iter().enumerate() {
-            let spec = &self.inputs.specs[k];
+        let mut values = Vec::with_capacity(given);
+        for (value, spec) in inputs.iter().zip(&self.inputs.specs) {
             // ONNX Runtime is told of an absent optional by not being told of it.
-            if let Some(native) = convert::to_native(value, &spec.value_type).map_err(|e| refused(&spec.name, &e))? {
-                names.push(self.inputs.names[k].as_c_str());
-                values.push(native);
-            }
+            values.push(convert::to_native(value, &spec.value_type).map_err(|e| refused(&spec.name, &e))?);
         }
         let size = inputs.iter().map(Value::elements).sum();
-        let mut slot = self.checkout();
-        let shrink = slot.watermark.runs(size);
-        let outputs = native::run(&slot.session, &names, &values, &self.outputs.names, shrink)
-            .map_err(|e| Error::Refused(message::clean(e.message())))?;
-        drop(slot);
+        let outputs = native::given(&self.inputs.names, values, |given| {
+            let mut slot = self.checkout();
+            let shrink = slot.watermark.runs(size);
+            native::run(&slot.session, &given, &self.outputs.names, shrink)
+        });
+        let outputs = outputs.map_err(|e| Error::Refused(message::clean(e.message())))?;
         let specs = self.outputs.specs.iter();
         outputs.into_iter().zip(specs).map(|(out, spec)| convert::from_native(out, &spec.name)).collect()
     }

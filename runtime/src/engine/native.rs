@@ -5,7 +5,7 @@
 //! here comes from a call that said it succeeded, and is owned by exactly one [`NativeValue`].
 #![expect(unsafe_code, reason = "ONNX Runtime's C API is the only way to carry every value that it serves")]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
@@ -18,7 +18,9 @@ use ort::sys::{ONNXTensorElementDataType, ONNXType, OrtRunOptions, OrtStatusPtr,
 use super::types;
 use crate::signature::ElementType;
 
-/// A value of ONNX Runtime's, released on drop. `'data` is the life of buffers that it borrows.
+/// A value of ONNX Runtime's, released on drop. `'data` is the life of buffers that it borrows. A slice of them is what
+/// the API takes as an array of pointers.
+#[repr(transparent)]
 pub(super) struct NativeValue<'data> {
     value: NonNull<OrtValue>,
     data: PhantomData<&'data [u8]>,
@@ -51,9 +53,41 @@ fn owned<'data>(value: *mut OrtValue) -> ort::Result<NativeValue<'data>> {
     Ok(NativeValue { value, data: PhantomData })
 }
 
-fn dims(shape: &[usize]) -> ort::Result<Vec<i64>> {
+/// Sizes as the API takes them; those of most tensors without an allocation.
+fn with_dims<T>(shape: &[usize], then: impl FnOnce(&[i64]) -> ort::Result<T>) -> ort::Result<T> {
+    const FEW: usize = 8;
     let fits = |&d: &usize| i64::try_from(d).map_err(|_| ort::Error::new(format!("a dimension of {d} is too large")));
-    shape.iter().map(fits).collect()
+    if shape.len() > FEW {
+        return then(&shape.iter().map(fits).collect::<ort::Result<Vec<_>>>()?);
+    }
+    let mut few = [0; FEW];
+    for (to, from) in few.iter_mut().zip(shape) {
+        *to = fits(from)?;
+    }
+    then(&few[..shape.len()])
+}
+
+/// Names of inputs or outputs, made once for all runs.
+pub(super) struct Names {
+    /// What the pointers point at.
+    _names: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+// SAFETY: the pointers are those of strings that the same value owns and that nobody changes.
+unsafe impl Send for Names {}
+// SAFETY: as above.
+unsafe impl Sync for Names {}
+
+impl Names {
+    pub(super) fn new(names: Vec<CString>) -> Names {
+        let pointers = names.iter().map(|name| name.as_ptr()).collect();
+        Names { _names: names, pointers }
+    }
+
+    fn len(&self) -> usize {
+        self.pointers.len()
+    }
 }
 
 pub(super) fn cpu() -> &'static MemoryInfo<'static> {
@@ -115,31 +149,34 @@ impl<'data> NativeValue<'data> {
         if crate::tensor::element_count(shape) != Some(data.len()) {
             return Err(ort::Error::new(format!("{} elements don't make a tensor of shape {shape:?}", data.len())));
         }
-        let shape = dims(shape)?;
         let mut value = ptr::null_mut();
         // SAFETY: the buffer is readable for the length given and outlives the value, which `'data` sees to. ONNX
         // Runtime never writes to a run's inputs, although this call takes a mutable pointer.
-        check(unsafe {
-            (ort::api().CreateTensorWithDataAsOrtValue)(
-                cpu().ptr(),
-                data.as_ptr().cast_mut().cast::<c_void>(),
-                size_of_val(data),
-                shape.as_ptr(),
-                shape.len(),
-                T::TYPE,
-                &mut value,
-            )
+        with_dims(shape, |dims| {
+            check(unsafe {
+                (ort::api().CreateTensorWithDataAsOrtValue)(
+                    cpu().ptr(),
+                    data.as_ptr().cast_mut().cast::<c_void>(),
+                    size_of_val(data),
+                    dims.as_ptr(),
+                    dims.len(),
+                    T::TYPE,
+                    &mut value,
+                )
+            })
         })?;
         owned(value)
     }
 
     /// A tensor that holds its own elements, as many as `shape` says, not yet filled.
     fn allocated(shape: &[usize], element_type: ONNXTensorElementDataType) -> ort::Result<Self> {
-        let shape = dims(shape)?;
+        let allocator = allocator()?;
         let mut value = ptr::null_mut();
-        // SAFETY: the shape is readable for its length, and the out pointer is valid.
-        check(unsafe {
-            (ort::api().CreateTensorAsOrtValue)(allocator()?, shape.as_ptr(), shape.len(), element_type, &mut value)
+        with_dims(shape, |dims| {
+            // SAFETY: the sizes are readable for their length, and the out pointer is valid.
+            check(unsafe {
+                (ort::api().CreateTensorAsOrtValue)(allocator, dims.as_ptr(), dims.len(), element_type, &mut value)
+            })
         })?;
         owned(value)
     }
@@ -317,38 +354,55 @@ impl RunOptions {
     }
 }
 
+/// Inputs of a run: names, and as many values, each of which is there.
+pub(super) struct Given<'run, 'data> {
+    names: &'run [*const c_char],
+    values: &'run [Option<NativeValue<'data>>],
+}
+
+/// Lends the values that are there to a run, by the names of those that could be: an absent one is left out.
+pub(super) fn given<'data, T>(
+    names: &Names,
+    values: Vec<Option<NativeValue<'data>>>,
+    run: impl FnOnce(Given<'_, 'data>) -> ort::Result<T>,
+) -> ort::Result<T> {
+    debug_assert_eq!(names.len(), values.len());
+    if values.iter().all(Option::is_some) {
+        return run(Given { names: &names.pointers, values: &values });
+    }
+    let there = names.pointers.iter().copied().zip(values).filter(|(_, value)| value.is_some());
+    let (names, values): (Vec<_>, Vec<_>) = there.unzip();
+    run(Given { names: &names, values: &values })
+}
+
 /// Runs the session once, and shrinks its arena afterwards where `shrink` says so. An output that is an absent optional
 /// is `None`.
 ///
 /// Outputs may share the inputs' buffers, where the graph passes one through, and so don't outlive them.
 pub(super) fn run<'data>(
     session: &Session,
-    names: &[&CStr],
-    inputs: &[NativeValue<'data>],
-    output_names: &[CString],
+    inputs: &Given<'_, 'data>,
+    output_names: &Names,
     shrink: bool,
 ) -> ort::Result<Vec<Option<NativeValue<'data>>>> {
-    debug_assert_eq!(names.len(), inputs.len());
-    let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
-    let inputs: Vec<_> = inputs.iter().map(|value| value.value.as_ptr().cast_const()).collect();
-    let output_names: Vec<_> = output_names.iter().map(|name| name.as_ptr()).collect();
-    let mut outputs = vec![ptr::null_mut(); output_names.len()];
     let options = shrink.then(RunOptions::shrinking).transpose()?;
-    // SAFETY: every array is as long as the count beside it; names are C strings, values valid, the options null or
-    // valid. ONNX Runtime lets threads run one session at the same time.
+    // Null stands for `None`, which is what the API reads and leaves there.
+    let mut outputs: Vec<Option<NativeValue<'data>>> = Vec::new();
+    outputs.resize_with(output_names.len(), || None);
+    // SAFETY: every array is as long as the count beside it: names are C strings, and slices of values arrays of pointers,
+    // by their transparent type, those of inputs valid ones. The options are null or valid. ONNX Runtime lets threads run one session at
+    // the same time. A pointer that it writes is a value of ours, and if it fails it writes none.
     let status = unsafe {
         (ort::api().Run)(
             session.ptr().cast_mut(),
             options.as_ref().map_or(ptr::null(), |options| options.0.as_ptr()),
-            names.as_ptr(),
-            inputs.as_ptr(),
-            inputs.len(),
-            output_names.as_ptr(),
+            inputs.names.as_ptr(),
+            inputs.values.as_ptr().cast::<*const OrtValue>(),
+            inputs.values.len(),
+            output_names.pointers.as_ptr(),
             output_names.len(),
-            outputs.as_mut_ptr(),
+            outputs.as_mut_ptr().cast::<*mut OrtValue>(),
         )
     };
-    let value = |value| NonNull::new(value).map(|value| NativeValue { value, data: PhantomData });
-    let outputs = outputs.into_iter().map(value).collect();
     check(status).map(|()| outputs)
 }

@@ -25,9 +25,7 @@ pub(super) fn open(model: &Path, options: &LoadOptions) -> Result<(Vec<Arc<Sessi
         return Ok((vec![Arc::new(first)], taken));
     }
     let open = |threads| open_one(model, threads, taken.provider, options);
-    // Weights that are mapped and used as they lie in the file don't count: they are in memory once anyway.
-    let held = arena::stats(&first).map_or(u64::MAX, |stats| stats.held);
-    if held <= OWN_SESSIONS_UP_TO {
+    if own_bytes(model, &first) <= OWN_SESSIONS_UP_TO {
         let rest = (1..instances).map(|_| open(threads)).collect::<Result<Vec<_>, _>>()?;
         return Ok(([first].into_iter().chain(rest).map(Arc::new).collect(), taken));
     }
@@ -40,6 +38,17 @@ pub(super) fn open(model: &Path, options: &LoadOptions) -> Result<(Vec<Arc<Sessi
         open(pooled)?
     };
     Ok((vec![Arc::new(shared)], taken))
+}
+
+/// Bytes that another session might take again: what its arena holds, and the weights, in the model's file or in one
+/// beside it whose name begins as its own does. Mapped weights are in memory once, but what is made of them is not.
+fn own_bytes(model: &Path, session: &Session) -> u64 {
+    let stem = model.file_stem().unwrap_or_default().as_encoded_bytes();
+    let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let own = files.filter(|file| file.file_name().as_encoded_bytes().starts_with(stem));
+    let bytes = own.filter_map(|file| std::fs::metadata(file.path()).ok()).map(|file| file.len()).sum::<u64>();
+    arena::stats(session).map_or(u64::MAX, |stats| stats.held.max(bytes))
 }
 
 /// Tries the providers in their order.

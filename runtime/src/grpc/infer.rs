@@ -10,7 +10,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::compression::Encoding;
 use super::message::{Message, Messages, compressed, framed, generated};
 use super::{Call, Method, log_error, number};
 use crate::app::App;
@@ -22,12 +21,16 @@ use crate::http::{Limits, guarded};
 use crate::inference::{self, Work};
 use crate::repository;
 
+/// The service's name in the traces.
+const SERVICE: &str = "inference.GRPCInferenceService";
+
 /// The most requests of one stream in work at once.
 const AT_ONCE: usize = 64;
 
 /// Answers the one message of a call.
 pub(super) async fn unary(app: &App, call: &Call, messages: &mut Messages<'_>) -> Result<Vec<u8>, Error> {
     let mut work = Work::begin(app);
+    work.continue_trace(&call.headers, SERVICE, "ModelInfer");
     let result = match work.admit() {
         Err(refused) => Err(refused),
         Ok(()) => match messages.only().await {
@@ -69,7 +72,7 @@ async fn infer(
     Ok(work.encode(&outputs, || {
         let answer = Answer::new(model, &request, &outputs, &app.signature, kind);
         let framed = framed(answer.len(), |out| answer.write(out));
-        if call.answers == Encoding::Identity { framed } else { compressed(framed, call.answers) }
+        compressed(framed, call.answers)
     }))
 }
 
@@ -164,6 +167,7 @@ async fn one(app: &App, call: &Call, message: Message<'_>) -> Bytes {
     let (begun, mut id) = (Instant::now(), String::new());
     let answered = guarded(app, async {
         let mut work = Work::begin(app);
+        work.continue_trace(&call.headers, SERVICE, "ModelStreamInfer");
         let result = match work.admit() {
             Err(refused) => Err(refused),
             Ok(()) => infer(&mut work, call, message, In::Stream, &mut id).await,

@@ -22,16 +22,17 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 
 pub(crate) use self::body::Body;
-use self::compression::Encoding;
 use self::message::{Messages, compressed};
 use self::method::Method;
 use crate::app::App;
 use crate::error::{Code, Error};
+use crate::http::encoding::Coding;
 use crate::http::route::Route;
 use crate::http::{self, Access, Limits, OVERLOADED, REQUEST_ID, guarded};
+use crate::logging::ACCESS;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -42,16 +43,18 @@ struct Call {
     id: HeaderValue,
     /// How long the client waits.
     timeout: Option<Duration>,
-    /// How its messages are compressed, and how its answers may be.
-    encoding: Encoding,
-    answers: Encoding,
+    /// How its messages are compressed, and how its answers may be; `None` for as they are.
+    encoding: Option<Coding>,
+    answers: Option<Coding>,
+    /// Its metadata.
+    headers: HeaderMap,
 }
 
 impl Call {
-    fn new(begun: Instant, id: &HeaderValue, head: &Parts) -> Result<Call, Error> {
-        let encoding = Encoding::of(&head.headers)?;
-        let answers = encoding.of_answers(&head.headers);
-        Ok(Call { begun, id: id.clone(), timeout: status::timeout(&head.headers)?, encoding, answers })
+    fn new(begun: Instant, id: &HeaderValue, headers: HeaderMap) -> Result<Call, Error> {
+        let encoding = compression::of(&headers)?;
+        let answers = encoding.filter(|coding| compression::is_taken(*coding, &headers));
+        Ok(Call { begun, id: id.clone(), timeout: status::timeout(&headers)?, encoding, answers, headers })
     }
 
     /// How long the client still waits.
@@ -63,15 +66,16 @@ impl Call {
 /// Answers one call. Never fails: what goes wrong is in the answer.
 pub(crate) async fn answer(app: &Arc<App>, access: Access, request: Request<Incoming>) -> Response<Body> {
     let begun = Instant::now();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let id = app.ids.of(&head.headers);
     if !is_grpc(&head) {
         return no_grpc(id);
     }
     let method = Method::find(head.uri.path());
-    let call = access.check(app, method.is_health()).and_then(|()| Call::new(begun, &id, &head));
+    let call =
+        access.check(app, method.is_health()).and_then(|()| Call::new(begun, &id, std::mem::take(&mut head.headers)));
     let called = match call {
-        Ok(call) => guarded(app, dispatch(app, method, call, &head, body)).await,
+        Ok(call) => guarded(app, dispatch(app, method, call, head.uri.path(), body)).await,
         Err(error) => Err(error),
     };
     let status = called.as_ref().err().map_or(200, Error::status);
@@ -80,9 +84,10 @@ pub(crate) async fn answer(app: &Arc<App>, access: Access, request: Request<Inco
     if method != Method::ModelStreamInfer || status != 200 {
         app.metrics.answered(number(method), status, took);
     }
-    tracing::debug!(
+    tracing::info!(
+        target: ACCESS,
         request_id = http::id_text(&id),
-        method = method.label(),
+        route = method.label(),
         status,
         took_us = took.as_micros() as u64,
         "answered"
@@ -126,13 +131,12 @@ async fn dispatch(
     app: &Arc<App>,
     method: Method,
     call: Call,
-    head: &Parts,
+    path: &str,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
     match method {
         Method::Unknown => {
-            let text = format!("there is no method at `{}`", head.uri.path());
-            return Err(Error::Unsupported(text));
+            return Err(Error::Unsupported(format!("there is no method at `{path}`")));
         }
         Method::ModelStreamInfer => {
             let (app, answers) = (app.clone(), call.answers);
@@ -164,7 +168,7 @@ async fn dispatch(
 }
 
 /// 200 with one message.
-fn whole(message: Vec<u8>, answers: Encoding) -> Response<Body> {
+fn whole(message: Vec<u8>, answers: Option<Coding>) -> Response<Body> {
     let is_compressed = message.first() == Some(&1);
     let mut response = Response::new(Body::message(message.into()));
     if is_compressed {
@@ -174,9 +178,9 @@ fn whole(message: Vec<u8>, answers: Encoding) -> Response<Body> {
 }
 
 /// Says how compressed messages are compressed.
-fn encoding(response: &mut Response<Body>, answers: Encoding) {
-    if answers != Encoding::Identity {
-        response.headers_mut().insert(compression::ENCODING, HeaderValue::from_static(answers.name()));
+fn encoding(response: &mut Response<Body>, answers: Option<Coding>) {
+    if let Some(coding) = answers {
+        response.headers_mut().insert(compression::ENCODING, HeaderValue::from_static(coding.name()));
     }
 }
 
@@ -191,20 +195,20 @@ fn log_error(error: &Error, method: Method, id: &HeaderValue) {
     let (method_label, code) = (method.label(), error.code());
     match (code, error) {
         _ if !method.is_inference() && code != Code::Internal => {
-            tracing::debug!(request_id, method = method_label, code = code.name(), %error, "not answered");
+            tracing::debug!(request_id, route = method_label, code = code.name(), %error, "not answered");
         }
         // One line a second, and how many it stands for.
         (_, Error::QueueFull(_)) => match OVERLOADED.happened() {
             Some(times) => {
-                tracing::warn!(request_id, method = method_label, code = code.name(), %error, times, "request failed");
+                tracing::warn!(request_id, route = method_label, code = code.name(), %error, times, "request failed");
             }
-            None => tracing::debug!(request_id, method = method_label, code = code.name(), %error, "request failed"),
+            None => tracing::debug!(request_id, route = method_label, code = code.name(), %error, "request failed"),
         },
         (Code::Internal | Code::Unavailable | Code::DeadlineExceeded, _) => {
-            tracing::warn!(request_id, method = method_label, code = code.name(), %error, "request failed");
+            tracing::warn!(request_id, route = method_label, code = code.name(), %error, "request failed");
         }
         _ => {
-            tracing::warn!(request_id, method = method_label, code = code.name(), "request refused");
+            tracing::warn!(request_id, route = method_label, code = code.name(), "request refused");
             tracing::debug!(request_id, %error, "request refused because");
         }
     }

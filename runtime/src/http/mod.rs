@@ -8,19 +8,22 @@ mod body;
 mod connection;
 mod docs;
 mod documents;
+pub(crate) mod encoding;
+mod events;
 mod extensions;
 mod nim;
 mod predict;
 mod request_id;
 mod respond;
 pub mod route;
+mod seen;
 mod v2;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -35,79 +38,48 @@ pub(crate) use documents::{Documents, read as read_file};
 pub(crate) use request_id::{REQUEST_ID, RequestIds, text as id_text};
 use respond::Response;
 use route::{Route, Target};
+pub(crate) use seen::OVERLOADED;
+use seen::Seen;
 pub(crate) use v2::EXTENSIONS;
 
 use crate::app::{App, Phase};
 use crate::error::Error;
 use crate::inference::Work;
-use crate::logging::Seldom;
 
 /// Bytes of an answer that are handed to HTTP/2 at once: it takes in all that it is given, whether the client has made
 /// room or not.
 pub(crate) const PART: usize = 256 << 10;
 
 /// Answers one request. Never fails: what goes wrong is in the answer.
-async fn answer(app: &App, door: Door, access: Access, request: Request<Incoming>) -> Response {
-    let begun = Instant::now();
+async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Incoming>) -> Response {
     let (head, body) = request.into_parts();
-    let id = app.ids.of(&head.headers);
     let (version, style) = (head.version, Route::style(head.uri.path()));
+    let without_body = version == Version::HTTP_2 && head.method == Method::HEAD;
+    let wanted = encoding::wanted(&head.headers);
     let target = door.admit(app, Route::find(head.uri.path()));
-    let route = target.route;
-    let routed = match access.check(app, route.is_health()) {
-        Ok(()) => guarded(app, dispatch(app, target, head, body)).await,
+    let mut seen = Seen::begin(app, &head, target.route);
+    let routed = match access.check(app, target.route.is_health()) {
+        Ok(()) => guarded(app, dispatch(app, target, head, body, &mut seen)).await,
         Err(refused) => Err(refused),
     };
-    let mut response = match routed {
+    let response = match routed {
         Ok(response) => response,
         Err(error) => {
-            log_error(&error, route, &id);
+            seen.failed(&error);
             respond::error(&error, style)
         }
     };
-    let took = begun.elapsed();
-    let status = response.status().as_u16();
-    app.metrics.answered(route as usize, status, took);
-    tracing::debug!(
-        request_id = request_id::text(&id),
-        route = route.label(),
-        status,
-        took_us = took.as_micros() as u64,
-        "answered"
-    );
+    let mut response = encoding::encoded(response, wanted, &app.settings.server);
+    if without_body {
+        respond::leave_body_out(&mut response);
+    }
     if version == Version::HTTP_2 {
         response.body_mut().in_parts(PART);
     } else if app.phase() >= Phase::Draining {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response.headers_mut().insert(REQUEST_ID, id);
+    seen.answered(&mut response);
     response
-}
-
-/// Overload is said once a second, whatever the protocol.
-pub(crate) static OVERLOADED: Seldom = Seldom::new();
-
-/// The text of a client's error may quote what the client sent, so that only `debug` shows it.
-fn log_error(error: &Error, route: Route, id: &HeaderValue) {
-    let request_id = request_id::text(id);
-    let (route_label, status, kind) = (route.label(), error.status(), error.kind());
-    match status {
-        404 | 405 | 503 if !route.is_inference() => {
-            tracing::debug!(request_id, route = route_label, status, kind, %error, "not answered");
-        }
-        // One line a second, and how many it stands for.
-        429 => match OVERLOADED.happened() {
-            Some(times) => {
-                tracing::warn!(request_id, route = route_label, status, kind, %error, times, "request failed");
-            }
-            None => tracing::debug!(request_id, route = route_label, status, kind, %error, "request failed"),
-        },
-        500.. => tracing::warn!(request_id, route = route_label, status, kind, %error, "request failed"),
-        _ => {
-            tracing::warn!(request_id, route = route_label, status, kind, "request refused");
-            tracing::debug!(request_id, %error, "request refused because");
-        }
-    }
 }
 
 /// What a request ends in; a panic is counted and told as a fault of the service.
@@ -128,7 +100,13 @@ async fn caught<T>(future: impl Future<Output = T>) -> Result<T, ()> {
     .await
 }
 
-async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Result<Response, Error> {
+async fn dispatch(
+    app: &Arc<App>,
+    target: Target,
+    head: Parts,
+    body: Incoming,
+    seen: &mut Seen<'_>,
+) -> Result<Response, Error> {
     let route = target.route;
     let path = head.uri.path();
     if route == Route::Unknown {
@@ -140,7 +118,8 @@ async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Res
     }
     let documents = &app.documents;
     match route {
-        Route::Predict | Route::Infer | Route::ModelInfer => infer(app, &target, head, body).await,
+        Route::Predict | Route::Infer if events::are_wanted(&head.headers) => events::predict(app, head, body).await,
+        Route::Predict | Route::Infer | Route::ModelInfer => infer(app, &target, head, body, seen).await,
         Route::Live => Ok(nim::live()),
         Route::Ready => nim::ready(app),
         Route::Metrics | Route::NimMetrics => Ok(nim::metrics(app)),
@@ -166,13 +145,21 @@ async fn dispatch(app: &App, target: Target, head: Parts, body: Incoming) -> Res
     }
 }
 
-async fn infer(app: &App, target: &Target, head: Parts, body: Incoming) -> Result<Response, Error> {
+async fn infer(
+    app: &App,
+    target: &Target,
+    head: Parts,
+    body: Incoming,
+    seen: &mut Seen<'_>,
+) -> Result<Response, Error> {
     let mut work = Work::begin(app);
+    work.trace = seen.trace();
     let result = match work.admit() {
         Err(refused) => Err(refused),
         Ok(()) if target.route == Route::ModelInfer => v2::infer(&mut work, target, head, body).await,
         Ok(()) => predict::predict(&mut work, head, body).await,
     };
+    seen.ran(&work);
     work.end(result)
 }
 

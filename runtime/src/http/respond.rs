@@ -6,39 +6,77 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use hyper::{Method, StatusCode};
 use serde_json::json;
+use tokio::sync::mpsc;
 
+use super::encoding;
 use super::route::Style;
 use crate::error::Error;
 
 /// An answer of this service.
 pub(crate) type Response = hyper::Response<Content>;
 
-/// An answer's body, in memory as a whole.
-pub(crate) struct Content {
-    whole: Bytes,
-    /// It is handed over in parts of so many bytes.
-    part: usize,
+/// An answer's body.
+pub(crate) enum Content {
+    /// In memory.
+    Whole {
+        /// What is left of it.
+        bytes: Bytes,
+        /// It is handed over in parts of so many bytes.
+        part: usize,
+    },
+    /// Coming.
+    Events(mpsc::Receiver<Bytes>),
 }
 
 impl Content {
-    /// What there is of it.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.whole
+    /// All of it, where it is in memory.
+    pub(crate) fn whole(&self) -> Option<&Bytes> {
+        match self {
+            Content::Whole { bytes, .. } => Some(bytes),
+            Content::Events(_) => None,
+        }
     }
 
     /// Hands it over in parts, so that it can be seen how far the client takes it.
-    pub(crate) fn in_parts(&mut self, part: usize) {
-        self.part = part;
+    pub(crate) fn in_parts(&mut self, size: usize) {
+        if let Content::Whole { part, .. } = self {
+            *part = size;
+        }
     }
 }
 
-impl<B: Into<Bytes>> From<B> for Content {
-    fn from(whole: B) -> Content {
-        Content { whole: whole.into(), part: usize::MAX }
+impl From<Bytes> for Content {
+    fn from(bytes: Bytes) -> Content {
+        Content::Whole { bytes, part: usize::MAX }
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Content {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Content {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static [u8]> for Content {
+    fn from(bytes: &'static [u8]) -> Content {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl From<mpsc::Receiver<Bytes>> for Content {
+    fn from(coming: mpsc::Receiver<Bytes>) -> Content {
+        Content::Events(coming)
     }
 }
 
@@ -46,32 +84,35 @@ impl Body for Content {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.whole.is_empty() {
-            return Poll::Ready(None);
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Content::Whole { bytes, .. } if bytes.is_empty() => Poll::Ready(None),
+            Content::Whole { bytes, part } => {
+                let length = bytes.len().min(*part);
+                Poll::Ready(Some(Ok(Frame::data(bytes.split_to(length)))))
+            }
+            Content::Events(coming) => coming.poll_recv(cx).map(|event| event.map(|event| Ok(Frame::data(event)))),
         }
-        let length = self.whole.len().min(self.part);
-        Poll::Ready(Some(Ok(Frame::data(self.whole.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.whole.is_empty()
+        self.whole().is_some_and(Bytes::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.whole.len() as u64)
+        self.whole().map_or_else(SizeHint::default, |whole| SizeHint::with_exact(whole.len() as u64))
     }
 }
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// 200 with a body.
-pub(crate) fn ok(content_type: HeaderValue, body: impl Into<Bytes>) -> Response {
+pub(crate) fn ok(content_type: HeaderValue, body: impl Into<Content>) -> Response {
     with_status(StatusCode::OK, content_type, body)
 }
 
 /// 200 with JSON.
-pub(crate) fn json(body: impl Into<Bytes>) -> Response {
+pub(crate) fn json(body: impl Into<Content>) -> Response {
     ok(JSON, body)
 }
 
@@ -80,8 +121,8 @@ pub(crate) fn empty() -> Response {
     Response::new(Bytes::new().into())
 }
 
-fn with_status(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(body.into().into());
+fn with_status(status: StatusCode, content_type: HeaderValue, body: impl Into<Content>) -> Response {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
@@ -93,17 +134,31 @@ pub(crate) fn header(mut response: Response, name: HeaderName, value: HeaderValu
     response
 }
 
+/// Keeps the body's length and leaves the body out, as HEAD has it: hyper does so for HTTP/1 alone.
+pub(crate) fn leave_body_out(response: &mut Response) {
+    if let Some(whole) = response.body().whole() {
+        let length = HeaderValue::from(whole.len());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    *response.body_mut() = Bytes::new().into();
+}
+
+/// NIM's error object.
+pub(crate) fn nim_error(error: &Error) -> String {
+    json!({"error": {"message": error.to_string(), "type": error.kind(), "code": error.status()}}).to_string()
+}
+
 /// An error in the style of its route.
 pub(crate) fn error(error: &Error, style: Style) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let message = error.to_string();
     let body = match style {
-        Style::Nim => json!({"error": {"message": message, "type": error.kind(), "code": error.status()}}),
-        Style::OpenInference => json!({"error": message}),
+        Style::Nim => nim_error(error),
+        Style::OpenInference => json!({"error": error.to_string()}).to_string(),
     };
-    let mut response = with_status(status, JSON, body.to_string());
+    let mut response = with_status(status, JSON, body);
     match error {
         Error::QueueFull(_) => _ = response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1")),
+        Error::UnsupportedMediaType(_) => _ = response.headers_mut().insert(ACCEPT_ENCODING, encoding::ACCEPTED),
         // The rest of the body is of no use to anybody: the connection can't be used again.
         Error::TooLarge { .. } | Error::RequestTimeout(_) => {
             _ = response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -125,7 +180,7 @@ mod tests {
     use super::*;
 
     fn body(response: Response) -> serde_json::Value {
-        serde_json::from_slice(response.body().bytes()).unwrap()
+        serde_json::from_slice(response.body().whole().unwrap()).unwrap()
     }
 
     #[test]

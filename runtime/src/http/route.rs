@@ -165,7 +165,7 @@ impl Route {
 }
 
 /// `%41` → `A`; `None` for a broken escape or what isn't UTF-8 afterwards.
-fn percent_decoded(part: &str) -> Option<String> {
+pub(crate) fn percent_decoded(part: &str) -> Option<String> {
     if !part.contains('%') {
         return Some(part.to_string());
     }

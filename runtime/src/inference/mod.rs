@@ -5,16 +5,19 @@ mod budget;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use hyper::HeaderMap;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub(crate) use self::budget::{Budget, Held};
 use crate::app::App;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::metrics::Outcome;
 use crate::tensor::Value;
+use crate::trace::context::{Parent, TraceId};
+use crate::trace::{Call, Root, Span};
 
 /// Reading or writing more than this is moved off the thread that other connections share.
-const INLINE_BYTES: usize = 128 << 10;
+pub(crate) const INLINE_BYTES: usize = 128 << 10;
 
 /// What a request asks of the scheduler beyond its values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,12 +50,20 @@ pub struct Stages {
     pub rows: usize,
     /// Writing the answer.
     pub encode: Duration,
+    /// When it was read, from its begin.
+    pub decoded_at: Duration,
+    /// When the answer was written, from its begin.
+    pub encoded_at: Duration,
 }
 
 /// One inference request in work, whatever the protocol. Dropped without an end, it was the client that went.
 pub(crate) struct Work<'a> {
     pub(crate) app: &'a App,
     pub(crate) urgency: Urgency,
+    /// The trace that it is recorded in.
+    pub(crate) trace: Option<TraceId>,
+    /// Where it is recorded, if that isn't the business of its protocol.
+    span: Option<Span<'a>>,
     begun: Instant,
     outcome: Outcome,
     stages: Stages,
@@ -61,6 +72,9 @@ pub(crate) struct Work<'a> {
 impl Drop for Work<'_> {
     fn drop(&mut self) {
         self.app.in_work.fetch_sub(1, Ordering::Relaxed);
+        if let Some(span) = &mut self.span {
+            span.stages(self.stages);
+        }
         self.app.metrics.inferred(self.outcome, self.begun.elapsed(), &self.stages);
     }
 }
@@ -70,7 +84,16 @@ impl<'a> Work<'a> {
     pub(crate) fn begin(app: &'a App) -> Work<'a> {
         app.in_work.fetch_add(1, Ordering::Relaxed);
         let (urgency, stages) = (Urgency::default(), Stages::default());
-        Work { app, urgency, begun: Instant::now(), outcome: Outcome::Canceled, stages }
+        Work { app, urgency, trace: None, span: None, begun: Instant::now(), outcome: Outcome::Canceled, stages }
+    }
+
+    /// Records a gRPC call from here to its end, if it is to be recorded: in the trace that its metadata name, else in a
+    /// new one.
+    pub(crate) fn continue_trace(&mut self, metadata: &HeaderMap, service: &'static str, method: &'static str) {
+        let Some(traces) = &self.app.traces else { return };
+        let parent = Parent::of(metadata);
+        self.span = traces.begin(metadata, parent.as_ref(), Root::Sampled, || Call::Grpc { service, method });
+        self.trace = self.span.as_ref().map(Span::trace);
     }
 
     /// Refuses with 429 when too many requests are in work, with 503 before the model is there.
@@ -83,12 +106,20 @@ impl<'a> Work<'a> {
         self.app.scheduler().map(drop)
     }
 
+    /// Where its time went so far.
+    pub(crate) fn stages(&self) -> Stages {
+        self.stages
+    }
+
     /// Notes how the request ended.
     pub(crate) fn end<T>(mut self, result: Result<T, Error>) -> Result<T, Error> {
         self.outcome = match &result {
             Ok(_) => Outcome::Success,
             Err(error) => Outcome::from(error),
         };
+        if let Some(span) = &mut self.span {
+            span.answer(result.as_ref().err().map_or(Code::Ok, Error::code) as u16);
+        }
         result
     }
 
@@ -96,7 +127,9 @@ impl<'a> Work<'a> {
     pub(crate) fn decode<T>(&mut self, bytes: usize, decode: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let decoded = aside_if_large(bytes, decode);
-        self.stages.decode += begun.elapsed();
+        let end = Instant::now();
+        self.stages.decode += end - begun;
+        self.stages.decoded_at = end - self.begun;
         decoded
     }
 
@@ -119,7 +152,9 @@ impl<'a> Work<'a> {
         let begun = Instant::now();
         // A number is written in about as many bytes.
         let encoded = aside_if_large(outputs.iter().map(elements).sum::<usize>().saturating_mul(8), encode);
-        self.stages.encode += begun.elapsed();
+        let end = Instant::now();
+        self.stages.encode += end - begun;
+        self.stages.encoded_at = end - self.begun;
         encoded
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::StartError;
 use crate::app::App;
-use crate::batching::Scheduler;
+use crate::batching::{Padding, Scheduler};
 use crate::cgroup;
 use crate::codec::predict;
 use crate::engine::{self, Engine, LoadOptions, Providers, Taken};
@@ -41,7 +41,33 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
         took_ms = begun.elapsed().as_millis() as u64,
         "model loaded"
     );
-    Ok(Scheduler::start(engine, &app.signature, &app.settings.batching, app.metrics.clone()))
+    let padding = padding(app, &engine);
+    Ok(Scheduler::start_with(engine, &app.signature, &app.settings.batching, padding, app.metrics.clone()))
+}
+
+/// How rows of different lengths are joined: `None` where the settings don't ask for it, or the model doesn't bear it.
+fn padding(app: &App, engine: &Engine) -> Option<Padding> {
+    let settings = &app.settings.batching.padding;
+    if settings.is_off() {
+        return None;
+    }
+    let proved = match app.sample() {
+        None => Err("no sample was recorded to prove it with".into()),
+        Some(sample) => predict::decode(sample, &app.signature)
+            .and_then(|inputs| app.service.before(inputs))
+            .map_err(|error| format!("the recorded sample failed: {error}"))
+            .and_then(|inputs| Padding::prove(engine, &app.signature, settings, &inputs)),
+    };
+    match proved {
+        Ok(padding) => {
+            tracing::info!("rows of different lengths gave the same answers alone and padded: they are joined");
+            Some(padding)
+        }
+        Err(reason) => {
+            tracing::warn!(reason, "padding is asked for and stays off");
+            None
+        }
+    }
 }
 
 /// Says what runs the model where that is not simply what was asked for.

@@ -70,6 +70,7 @@ metrics! {
     "nimify_tls_handshake_failures_total" Counter &[], "", "Connections that ended before TLS was spoken";
     "nimify_tls_reloads_total" Counter &["result"], "",
         "Changes of the TLS certificate: `taken`, or `refused` where the new one can't be used and the old one stays";
+    "nimify_spans_dropped_total" Counter &[], "", "Spans of recorded requests that the collector didn't get";
     "num_requests_running" GaugeKind &[], "requests", "Inference requests in work, without those that wait";
     "num_requests_waiting" GaugeKind &[], "requests", "Inference requests that wait for the model";
     "nv_inference_request_success" Counter MODEL, "", "Inference requests that were answered";
@@ -146,6 +147,8 @@ pub struct Metrics {
     /// Handshakes that failed.
     pub handshake_failures: IntCounter,
     tls_reloads: [IntCounter; 2],
+    /// Spans that the collector didn't get.
+    pub spans_dropped: IntCounter,
     success: IntCounter,
     failures: [IntCounter; 4],
     rows: IntCounter,
@@ -254,6 +257,7 @@ impl Metrics {
             connections_refused: maker.counter("nimify_connections_refused_total"),
             handshake_failures: maker.counter("nimify_tls_handshake_failures_total"),
             tls_reloads: ["taken", "refused"].map(|result| tls_reloads.with_label_values(&[result])),
+            spans_dropped: maker.counter("nimify_spans_dropped_total"),
             success: maker.counter("nv_inference_request_success"),
             failures: ["REJECTED", "CANCELED", "BACKEND", "OTHER"].map(|reason| failures.with_label_values(&[reason])),
             rows: maker.counter("nv_inference_count"),

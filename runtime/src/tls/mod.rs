@@ -118,6 +118,6 @@ fn watch(tls: &Weak<Tls>, mut known: Contents, metrics: &Metrics) {
 }
 
 /// ring: builds with a C compiler alone.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

@@ -127,3 +127,30 @@ write(
     [tensor("sum", T.FLOAT, ["N"])],
     [h.make_tensor("size", T.INT64, [2], [1024, 1024]), h.make_tensor("axis", T.INT64, [1], [1])],
 )
+
+# Attention over the places of a row that the mask leaves, as encoders of text have it; and the mean of all of them.
+write(
+    "attention",
+    [
+        h.make_node("Gather", ["table", "ids"], ["hidden"]),
+        h.make_node("Cast", ["mask"], ["shown"], to=T.FLOAT),
+        h.make_node("Sub", ["one", "shown"], ["hiding"]),
+        h.make_node("Mul", ["hiding", "far"], ["distance"]),
+        h.make_node("ReduceSum", ["hidden", "last"], ["scores"], keepdims=0),
+        h.make_node("Add", ["scores", "distance"], ["masked"]),
+        h.make_node("Softmax", ["masked"], ["weights"], axis=1),
+        h.make_node("Unsqueeze", ["weights", "last"], ["column"]),
+        h.make_node("Mul", ["hidden", "column"], ["weighted"]),
+        h.make_node("ReduceSum", ["weighted", "places"], ["pooled"], keepdims=0),
+        h.make_node("ReduceMean", ["hidden", "places"], ["mean"], keepdims=0),
+    ],
+    [tensor("ids", T.INT64, ["N", "S"]), tensor("mask", T.INT64, ["N", "S"])],
+    [tensor("hidden", T.FLOAT, ["N", "S", 2]), tensor("pooled", T.FLOAT, ["N", 2]), tensor("mean", T.FLOAT, ["N", 2])],
+    [
+        h.make_tensor("table", T.FLOAT, [5, 2], [0.1, -1, 2, 3, -0.5, 0.25, 1, 1, 0, 4]),
+        h.make_tensor("one", T.FLOAT, [], [1]),
+        h.make_tensor("far", T.FLOAT, [], [-1e9]),
+        h.make_tensor("last", T.INT64, [1], [2]),
+        h.make_tensor("places", T.INT64, [1], [1]),
+    ],
+)

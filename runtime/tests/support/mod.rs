@@ -89,7 +89,7 @@ pub fn onnxruntime() -> PathBuf {
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nimify-serve"));
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("NIMIFY_") || name.starts_with("NIM_")) {
+        if name.to_str().is_some_and(|name| ["NIMIFY_", "NIM_", "OTEL_"].iter().any(|own| name.starts_with(own))) {
             command.env_remove(name);
         }
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::num::{NonZeroU16, NonZeroU64};
 
 use nimify_runtime::settings::{Providers, duration};
+use nimify_runtime::trace::{Endpoint, Ratio};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,11 @@ texts! {
     /// A name for objects, or nothing.
     NameOrEmpty, "^([a-z]([a-z0-9-]{0,50}[a-z0-9])?)?$",
         |text| if text.is_empty() { Ok(()) } else { text.parse::<ServiceName>().map(drop).map_err(|e| e.to_string()) };
+    /// A collector's URL, `none`, or nothing.
+    EndpointOrEmpty, "^(none|https?://[^ @/]+(/[^ ]*)?)?$",
+        |text| if ["", "none"].contains(&text) { Ok(()) } else { text.parse::<Endpoint>().map(drop) };
+    /// A part of a whole, from 0 to 1.
+    RatioText, "^(0(\\.[0-9]+)?|1(\\.0+)?)$", |text| text.parse::<Ratio>().map(drop);
     /// A share.
     Percent, "^[0-9]+%$", |text| {
         let number = text.strip_suffix('%').is_some_and(|n| !n.is_empty() && n.bytes().all(|c| c.is_ascii_digit()));
@@ -70,6 +76,14 @@ pub(super) enum CountOrAuto {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Auto {
     Auto,
+}
+
+/// A part of a whole; as a text too, since helm's `--set` knows no other fraction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "it should be a number from 0 to 1")]
+pub(super) enum Fraction {
+    Number(#[schemars(with = "f64", range(min = 0, max = 1))] Ratio),
+    Text(RatioText),
 }
 
 /// A count of pods, or a share of them.

@@ -1,6 +1,7 @@
 //! The scheduler over a stand-in for the engine, so that every way of failing can be had.
 
 mod order;
+mod padding;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! What a child that runs an unknown model may use: memory, time, files, the network, privileges.
+//! What a child that loads an unknown model may use: memory, time, files, the network, privileges.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
-/// The limits of one probe.
+/// The limits of one child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Address space, bytes.
@@ -15,6 +15,8 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// From start to end, seconds: the parent's to enforce.
     pub wall_seconds: u64,
+    /// Bytes that a file which it writes may have; 0 where it has nothing to write.
+    pub file_bytes: u64,
 }
 
 impl Limits {
@@ -27,6 +29,7 @@ impl Limits {
             address_space: bytes.saturating_mul(6).saturating_add(4 * GIB),
             cpu_seconds: 60u64.saturating_add(gib.saturating_mul(60)),
             wall_seconds: 120u64.saturating_add(gib.saturating_mul(120)),
+            file_bytes: 0,
         }
     }
 
@@ -34,7 +37,7 @@ impl Limits {
     ///
     /// What is a limit of resources has to succeed. Leaving the network and the parent's privileges is refused by some
     /// containers, and is done where it can be.
-    pub(super) fn enter(&self, parent: u32) -> io::Result<()> {
+    pub fn enter(&self, parent: u32) -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if rustix::process::getppid().is_none_or(|pid| pid.as_raw_pid().unsigned_abs() != parent) {
             return Err(io::Error::other("the parent process is gone"));
@@ -43,7 +46,7 @@ impl Limits {
         limit(Resource::As, self.address_space)?;
         limit(Resource::Cpu, self.cpu_seconds)?;
         limit(Resource::Core, 0)?;
-        limit(Resource::Fsize, 0)?;
+        limit(Resource::Fsize, self.file_bytes)?;
         limit(Resource::Nofile, 256)?;
         leave_network();
         Ok(())
