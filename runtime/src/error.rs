@@ -70,7 +70,7 @@ impl Error {
     fn row(&self) -> (u16, Code, &'static str) {
         match self {
             Error::BadRequest(_) => (400, Code::InvalidArgument, "invalid_request_error"),
-            Error::Forbidden(_) => (403, Code::Unauthenticated, "forbidden_error"),
+            Error::Forbidden(_) => (403, Code::PermissionDenied, "forbidden_error"),
             Error::NotFound(_) => (404, Code::NotFound, "not_found_error"),
             Error::MethodNotAllowed(_) => (405, Code::Unimplemented, "method_not_allowed_error"),
             Error::RequestTimeout(_) => (408, Code::DeadlineExceeded, "request_timeout_error"),
@@ -94,11 +94,11 @@ pub enum Code {
     InvalidArgument = 3,
     DeadlineExceeded = 4,
     NotFound = 5,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
-    Unauthenticated = 16,
 }
 
 impl Code {
@@ -109,11 +109,11 @@ impl Code {
             Code::InvalidArgument => "INVALID_ARGUMENT",
             Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Code::NotFound => "NOT_FOUND",
+            Code::PermissionDenied => "PERMISSION_DENIED",
             Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
             Code::Unimplemented => "UNIMPLEMENTED",
             Code::Internal => "INTERNAL",
             Code::Unavailable => "UNAVAILABLE",
-            Code::Unauthenticated => "UNAUTHENTICATED",
         }
     }
 }

@@ -89,15 +89,15 @@ pub(super) struct RunArgs {
     /// HTTP port; 0 lets the system choose
     #[arg(long, default_value_t = 8000)]
     pub(super) port: u16,
-    /// gRPC port; 0 lets the system choose [default: 8001, or 0 where --port is]
-    #[arg(long)]
-    pub(super) grpc_port: Option<u16>,
     /// Certificate for TLS, PEM; read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(super) tls_cert: Option<PathBuf>,
     /// The certificate's private key, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(super) tls_key: Option<PathBuf>,
+    /// gRPC port; 0 lets the system choose [default: 8001, or 0 where --port is]
+    #[arg(long)]
+    pub(super) grpc_port: Option<u16>,
     /// A request to warm up with, as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) sample: Option<PathBuf>,

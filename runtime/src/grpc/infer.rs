@@ -21,16 +21,12 @@ use crate::http::{Limits, guarded};
 use crate::inference::{self, Work};
 use crate::repository;
 
-/// The service's name in the traces.
-const SERVICE: &str = "inference.GRPCInferenceService";
-
 /// The most requests of one stream in work at once.
 const AT_ONCE: usize = 64;
 
 /// Answers the one message of a call.
 pub(super) async fn unary(app: &App, call: &Call, messages: &mut Messages<'_>) -> Result<Vec<u8>, Error> {
-    let mut work = Work::begin(app);
-    work.continue_trace(&call.headers, SERVICE, "ModelInfer");
+    let mut work = call.work(app, Method::ModelInfer);
     let result = match work.admit() {
         Err(refused) => Err(refused),
         Ok(()) => match messages.only().await {
@@ -166,8 +162,7 @@ async fn next(turns: &mut VecDeque<Turn<'_>>) -> Bytes {
 async fn one(app: &App, call: &Call, message: Message<'_>) -> Bytes {
     let (begun, mut id) = (Instant::now(), String::new());
     let answered = guarded(app, async {
-        let mut work = Work::begin(app);
-        work.continue_trace(&call.headers, SERVICE, "ModelStreamInfer");
+        let mut work = call.work(app, Method::ModelStreamInfer);
         let result = match work.admit() {
             Err(refused) => Err(refused),
             Ok(()) => infer(&mut work, call, message, In::Stream, &mut id).await,

@@ -61,6 +61,11 @@ impl Method {
         matches!(self, ServerLive | ServerReady | ModelReady | HealthCheck | HealthWatch)
     }
 
+    /// Its service and its name in there; `None` for what nobody serves.
+    pub(super) fn parts(self) -> Option<(&'static str, &'static str)> {
+        self.label().strip_prefix('/')?.split_once('/')
+    }
+
     /// Whether it runs the model.
     pub fn is_inference(self) -> bool {
         matches!(self, Method::ModelInfer | Method::ModelStreamInfer)

@@ -32,6 +32,7 @@ use crate::error::{Code, Error};
 use crate::http::encoding::Coding;
 use crate::http::route::Route;
 use crate::http::{self, Access, Limits, OVERLOADED, REQUEST_ID, guarded};
+use crate::inference::Work;
 use crate::logging::ACCESS;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -55,6 +56,17 @@ impl Call {
         let encoding = compression::of(&headers)?;
         let answers = encoding.filter(|coding| compression::is_taken(*coding, &headers));
         Ok(Call { begun, id: id.clone(), timeout: status::timeout(&headers)?, encoding, answers, headers })
+    }
+
+    /// One inference of the call.
+    fn work<'a>(&self, app: &'a App, method: Method) -> Work<'a> {
+        let mut work = Work::begin(app);
+        if app.traces.is_some()
+            && let Some((service, name)) = method.parts()
+        {
+            work.continue_trace(&self.headers, service, name);
+        }
+        work
     }
 
     /// How long the client still waits.

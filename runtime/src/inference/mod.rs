@@ -10,7 +10,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub(crate) use self::budget::{Budget, Held};
 use crate::app::App;
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::metrics::Outcome;
 use crate::tensor::Value;
 use crate::trace::context::{Parent, TraceId};
@@ -118,7 +118,7 @@ impl<'a> Work<'a> {
             Err(error) => Outcome::from(error),
         };
         if let Some(span) = &mut self.span {
-            span.answer(result.as_ref().err().map_or(Code::Ok, Error::code) as u16);
+            span.answer(result.as_ref().err().map_or(0, |error| error.code() as u16));
         }
         result
     }
