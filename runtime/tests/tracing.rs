@@ -211,6 +211,30 @@ fn without_a_callers_trace_inferences_begin_one_and_health_does_not() {
 }
 
 #[test]
+fn traced_requests_are_examples_of_the_histograms_and_others_are_not() {
+    let collector = Collector::start();
+    let service = rows().ready_with(&[("NIMIFY_TRACING_ENDPOINT", &collector.endpoint()), SOON]);
+    let page = || {
+        let openmetrics = [("accept", "application/openmetrics-text; version=1.0.0")];
+        service.send("GET", "/metrics", &openmetrics, b"").text()
+    };
+    assert_eq!(predict(&service, &[("traceparent", &parent("00"))]).status, 200);
+    assert!(!page().contains("trace_id"), "a caller that doesn't record");
+    assert_eq!(predict(&service, &[("traceparent", &parent("01"))]).status, 200);
+    let page = page();
+    for histogram in [
+        "nim_request_duration_seconds_bucket{route=\"/v1/predict\"",
+        "nimify_inference_duration_seconds_bucket",
+        "nimify_stage_duration_seconds_bucket{stage=\"compute\"",
+    ] {
+        let example = format!(" # {{trace_id=\"{TRACE}\"}} ");
+        let lines = page.lines().filter(|line| line.starts_with(histogram) && line.contains(&example));
+        assert_eq!(lines.count(), 1, "{histogram}{page}");
+    }
+    assert!(!service.get("/metrics").text().contains("trace_id"), "the text format has no room for them");
+}
+
+#[test]
 fn a_caller_that_does_not_record_is_followed_and_its_trace_is_in_the_logs() {
     let collector = Collector::start();
     let environment = [("NIMIFY_TRACING_ENDPOINT", &*collector.endpoint()), SOON, ("NIMIFY_ACCESS_LOG", "info")];

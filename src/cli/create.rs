@@ -51,7 +51,7 @@ fn next(built: &BuildReport) -> [String; 3] {
     let (reference, name) = (&built.reference, &built.name);
     [
         format!("nimify load {folder}                     # into Docker or Podman"),
-        format!("docker run --rm -p 8000:8000 -p 8001:8001 --read-only {reference}"),
+        format!("docker run --rm -p 8000:8000 --read-only {reference}"),
         format!("helm install {name} {folder}/chart"),
     ]
 }

@@ -12,9 +12,9 @@ pub(super) fn routes() -> String {
 }
 
 /// Each kind of error once. The match makes a new kind fail to compile here until it stands in the list too.
-pub(super) fn errors() -> String {
+pub(super) fn all_errors() -> [Error; 13] {
     let text = String::new;
-    let errors = [
+    [
         Error::BadRequest(text()),
         Error::Forbidden(text()),
         Error::NotFound(text()),
@@ -28,8 +28,11 @@ pub(super) fn errors() -> String {
         Error::Unsupported(text()),
         Error::NotReady(text()),
         Error::DeadlineExceeded(text()),
-    ];
-    let when = |error: &Error| match error {
+    ]
+}
+
+pub(super) fn when(error: &Error) -> &'static str {
+    match error {
         Error::BadRequest(_) => {
             "the body can't be read or doesn't fit the signature: the message names the tensor, what it should be and \
              what came"
@@ -49,7 +52,11 @@ pub(super) fn errors() -> String {
         Error::Unsupported(_) => "a part of the Open Inference Protocol that is not built in",
         Error::NotReady(_) => "the model is still loading, or the service is stopping",
         Error::DeadlineExceeded(_) => "no answer within `requestTimeout`, or the request's own `timeout`",
-    };
-    let rows = errors.iter().map(|error| vec![error.status().to_string(), code(error.kind()), when(error).into()]);
+    }
+}
+
+pub(super) fn errors() -> String {
+    let rows = all_errors();
+    let rows = rows.iter().map(|error| vec![error.status().to_string(), code(error.kind()), when(error).into()]);
     table(&["status", "`type`", "when"], rows)
 }

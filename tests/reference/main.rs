@@ -7,6 +7,7 @@
 
 mod commands;
 mod config;
+mod grpc;
 mod http;
 mod runtime;
 
@@ -17,10 +18,12 @@ use nimify::cli::exit::Exit;
 /// A generated part: its page below `docs/reference`, its name, and what it should be.
 type Part = (&'static str, &'static str, fn() -> String);
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 13] = [
     ("commands.md", "commands", commands::commands),
     ("commands.md", "variables", commands::variables),
     ("exit-codes.md", "codes", codes),
+    ("grpc.md", "codes", grpc::codes),
+    ("grpc.md", "methods", grpc::methods),
     ("http.md", "routes", http::routes),
     ("http.md", "errors", http::errors),
     ("metrics.md", "metrics", runtime::metrics),

@@ -3,14 +3,12 @@
 //! An answer is compressed as its request was, and not otherwise: every client says that it takes compressed answers,
 //! while few are so far away that they are quicker.
 
-use std::io::{Read, Write};
-
 use bytes::Bytes;
-use flate2::Compression;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 
 use crate::error::Error;
+use crate::http::encoding::{self, Coding};
 use crate::inference::aside_if_large;
 
 /// How the compressed messages of a call are compressed.
@@ -23,142 +21,72 @@ pub(super) const TAKES: HeaderValue = HeaderValue::from_static("identity,deflate
 /// Shorter messages than this are sent as they are.
 const SHORT: usize = 1 << 10;
 
-/// Read at once, between two looks at the limits.
-const CHUNK: usize = 64 << 10;
-
-/// A way of compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
-    Identity,
-    Deflate,
-    Gzip,
-    Zstd,
-}
-
-impl Encoding {
-    /// The name in the headers.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Encoding::Identity => "identity",
-            Encoding::Deflate => "deflate",
-            Encoding::Gzip => "gzip",
-            Encoding::Zstd => "zstd",
+/// How a call's messages are compressed, `None` for as they are.
+pub(super) fn of(headers: &HeaderMap) -> Result<Option<Coding>, Error> {
+    match headers.get(ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(None),
+        Some(b"deflate") => Ok(Some(Coding::Deflate)),
+        Some(b"gzip") => Ok(Some(Coding::Gzip)),
+        Some(b"zstd") => Ok(Some(Coding::Zstd)),
+        Some(other) => {
+            let came = String::from_utf8_lossy(other);
+            Err(Error::UnsupportedMediaType(format!(
+                "the `grpc-encoding` `{}` is not supported",
+                came.escape_default()
+            )))
         }
-    }
-
-    /// How a call's messages are compressed.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Encoding, Error> {
-        let Some(value) = headers.get(ENCODING) else { return Ok(Encoding::Identity) };
-        let known = [Encoding::Identity, Encoding::Deflate, Encoding::Gzip, Encoding::Zstd];
-        known.into_iter().find(|known| known.name().as_bytes() == value.as_bytes()).ok_or_else(|| {
-            let came = String::from_utf8_lossy(value.as_bytes());
-            Error::UnsupportedMediaType(format!("the `grpc-encoding` `{}` is not supported", came.escape_default()))
-        })
-    }
-
-    /// How its answers may be: the same way, where the client takes that.
-    pub(super) fn of_answers(self, headers: &HeaderMap) -> Encoding {
-        let takes = |value: &HeaderValue| {
-            value.to_str().is_ok_and(|list| list.split(',').any(|name| name.trim() == self.name()))
-        };
-        if headers.get_all(ACCEPTED).iter().any(takes) { self } else { Encoding::Identity }
-    }
-
-    /// The message inside; `room` is asked, with the length so far, whether there may be more.
-    pub(super) fn decompress(self, bytes: &[u8], room: impl FnMut(usize) -> Result<(), Error>) -> Result<Bytes, Error> {
-        let all = |reader: &mut dyn Read| aside_if_large(bytes.len().saturating_mul(8), || read_all(reader, room));
-        match self {
-            Encoding::Identity => {
-                Err(Error::BadRequest("a message is compressed and the call has no `grpc-encoding`".into()))
-            }
-            Encoding::Deflate => all(&mut flate2::bufread::ZlibDecoder::new(bytes)),
-            Encoding::Gzip => all(&mut flate2::bufread::MultiGzDecoder::new(bytes)),
-            Encoding::Zstd => match zstd::stream::read::Decoder::with_buffer(bytes) {
-                Ok(mut decoder) => all(&mut decoder),
-                Err(error) => Err(broken(&error)),
-            },
-        }
-    }
-
-    /// `out` with the compressed message behind; `None` where it isn't worth it.
-    pub(super) fn compress(self, message: &[u8], out: Vec<u8>) -> Option<Vec<u8>> {
-        if self == Encoding::Identity || message.len() < SHORT {
-            return None;
-        }
-        let fast = Compression::fast();
-        let finished = aside_if_large(message.len(), || match self {
-            Encoding::Identity => Ok(out),
-            Encoding::Deflate => {
-                let mut encoder = flate2::write::ZlibEncoder::new(out, fast);
-                encoder.write_all(message).and_then(|()| encoder.finish())
-            }
-            Encoding::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(out, fast);
-                encoder.write_all(message).and_then(|()| encoder.finish())
-            }
-            Encoding::Zstd => {
-                let mut encoder = zstd::stream::write::Encoder::new(out, 1)?;
-                encoder.write_all(message).and_then(|()| encoder.finish())
-            }
-        });
-        // Writing into memory doesn't fail; if it did, the message goes as it is.
-        finished.ok()
     }
 }
 
-fn read_all(reader: &mut dyn Read, mut room: impl FnMut(usize) -> Result<(), Error>) -> Result<Bytes, Error> {
-    let mut all = Vec::new();
-    loop {
-        let read = reader.take(CHUNK as u64).read_to_end(&mut all).map_err(|error| broken(&error))?;
-        if read == 0 {
-            return Ok(all.into());
-        }
-        room(all.len())?;
-    }
+/// Whether the client takes answers so.
+pub(super) fn is_taken(coding: Coding, headers: &HeaderMap) -> bool {
+    let takes =
+        |value: &HeaderValue| value.to_str().is_ok_and(|list| list.split(',').any(|name| name.trim() == coding.name()));
+    headers.get_all(ACCEPTED).iter().any(takes)
 }
 
-fn broken(error: &std::io::Error) -> Error {
-    Error::BadRequest(format!("a compressed message can't be read: {error}"))
+/// The message inside; `room` is asked, with the length so far, whether there may be more.
+pub(super) fn decompress(
+    coding: Option<Coding>,
+    bytes: &[u8],
+    room: &mut dyn FnMut(usize) -> Result<(), Error>,
+) -> Result<Bytes, Error> {
+    let coding = coding
+        .ok_or_else(|| Error::BadRequest("a message is compressed and the call has no `grpc-encoding`".into()))?;
+    // Numbers shrink to a fifth or so at most.
+    aside_if_large(bytes.len().saturating_mul(5), || encoding::decode(coding, bytes, room)).map(Bytes::from)
+}
+
+/// The message compressed; `None` where that isn't worth it.
+pub(super) fn compress(coding: Coding, message: &[u8]) -> Option<Vec<u8>> {
+    if message.len() < SHORT {
+        return None;
+    }
+    // Writing into memory can't fail but for want of it.
+    let smaller = aside_if_large(message.len(), || encoding::compress(coding, message)).ok()?;
+    (smaller.len() < message.len()).then_some(smaller)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn runtime<T>(work: impl Future<Output = T> + Send + 'static) -> T
-    where
-        T: Send + 'static,
-    {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        runtime.block_on(runtime.spawn(work)).unwrap()
-    }
-
-    #[test]
-    fn messages_go_there_and_back_within_the_limit() {
-        runtime(async {
-            let message = b"row after row ".repeat(10_000);
-            for encoding in [Encoding::Deflate, Encoding::Gzip, Encoding::Zstd] {
-                let small = encoding.compress(&message, Vec::new()).unwrap();
-                assert!(small.len() < message.len() / 10);
-                assert_eq!(encoding.decompress(&small, |_| Ok(())).unwrap(), message);
-                let limit = |length| if length > 100_000 { Err(Error::Refused("large".into())) } else { Ok(()) };
-                assert_eq!(encoding.decompress(&small, limit), Err(Error::Refused("large".into())));
-                assert!(matches!(encoding.decompress(&small[..20], |_| Ok(())), Err(Error::BadRequest(_))));
-                assert_eq!(encoding.compress(b"short", Vec::new()), None);
-            }
-            assert!(Encoding::Identity.decompress(&message, |_| Ok(())).is_err());
-        });
-    }
-
     #[test]
     fn answers_follow_their_request() {
         let headers =
             |name: HeaderName, value: &str| HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
-        assert_eq!(Encoding::of(&headers(ENCODING, "gzip")), Ok(Encoding::Gzip));
-        assert_eq!(Encoding::of(&HeaderMap::new()), Ok(Encoding::Identity));
-        assert!(Encoding::of(&headers(ENCODING, "snappy")).unwrap_err().to_string().contains("`snappy`"));
-        assert_eq!(Encoding::Gzip.of_answers(&headers(ACCEPTED, "identity, gzip")), Encoding::Gzip);
-        assert_eq!(Encoding::Gzip.of_answers(&headers(ACCEPTED, "identity")), Encoding::Identity);
-        assert_eq!(Encoding::Identity.of_answers(&headers(ACCEPTED, "gzip")), Encoding::Identity);
+        assert_eq!(of(&headers(ENCODING, "gzip")), Ok(Some(Coding::Gzip)));
+        assert_eq!((of(&HeaderMap::new()), of(&headers(ENCODING, "identity"))), (Ok(None), Ok(None)));
+        assert!(of(&headers(ENCODING, "snappy")).unwrap_err().to_string().contains("`snappy`"));
+        assert!(is_taken(Coding::Gzip, &headers(ACCEPTED, "identity, gzip")));
+        assert!(!is_taken(Coding::Gzip, &headers(ACCEPTED, "identity")));
+    }
+
+    #[test]
+    fn what_is_short_or_does_not_shrink_stays_as_it_is() {
+        assert_eq!(compress(Coding::Gzip, &[0; 100]), None);
+        let row = compress(Coding::Zstd, &[7; 10_000]).unwrap();
+        assert_eq!(decompress(Some(Coding::Zstd), &row, &mut |_| Ok(())).unwrap(), [7; 10_000][..]);
+        assert!(matches!(decompress(None, &row, &mut |_| Ok(())), Err(Error::BadRequest(_))));
     }
 }

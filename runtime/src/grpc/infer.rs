@@ -10,7 +10,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::compression::Encoding;
 use super::message::{Message, Messages, compressed, framed, generated};
 use super::{Call, Method, log_error, number};
 use crate::app::App;
@@ -69,7 +68,7 @@ async fn infer(
     let answer = work.encode(&outputs, || {
         let answer = Answer::new(model, &request, &outputs, &app.signature, kind);
         let framed = framed(answer.len(), |out| answer.write(out));
-        if call.answers == Encoding::Identity { framed } else { compressed(framed, call.answers) }
+        compressed(framed, call.answers)
     });
     work.sends(answer.len());
     Ok(answer)

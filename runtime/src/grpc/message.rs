@@ -9,9 +9,10 @@ use std::pin::Pin;
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Incoming};
 
-use super::compression::Encoding;
+use super::compression;
 use crate::error::Error;
 use crate::http::Limits;
+use crate::http::encoding::Coding;
 use crate::inference::Held;
 
 /// Bytes in front of a message.
@@ -23,7 +24,7 @@ const RESERVED: usize = 1 << 20;
 /// The messages of a call.
 pub(super) struct Messages<'a> {
     body: Incoming,
-    encoding: Encoding,
+    encoding: Option<Coding>,
     limits: Limits<'a>,
     /// What has come and isn't taken.
     rest: Bytes,
@@ -37,7 +38,7 @@ pub(super) struct Message<'a> {
 
 impl<'a> Messages<'a> {
     /// Those of a body in which compressed ones are compressed so.
-    pub(super) fn new(body: Incoming, encoding: Encoding, limits: Limits<'a>) -> Messages<'a> {
+    pub(super) fn new(body: Incoming, encoding: Option<Coding>, limits: Limits<'a>) -> Messages<'a> {
         Messages { body, encoding, limits, rest: Bytes::new() }
     }
 
@@ -74,7 +75,7 @@ impl<'a> Messages<'a> {
         let bytes = self.take(length, &mut held).await?;
         let bytes = match head[0] {
             0 => bytes,
-            1 => self.encoding.decompress(&bytes, |length| {
+            1 => compression::decompress(self.encoding, &bytes, &mut |length| {
                 limits.check(length as u64)?;
                 held.grow(length)
             })?,
@@ -132,15 +133,13 @@ pub(super) fn framed(length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8>
     framed
 }
 
-/// The same message compressed, where that is of use.
-pub(super) fn compressed(framed: Vec<u8>, encoding: Encoding) -> Vec<u8> {
-    match encoding.compress(&framed[HEAD..], vec![1, 0, 0, 0, 0]) {
-        Some(mut smaller) if smaller.len() < framed.len() => {
-            set_length(&mut smaller);
-            smaller
-        }
-        _ => framed,
-    }
+/// The same message compressed, where that is asked for and of use.
+pub(super) fn compressed(message: Vec<u8>, coding: Option<Coding>) -> Vec<u8> {
+    let Some(coding) = coding else { return message };
+    let Some(smaller) = compression::compress(coding, &message[HEAD..]) else { return message };
+    let mut smaller = framed(smaller.len(), |out| out.extend_from_slice(&smaller));
+    smaller[0] = 1;
+    smaller
 }
 
 fn set_length(framed: &mut [u8]) {

@@ -26,11 +26,11 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use tracing::field::display;
 
 pub(crate) use self::body::Body;
-use self::compression::Encoding;
 use self::message::{Messages, compressed};
 use self::method::Method;
 use crate::app::App;
 use crate::error::{Code, Error};
+use crate::http::encoding::Coding;
 use crate::http::route::Route;
 use crate::http::{self, Access, Limits, OVERLOADED, REQUEST_ID, guarded};
 use crate::inference::Work;
@@ -47,9 +47,9 @@ struct Call {
     id: HeaderValue,
     /// How long the client waits.
     timeout: Option<Duration>,
-    /// How its messages are compressed, and how its answers may be.
-    encoding: Encoding,
-    answers: Encoding,
+    /// How its messages are compressed, and how its answers may be; `None` for as they are.
+    encoding: Option<Coding>,
+    answers: Option<Coding>,
     /// Its metadata, where each message of a stream is recorded.
     metadata: Option<HeaderMap>,
     /// Where it is recorded, if it is one inference.
@@ -60,8 +60,8 @@ struct Call {
 
 impl Call {
     fn new(app: &App, begun: Instant, method: Method, id: &HeaderValue, head: &Parts) -> Result<Call, Error> {
-        let encoding = Encoding::of(&head.headers)?;
-        let answers = encoding.of_answers(&head.headers);
+        let encoding = compression::of(&head.headers)?;
+        let answers = encoding.filter(|coding| compression::is_taken(*coding, &head.headers));
         let timeout = status::timeout(&head.headers)?;
         let (mut metadata, mut span) = (None, None);
         if let (Some(traces), Some((service, name))) = (&app.traces, method.parts()) {
@@ -124,7 +124,7 @@ pub(crate) async fn answer(app: &Arc<App>, access: Access, request: Request<Inco
         request_id = http::id_text(&id),
         trace_id = place.map(|place| display(place.trace)),
         span_id = place.map(|place| display(place.span)),
-        method = method.label(),
+        route = method.label(),
         status,
         took_us = took.as_micros() as u64,
         "answered"
@@ -176,8 +176,7 @@ async fn dispatch(
 ) -> Result<Response<Body>, Error> {
     match method {
         Method::Unknown => {
-            let text = format!("there is no method at `{}`", head.uri.path());
-            return Err(Error::Unsupported(text));
+            return Err(Error::Unsupported(format!("there is no method at `{}`", head.uri.path())));
         }
         Method::ModelStreamInfer => {
             let (app, answers) = (app.clone(), call.answers);
@@ -209,7 +208,7 @@ async fn dispatch(
 }
 
 /// 200 with one message.
-fn whole(message: Vec<u8>, answers: Encoding) -> Response<Body> {
+fn whole(message: Vec<u8>, answers: Option<Coding>) -> Response<Body> {
     let is_compressed = message.first() == Some(&1);
     let mut response = Response::new(Body::message(message.into()));
     if is_compressed {
@@ -219,9 +218,9 @@ fn whole(message: Vec<u8>, answers: Encoding) -> Response<Body> {
 }
 
 /// Says how compressed messages are compressed.
-fn encoding(response: &mut Response<Body>, answers: Encoding) {
-    if answers != Encoding::Identity {
-        response.headers_mut().insert(compression::ENCODING, HeaderValue::from_static(answers.name()));
+fn encoding(response: &mut Response<Body>, answers: Option<Coding>) {
+    if let Some(coding) = answers {
+        response.headers_mut().insert(compression::ENCODING, HeaderValue::from_static(coding.name()));
     }
 }
 
@@ -238,22 +237,22 @@ fn log_error(error: &Error, method: Method, id: &HeaderValue, place: Option<Plac
     let (method_label, code) = (method.label(), error.code());
     match (code, error) {
         _ if !method.is_inference() && code != Code::Internal => {
-            tracing::debug!(request_id, trace_id, span_id, method = method_label, code = code.name(), %error, "not answered");
+            tracing::debug!(request_id, trace_id, span_id, route = method_label, code = code.name(), %error, "not answered");
         }
         // One line a second, and how many it stands for.
         (_, Error::QueueFull(_)) => match OVERLOADED.happened() {
             Some(times) => {
-                tracing::warn!(request_id, trace_id, span_id, method = method_label, code = code.name(), %error, times, "request failed");
+                tracing::warn!(request_id, trace_id, span_id, route = method_label, code = code.name(), %error, times, "request failed");
             }
             None => {
-                tracing::debug!(request_id, trace_id, span_id, method = method_label, code = code.name(), %error, "request failed")
+                tracing::debug!(request_id, trace_id, span_id, route = method_label, code = code.name(), %error, "request failed")
             }
         },
         (Code::Internal | Code::Unavailable | Code::DeadlineExceeded, _) => {
-            tracing::warn!(request_id, trace_id, span_id, method = method_label, code = code.name(), %error, "request failed");
+            tracing::warn!(request_id, trace_id, span_id, route = method_label, code = code.name(), %error, "request failed");
         }
         _ => {
-            tracing::warn!(request_id, trace_id, span_id, method = method_label, code = code.name(), "request refused");
+            tracing::warn!(request_id, trace_id, span_id, route = method_label, code = code.name(), "request refused");
             tracing::debug!(request_id, %error, "request refused because");
         }
     }

@@ -9,7 +9,7 @@ mod connection;
 mod debug;
 mod docs;
 mod documents;
-mod encoding;
+pub(crate) mod encoding;
 mod events;
 mod extensions;
 mod nim;

@@ -58,7 +58,7 @@ fn shrunk(body: &[u8], wanted: Wanted, binary: bool) -> Option<Vec<u8>> {
 }
 
 /// `body` in a coding.
-pub(super) fn compress(coding: Coding, body: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn compress(coding: Coding, body: &[u8]) -> io::Result<Vec<u8>> {
     let room = || Vec::with_capacity(body.len() / 2 + 64);
     match coding {
         Coding::Zstd => zstd::bulk::compress(body, LEVEL as i32),

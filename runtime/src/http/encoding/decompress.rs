@@ -15,10 +15,10 @@ const CHUNK: usize = 64 << 10;
 const WINDOW_LOG: u32 = 23;
 
 /// Told how many bytes there are so far; an error ends the decoding.
-pub(in crate::http) type Step<'a> = &'a mut dyn FnMut(usize) -> Result<(), Error>;
+pub(crate) type Step<'a> = &'a mut dyn FnMut(usize) -> Result<(), Error>;
 
 /// `body` without the coding; 400 for what is broken, cut off or followed by something else, or as `step` says.
-pub(in crate::http) fn decode(coding: Coding, body: &[u8], step: Step<'_>) -> Result<Vec<u8>, Error> {
+pub(crate) fn decode(coding: Coding, body: &[u8], step: Step<'_>) -> Result<Vec<u8>, Error> {
     if body.is_empty() {
         return Ok(Vec::new());
     }

@@ -6,8 +6,9 @@ mod decompress;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
 
+pub(crate) use self::compress::compress;
 pub(super) use self::compress::encoded;
-pub(super) use self::decompress::decode;
+pub(crate) use self::decompress::decode;
 use crate::error::Error;
 
 /// A content coding.
@@ -33,7 +34,8 @@ impl Coding {
     /// The cheapest first: between two that a client likes alike, it is taken.
     const ALL: [Coding; 4] = [Coding::Zstd, Coding::Gzip, Coding::Brotli, Coding::Deflate];
 
-    fn name(self) -> &'static str {
+    /// Its name in headers.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Coding::Zstd => "zstd",
             Coding::Gzip => "gzip",
