@@ -88,7 +88,7 @@ fn measure(model: &Path) -> Result<(), Failed> {
         // In turn, so that what else the machine does falls on both.
         for _ in 0..ROUNDS {
             bare.push(wrk(&Server::bare(&subject)?.url("/v1/predict"), &subject.body, connections)?);
-            served.push(wrk(&Server::start(&subject)?.url("/v1/predict"), &subject.body, connections)?);
+            served.push(wrk(&Server::start(&subject, &[])?.url("/v1/predict"), &subject.body, connections)?);
         }
         let (bare, served) = (middle(bare), middle(served));
         for (label, load) in [("bare hyper", &bare), ("/v1/predict", &served)] {
@@ -97,10 +97,58 @@ fn measure(model: &Path) -> Result<(), Failed> {
             println!("{label:<30}{:>14.0}{limit:>12.2}{bare:>12.2}{:>12.3}{:>12.3}", load.rate, load.p50, load.p99);
         }
     }
-    let server = Server::start(&subject)?;
+    observed(&subject)?;
+    let server = Server::start(&subject, &[])?;
     wrk(&server.url("/v1/predict"), &subject.body, CONNECTIONS[1])?;
     println!("resident after load: {} MiB", resident_kib(&server.child.id().to_string())? / 1024);
     Ok(())
+}
+
+/// What it costs to be watched, as a part of what the service does unwatched.
+fn observed(subject: &Subject) -> Result<(), Failed> {
+    let collector = format!("http://127.0.0.1:{}", collector()?);
+    let endpoint = ("NIMIFY_TRACING_ENDPOINT", collector.as_str());
+    let ways: [(&str, &[(&str, &str)]); 5] = [
+        ("traces off", &[]),
+        ("traces sampled out", &[endpoint, ("NIMIFY_TRACING_SAMPLE_RATIO", "0")]),
+        ("traces, one in a hundred", &[endpoint, ("NIMIFY_TRACING_SAMPLE_RATIO", "0.01")]),
+        ("traces, all", &[endpoint]),
+        ("a line a request", &[("NIMIFY_ACCESS_LOG", "error"), ("NIMIFY_LOG_FORMAT", "json")]),
+    ];
+    let mut loads = ways.map(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        for (loads, (_, environment)) in loads.iter_mut().zip(ways) {
+            let server = Server::start(subject, environment)?;
+            loads.push(wrk(&server.url("/v1/predict"), &subject.body, CONNECTIONS[1])?);
+        }
+    }
+    let loads = loads.map(middle);
+    println!("{:<30}{:>14}{:>12}", format!("watched, {} connections", CONNECTIONS[1]), "requests/s", "of off");
+    for (load, (label, _)) in loads.iter().zip(ways) {
+        println!("{label:<30}{:>14.0}{:>12.2}", load.rate, load.rate / loads[0].rate);
+    }
+    Ok(())
+}
+
+/// The port of a collector that takes all and keeps nothing, until this process ends.
+fn collector() -> Result<u16, Failed> {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let take = |stream: std::net::TcpStream| -> std::io::Result<()> {
+        let (mut reader, mut length) = (BufReader::new(&stream), 0);
+        for line in reader.by_ref().lines() {
+            let line = line?.to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            length = line.strip_prefix("content-length: ").and_then(|text| text.parse().ok()).unwrap_or(length);
+        }
+        std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+        (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    };
+    std::thread::spawn(move || listener.incoming().flatten().for_each(|stream| drop(take(stream))));
+    Ok(port)
 }
 
 /// The load in the middle of several.
@@ -195,7 +243,7 @@ impl Subject {
             bare.push(began.elapsed());
             let text = String::from_utf8(output.stdout)?;
             memory = text.trim().trim_start_matches("loaded ").parse::<u64>()?;
-            served.push(Server::start(self)?.ready_after);
+            served.push(Server::start(self, &[])?.ready_after);
         }
         let (bare, served) = (median(&mut bare), median(&mut served));
         println!("bare load, whole process:    {:>7.1} ms   {} MiB", ms(bare), memory / 1024);
@@ -282,12 +330,15 @@ struct Server {
 }
 
 impl Server {
-    fn start(subject: &Subject) -> Result<Self, Failed> {
+    fn start(subject: &Subject, environment: &[(&str, &str)]) -> Result<Self, Failed> {
         let port = free_port()?;
         let mut command = Command::new(&subject.binary);
         command.arg("--config").arg(subject.folder.path().join("service.json"));
         command.env("NIMIFY_HOST", "127.0.0.1").env("NIMIFY_PORT", port.to_string()).env("NIMIFY_GRPC_PORT", "0");
-        command.env("NIMIFY_LOG_LEVEL", "error");
+        command.env("NIMIFY_LOG_LEVEL", "error").envs(environment.iter().copied());
+        if !environment.is_empty() {
+            command.stderr(Stdio::null());
+        }
         Self::ready(command, port)
     }
 
