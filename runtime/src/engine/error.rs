@@ -43,7 +43,7 @@ pub enum EngineError {
         /// What it said.
         reason: String,
     },
-    /// [`init`] hasn't been called.
+    /// [`super::init`] hasn't been called.
     #[error("ONNX Runtime isn't open yet")]
     NotOpen,
     /// There is no model file.

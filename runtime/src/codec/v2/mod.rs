@@ -39,7 +39,7 @@ pub struct RequestedOutput {
     pub index: usize,
     /// As raw bytes behind the JSON, instead of in it.
     pub binary: bool,
-    /// The largest so many elements of each row instead of the tensor itself, as [`classify`] gives them; 0 for the
+    /// The largest so many elements of each row instead of the tensor itself, as [`classify()`] gives them; 0 for the
     /// tensor.
     pub classes: usize,
 }
