@@ -69,7 +69,7 @@ fn scratch() -> tempfile::TempDir {
 fn fences_are_of_a_kind_that_a_test_reads() {
     for page in pages() {
         for block in &page.blocks {
-            let known = ["sh", "http", "json", "rust", "text", "yaml"].contains(&block.language.as_str());
+            let known = ["sh", "http", "json", "python", "rust", "text", "yaml"].contains(&block.language.as_str());
             assert!(known, "{}:{}: a fence of the language `{}`", page.path.display(), block.line, block.language);
         }
     }
