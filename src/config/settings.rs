@@ -413,7 +413,11 @@ impl Config {
     pub fn to_yaml(&self) -> String {
         let mut tree = serde_yaml::to_value(self).expect("a config is YAML");
         escape(&mut tree);
-        let body = serde_yaml::to_string(&tree).expect("a config is YAML");
+        let mut body = serde_yaml::to_string(&tree).expect("a config is YAML");
+        // Line breaks of YAML 1.1, which the writer doesn't quote everywhere; JSON is YAML too, and quotes every text.
+        if body.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+            body = serde_json::to_string_pretty(&tree).expect("a config is JSON") + "\n";
+        }
         format!("# What was asked for: `nimify build` in this folder makes the same again.\n{body}")
     }
 }

@@ -285,6 +285,18 @@ fn value() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+#[test]
+fn a_text_that_is_one_line_break_comes_back() {
+    for text in ["\u{2028}", "a\u{2029}b", "\u{85}"] {
+        let mut config = read(LEAST).unwrap();
+        let values =
+            [("a".to_string(), serde_yaml::from_str(&format!("{{'': [{}]}}", serde_json::json!(text))).unwrap())];
+        let environment = Environment { values: values.into_iter().collect(), ..Environment::default() };
+        config.environments.insert("prod".parse().unwrap(), environment);
+        assert_eq!(read(&config.to_yaml()).as_ref(), Ok(&config), "{text:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_a_panic(text in "\\PC{0,60}|[ a-z:\\[\\]{}&*!|>'\"\n\t#$,0-9-]{0,80}") {
