@@ -46,7 +46,7 @@ use service::Service;
 pub fn main(service: &'static dyn Service) -> ExitCode {
     engine::turn_off_telemetry();
     match arguments::parse(std::env::args_os().skip(1), beside_executable()) {
-        Ok(Command::Serve(file)) => lifecycle::serve(&file, service),
+        Ok(Command::Serve(file)) => lifecycle::serve(&file, service).exit(),
         Ok(Command::Healthcheck(file)) => match healthcheck::check(&file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

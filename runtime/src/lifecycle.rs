@@ -119,7 +119,7 @@ const CUT_OFF: u8 = 130;
 /// Reads `settings_file`, applies the environment, and serves until a signal comes. 0 when every request that was in
 /// work has been answered, 130 when some were cut off (by `drainTimeout` or a second signal); otherwise what
 /// [`StartError::exit_code`] says, with the reason in the log.
-pub fn serve(settings_file: &Path, service: &'static dyn Service) -> ExitCode {
+pub fn serve(settings_file: &Path, service: &'static dyn Service) -> Ended {
     let begun = Instant::now();
     let (settings, traces) = match settings(settings_file) {
         Ok((settings, warnings)) => {
@@ -137,15 +137,46 @@ pub fn serve(settings_file: &Path, service: &'static dyn Service) -> ExitCode {
         .and_then(|signature| Ok(App::new(settings, signature, service, traces)?))
         .and_then(|app| run(Arc::new(app), begun))
     {
-        Ok(End::Drained) => ExitCode::SUCCESS,
-        Ok(End::CutOff) => ExitCode::from(CUT_OFF),
+        Ok(End::Drained) => Ended { code: 0, at_work: false },
+        Ok(End::Loading) => Ended { code: 0, at_work: true },
+        Ok(End::CutOff) => Ended { code: CUT_OFF, at_work: true },
         Err(error) => failed(&error),
     }
 }
 
-fn failed(error: &StartError) -> ExitCode {
+fn failed(error: &StartError) -> Ended {
     tracing::error!(%error, "the service can't start");
-    ExitCode::from(error.exit_code())
+    Ended { code: error.exit_code(), at_work: false }
+}
+
+/// How a service has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "the process should end by it"]
+pub struct Ended {
+    /// The exit code.
+    code: u8,
+    /// Whether threads are still in ONNX Runtime: loading a model, or running it.
+    at_work: bool,
+}
+
+impl Ended {
+    /// The exit code, with which the process is to end now. It ends here where threads are still in ONNX Runtime: what
+    /// the library has registered for the end of a process would tear down what they work with.
+    pub fn exit(self) -> ExitCode {
+        if self.at_work {
+            exit_at_once(self.code);
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+#[expect(unsafe_code, reason = "the standard library has no way to end a process without its destructors")]
+fn exit_at_once(code: u8) -> ! {
+    unsafe extern "C" {
+        /// POSIX: ends the process, and runs nothing that was registered for its end.
+        safe fn _exit(code: std::ffi::c_int) -> !;
+    }
+    _exit(code.into())
 }
 
 /// Reads `service.json`, makes its paths absolute, and applies the environment.
@@ -181,6 +212,8 @@ fn signature(settings: &ServiceSettings, service: &dyn Service) -> Result<ModelS
 enum End {
     /// Every request in work was answered.
     Drained,
+    /// The model was still loading.
+    Loading,
     /// Some were not.
     CutOff,
 }
@@ -236,7 +269,11 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
     }
     let in_work = app.in_work();
     tracing::info!(in_work, "stopped");
-    Ok(if in_work == 0 { End::Drained } else { End::CutOff })
+    Ok(match in_work {
+        0 if app.scheduler().is_err() => End::Loading,
+        0 => End::Drained,
+        _ => End::CutOff,
+    })
 }
 
 /// Loads, turns ready, waits for a signal and then for `drainDelay`. False when there is nothing to wait for any more.

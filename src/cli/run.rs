@@ -41,10 +41,10 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         port: args.port,
         grpc_port: args.grpc_port.unwrap_or(if args.port == 0 { 0 } else { GRPC_PORT }),
     })?;
-    let code = nimify_runtime::lifecycle::serve(&folder.path().join("service.json"), &Generic);
+    let ended = nimify_runtime::lifecycle::serve(&folder.path().join("service.json"), &Generic);
     drop(folder);
     // The runtime has logged a reason to fail, and its codes are the command line's own.
-    Ok(code)
+    Ok(ended.exit())
 }
 
 fn config(args: &RunArgs, model: &Path) -> Result<Config, Failure> {
