@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::gain::Gain;
 use super::line::{Job, Line};
 use super::pace::{Done, Pace};
 use super::tally::Limits;
@@ -12,6 +13,7 @@ use crate::settings::BatchingSettings;
 pub(super) struct Forming {
     pub(super) line: Line,
     pace: Pace,
+    gain: Gain,
     limits: Arc<Limits>,
     delay: Duration,
 }
@@ -28,7 +30,8 @@ pub(super) enum Next {
 impl Forming {
     pub(super) fn new(settings: &BatchingSettings, limits: Arc<Limits>, instances: usize) -> Forming {
         let line = Line::new(settings.priority_levels);
-        Forming { line, pace: Pace::new(instances), limits, delay: settings.max_queue_delay }
+        let gain = Gain::new(limits.rows());
+        Forming { line, pace: Pace::new(instances), gain, limits, delay: settings.max_queue_delay }
     }
 
     pub(super) fn push(&mut self, job: Job) {
@@ -38,13 +41,16 @@ impl Forming {
 
     /// A run is over.
     pub(super) fn finished(&mut self, done: Done, now: Instant) {
+        if done.elements > 0 {
+            self.gain.ran(done.rows, done.took.as_nanos() as f64 / done.elements as f64);
+        }
         self.pace.finished(done, now);
     }
 
     /// What an idle thread should do: it waits for more where it is told to or expects it shortly, and never for what
     /// can't be joined, nor where nothing new will be taken in.
     pub(super) fn next(&mut self, now: Instant, closed: bool) -> Next {
-        let most = self.limits.rows();
+        let most = self.limits.rows().min(self.gain.most());
         let Some(survey) = self.line.survey(&self.limits, most) else { return Next::Wait(None) };
         if self.limits.axis().is_none() {
             return Next::Take(1);
@@ -112,7 +118,7 @@ mod tests {
                     let (begun, ended, rows) = running.swap_remove(over);
                     let back = |k: usize| ended + (self.back.0 + k as u32 * self.back.1) * MICRO;
                     coming.extend((0..rows).map(back));
-                    forming.finished(Done { rows, since: 0, ended, took: ended - begun }, now);
+                    forming.finished(Done { rows, elements: rows, since: 0, ended, took: ended - begun }, now);
                     served += rows;
                 } else if let Some(k) = coming.iter().position(|at| *at <= now) {
                     let (job, answer) = job(coming.swap_remove(k));
@@ -139,7 +145,7 @@ mod tests {
 
         /// Rows a run, on average.
         fn filled(&self) -> f64 {
-            let runs = self.serve(2000);
+            let runs = self.serve(20_000);
             runs.iter().map(|(rows, count)| rows * count).sum::<usize>() as f64 / runs.values().sum::<usize>() as f64
         }
     }
@@ -164,7 +170,7 @@ mod tests {
             assert_eq!(forming.next(now, false), Next::Take(1), "after a pause of {pause} µs");
             assert_eq!(forming.take(1, now).len(), 1);
             let ended = now + 4000 * MICRO;
-            forming.finished(Done { rows: 1, since: 0, ended, took: 4000 * MICRO }, ended);
+            forming.finished(Done { rows: 1, elements: 1, since: 0, ended, took: 4000 * MICRO }, ended);
             now = ended;
         }
     }

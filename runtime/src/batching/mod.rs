@@ -12,6 +12,7 @@
 //! what a request costs. A model that is quicker than the one remaining hand-over runs where the request is.
 
 mod forming;
+mod gain;
 mod inline;
 mod line;
 mod pace;

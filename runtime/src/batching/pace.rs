@@ -26,6 +26,8 @@ const MOST_SKIPPED: u32 = 63;
 pub(super) struct Done {
     /// Rows that were taken out of the queue for it.
     pub(super) rows: usize,
+    /// Elements in them; 0 where they didn't run as one.
+    pub(super) elements: usize,
     /// Those that have come in since it ended.
     pub(super) since: usize,
     pub(super) ended: Instant,
@@ -109,7 +111,7 @@ mod tests {
     const MOMENT: Duration = Duration::from_micros(500);
 
     fn over(rows: usize, ended: Instant) -> Done {
-        Done { rows, since: 0, ended, took: RUN }
+        Done { rows, elements: 0, since: 0, ended, took: RUN }
     }
 
     #[test]

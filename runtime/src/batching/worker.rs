@@ -34,25 +34,30 @@ impl Worker {
         let mut done = None;
         while let Some(batch) = self.queue.take(done.take()) {
             let (rows, started) = (batch.iter().map(|job| job.rows).sum(), Instant::now());
+            let elements: usize = batch.iter().map(|job| job.size).sum();
             let mut ended = None;
             // A batch that is lost drops its replies, which its requests take for an error; the next one goes on.
             if catch_unwind(AssertUnwindSafe(|| self.answer(batch, &mut ended))).is_err() {
                 tracing::error!("an inference thread panicked over a batch, and goes on");
             }
-            let (ended, arrived) = ended.unwrap_or_else(|| (Instant::now(), self.queue.arrived()));
+            let Ended { at, arrived, as_one } = ended.unwrap_or_else(|| self.ended(false));
             let since = self.queue.arrived().wrapping_sub(arrived);
-            done = Some(Done { rows, since, ended, took: ended.saturating_duration_since(started) });
+            let (elements, took) = (if as_one { elements } else { 0 }, at.saturating_duration_since(started));
+            done = Some(Done { rows, elements, since, ended: at, took });
         }
     }
 
-    /// Runs a batch and answers. Into `ended` goes when the run was over, and how many rows had come in by then: the
-    /// first answers may bring requests back before the last one is given.
-    fn answer(&self, mut batch: Vec<Job>, ended: &mut Option<(Instant, usize)>) {
-        let mut end = || *ended = Some((Instant::now(), self.queue.arrived()));
+    fn ended(&self, as_one: bool) -> Ended {
+        Ended { at: Instant::now(), arrived: self.queue.arrived(), as_one }
+    }
+
+    /// Runs a batch and answers. Into `ended` goes when the run was over, before the first answer is given: that may
+    /// bring requests back before the last one is.
+    fn answer(&self, mut batch: Vec<Job>, ended: &mut Option<Ended>) {
         match self.limits.axis() {
             Some(axis) if batch.len() > 1 => {
                 let joined = self.run_joined(&batch, axis);
-                end();
+                *ended = Some(self.ended(joined.is_some()));
                 if let Some((run, parts)) = joined {
                     for (job, outputs) in batch.into_iter().zip(parts) {
                         let answer = run.answer(job.arrived, outputs);
@@ -69,7 +74,7 @@ impl Worker {
             _ => {
                 for job in batch {
                     let (run, outputs) = self.run(job.inputs, job.rows, job.size);
-                    end();
+                    *ended = Some(self.ended(outputs.is_ok()));
                     let _ = job.reply.send(outputs.map(|outputs| run.answer(job.arrived, outputs)));
                 }
             }
@@ -121,6 +126,15 @@ impl Worker {
         self.observer.batch(rows, took);
         (Run { started, took, rows }, outputs)
     }
+}
+
+/// The end of a batch's run.
+struct Ended {
+    at: Instant,
+    /// Rows that had come in by then, since the start.
+    arrived: usize,
+    /// Whether the batch was one run that went well.
+    as_one: bool,
 }
 
 /// A run of the model that is over.
