@@ -22,6 +22,7 @@ pub mod http;
 pub mod inference;
 pub mod lifecycle;
 pub mod logging;
+mod memory;
 pub mod metrics;
 pub mod model_config;
 mod progress;

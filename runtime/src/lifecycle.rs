@@ -17,6 +17,7 @@ use crate::engine::EngineError;
 use crate::environment::{self, Overridden};
 use crate::http::{Closing, Door, Entrance, connections, read_file};
 use crate::logging::{self, LogSettings};
+use crate::memory;
 use crate::service::Service;
 use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
@@ -121,6 +122,7 @@ const CUT_OFF: u8 = 130;
 /// [`StartError::exit_code`] says, with the reason in the log.
 pub fn serve(settings_file: &Path, service: &'static dyn Service) -> Ended {
     let begun = Instant::now();
+    memory::give_back();
     let (settings, traces) = match settings(settings_file) {
         Ok((settings, warnings)) => {
             logging::start(settings.log);
