@@ -14,7 +14,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nimify::digest::Digest;
-use nimify::sign::{KeySource, Password, PublicKey, SigningKey, Verdict, sign_layout, signature_tag, verify_layout};
+use nimify::sign::{
+    Algorithm, KeySource, Password, PublicKey, SigningKey, Verdict, sign_layout, signature_tag, verify_layout,
+};
 use serde_json::json;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -113,11 +115,16 @@ fn write_private(path: &Path, key: &SigningKey, password: &Password) {
 
 #[test]
 fn cosign_reads_our_key_files() {
+    for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
+        cosign_reads(&SigningKey::generate_as(algorithm).unwrap());
+    }
+}
+
+fn cosign_reads(key: &SigningKey) {
     let home = tempfile::tempdir().unwrap();
-    let key = SigningKey::generate().unwrap();
     for (name, password) in [("pw.key", "pw"), ("open.key", "")] {
         let file = home.path().join(name);
-        write_private(&file, &key, &password.into());
+        write_private(&file, key, &password.into());
         let public = passes(tool("cosign").arg("public-key").arg("--key").arg(&file).env("COSIGN_PASSWORD", password));
         assert_eq!(public.trim_end(), key.public().to_pem().trim_end());
         let wrong = refuses(tool("cosign").arg("public-key").arg("--key").arg(&file).env("COSIGN_PASSWORD", "no"));
@@ -127,7 +134,7 @@ fn cosign_reads_our_key_files() {
 
 #[test]
 fn we_read_the_key_files_that_cosign_makes() {
-    // cosign makes ECDSA pairs, but imports Ed25519 ones and then encrypts them itself.
+    // cosign makes ECDSA pairs, and imports others and then encrypts them itself.
     let home = tempfile::tempdir().unwrap();
     let plain = home.path().join("plain.pem");
     fs::write(&plain, PLAIN_KEY).unwrap();
@@ -140,12 +147,17 @@ fn we_read_the_key_files_that_cosign_makes() {
     assert_eq!(private.public(), public);
     let original = KeySource::File(plain).signing_key(&Password::default()).unwrap();
     assert_eq!(original.public(), public);
-    // An ECDSA pair is refused for what it is.
     passes(tool("cosign").args(["generate-key-pair", "--output-key-prefix", "ecdsa"]).current_dir(home.path()));
-    let error = KeySource::File(home.path().join("ecdsa.key")).signing_key(&"pw".into()).unwrap_err();
-    assert!(error.to_string().contains("not an Ed25519 key"), "{error}");
-    let error = KeySource::File(home.path().join("ecdsa.pub")).public_key().unwrap_err();
-    assert!(error.to_string().contains("not an Ed25519 key"), "{error}");
+    let private = KeySource::File(home.path().join("ecdsa.key")).signing_key(&"pw".into()).unwrap();
+    let public = KeySource::File(home.path().join("ecdsa.pub")).public_key().unwrap();
+    assert_eq!(private.public(), public);
+    assert_eq!(public.algorithm(), Algorithm::EcdsaP256);
+    // A kind that is not known here is refused for what it is.
+    let rsa = home.path().join("rsa.pem");
+    passes(Command::new("openssl").args(["genpkey", "-quiet", "-algorithm", "RSA", "-out"]).arg(&rsa));
+    fs::set_permissions(&rsa, fs::Permissions::from_mode(0o600)).unwrap();
+    let error = KeySource::File(rsa).signing_key(&"pw".into()).unwrap_err();
+    assert!(error.to_string().contains("neither an Ed25519 nor an ECDSA P-256 key"), "{error}");
 }
 
 #[test]
@@ -155,7 +167,8 @@ fn cosign_verifies_our_signatures_in_a_registry() {
     let repository = format!("{}/ml/digits", registry.address);
     let folder = home.path().join("image");
     let image = layout(&folder);
-    let [one, two, stranger] = [(); 3].map(|()| SigningKey::generate().unwrap());
+    let [one, two, stranger] = [Algorithm::Ed25519, Algorithm::EcdsaP256, Algorithm::EcdsaP256]
+        .map(|algorithm| SigningKey::generate_as(algorithm).unwrap());
     for key in [&one, &two] {
         assert!(sign_layout(&folder, key, &repository).unwrap().added);
     }
@@ -181,7 +194,13 @@ fn cosign_verifies_our_signatures_in_a_registry() {
 }
 
 #[test]
-fn we_verify_what_cosign_signed_with_our_key() {
+fn we_verify_what_cosign_signed_with_our_keys() {
+    for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
+        we_verify_what_cosign_signs_with(&SigningKey::generate_as(algorithm).unwrap());
+    }
+}
+
+fn we_verify_what_cosign_signs_with(key: &SigningKey) {
     let home = tempfile::tempdir().unwrap();
     let registry = Registry::start();
     let repository = format!("{}/ml/digits", registry.address);
@@ -193,9 +212,8 @@ fn we_verify_what_cosign_signed_with_our_key() {
         passes(command.arg("--dest-tls-verify=false").arg(from).arg(to));
     };
     copy(format!("oci:{}:digits:1.2.0", folder.display()), format!("docker://{repository}:1.2.0"));
-    let key = SigningKey::generate().unwrap();
     let file = home.path().join("cosign.key");
-    write_private(&file, &key, &"pw".into());
+    write_private(&file, key, &"pw".into());
     let mut sign = tool("cosign");
     sign.args(["sign", "--yes", "--tlog-upload=false", "--allow-http-registry", "--key"]).arg(&file);
     passes(sign.arg(format!("{repository}@{image}")));
@@ -204,7 +222,7 @@ fn we_verify_what_cosign_signed_with_our_key() {
     let trusted = [key.public()].into_iter().collect();
     assert!(matches!(verify_layout(&folder, &trusted).unwrap(), Verdict::Trusted { .. }));
     // Ours goes beside it.
-    assert!(sign_layout(&folder, &key, "registry.example.com/ml/other").unwrap().added);
+    assert!(sign_layout(&folder, key, "registry.example.com/ml/other").unwrap().added);
     match verify_layout(&folder, &trusted).unwrap() {
         Verdict::Trusted { signatures, .. } => assert_eq!(signatures.len(), 2),
         other => panic!("{other:?}"),

@@ -166,7 +166,7 @@ fn from_sign(error: &sign::Error) -> Failure {
         }
         Error::Key { fault: KeyFault::Der(_), .. } => (
             Exit::Config,
-            Some("`nimify keys generate` makes an Ed25519 key, as does `openssl genpkey -algorithm ed25519`"),
+            Some("`nimify keys generate` makes a key that can be used, and so does `cosign generate-key-pair`"),
         ),
         Error::Key { .. } => (Exit::Config, None),
         Error::NoKey { .. } => {

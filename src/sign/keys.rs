@@ -1,4 +1,4 @@
-//! Ed25519 keys, the PEM texts that hold them, and the passwords that lock them.
+//! Ed25519 and ECDSA P-256 keys, the PEM texts that hold them, and the passwords that lock them.
 //!
 //! A private key's bytes are wiped when it is dropped, and none of these types shows a secret in its `Debug` text.
 
@@ -7,7 +7,8 @@ use std::fmt;
 use ed25519_dalek::pkcs8::spki::EncodePublicKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::{self, LineEnding};
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, KeypairBytes};
-use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, Verifier as _, VerifyingKey};
+use p256::ecdsa;
 use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
@@ -69,12 +70,34 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// What kind of key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// Ed25519 (RFC 8032).
+    Ed25519,
+    /// ECDSA over P-256 with SHA-256: what cosign makes, and the one that model signatures are made with.
+    EcdsaP256,
+}
+
+impl Algorithm {
+    /// As files and flags call it: `ed25519`, `ecdsa-p256`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Algorithm::Ed25519 => "ed25519",
+            Algorithm::EcdsaP256 => "ecdsa-p256",
+        }
+    }
+}
+
 /// A public key that signatures are checked against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PublicKey {
     /// Ed25519 (RFC 8032).
     Ed25519(VerifyingKey),
+    /// ECDSA over P-256.
+    EcdsaP256(ecdsa::VerifyingKey),
 }
 
 impl PublicKey {
@@ -85,8 +108,13 @@ impl PublicKey {
             if label != PUBLIC {
                 return Err(KeyFault::Label { found: label, wanted: PUBLIC });
             }
-            let key = VerifyingKey::from_public_key_der(&der).map_err(|error| KeyFault::Der(error.to_string()))?;
-            if key.is_weak() { Err(KeyFault::Weak) } else { Ok(PublicKey::Ed25519(key)) }
+            match VerifyingKey::from_public_key_der(&der) {
+                Ok(key) if key.is_weak() => Err(KeyFault::Weak),
+                Ok(key) => Ok(PublicKey::Ed25519(key)),
+                Err(ed25519) => ecdsa::VerifyingKey::from_public_key_der(&der)
+                    .map(PublicKey::EcdsaP256)
+                    .map_err(|p256| neither(&ed25519, &p256)),
+            }
         };
         read().map_err(|fault| Error::Key { origin: origin.into(), fault })
     }
@@ -94,7 +122,18 @@ impl PublicKey {
     /// The key as SPKI DER.
     pub fn to_der(&self) -> Vec<u8> {
         match self {
-            PublicKey::Ed25519(key) => key.to_public_key_der().expect("an Ed25519 key has an SPKI form").into_vec(),
+            PublicKey::Ed25519(key) => key.to_public_key_der(),
+            PublicKey::EcdsaP256(key) => key.to_public_key_der(),
+        }
+        .expect("a public key has an SPKI form")
+        .into_vec()
+    }
+
+    /// What kind of key it is.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            PublicKey::Ed25519(_) => Algorithm::Ed25519,
+            PublicKey::EcdsaP256(_) => Algorithm::EcdsaP256,
         }
     }
 
@@ -108,25 +147,55 @@ impl PublicKey {
         KeyId(Digest::of(self.to_der()))
     }
 
-    /// Whether `signature` (raw bytes) over `message` was made with this key's private half: as pure Ed25519, which
-    /// is what nimify writes and cosign checks, or as Ed25519ph, which is what `cosign sign` writes.
+    /// Whether `signature` over `message` was made with this key's private half.
+    ///
+    /// Ed25519: 64 bytes, pure, which is what nimify writes and cosign checks, or Ed25519ph, which is what `cosign sign`
+    /// writes. ECDSA: DER, over the message's SHA-256.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let PublicKey::Ed25519(key) = self;
-        let Ok(signature) = Signature::from_slice(signature) else { return false };
-        key.verify_strict(message, &signature).is_ok()
-            || key.verify_prehashed_strict(Sha512::new().chain_update(message), None, &signature).is_ok()
+        match self {
+            PublicKey::Ed25519(key) => {
+                let Ok(signature) = Signature::from_slice(signature) else { return false };
+                key.verify_strict(message, &signature).is_ok()
+                    || key.verify_prehashed_strict(Sha512::new().chain_update(message), None, &signature).is_ok()
+            }
+            PublicKey::EcdsaP256(key) => {
+                ecdsa::Signature::from_der(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+            }
+        }
     }
 }
 
 /// A private key. Its secret is wiped on drop.
-pub struct SigningKey(ed25519_dalek::SigningKey);
+pub struct SigningKey(Secret);
+
+enum Secret {
+    Ed25519(ed25519_dalek::SigningKey),
+    EcdsaP256(ecdsa::SigningKey),
+}
 
 impl SigningKey {
     /// A new Ed25519 key from the system's random numbers.
     pub fn generate() -> Result<Self, Error> {
+        Self::generate_as(Algorithm::Ed25519)
+    }
+
+    /// A new key from the system's random numbers.
+    pub fn generate_as(algorithm: Algorithm) -> Result<Self, Error> {
         let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed).map_err(|error| Error::Random(error.to_string()))?;
-        Ok(SigningKey(ed25519_dalek::SigningKey::from_bytes(&seed)))
+        loop {
+            getrandom::fill(&mut *seed).map_err(|error| Error::Random(error.to_string()))?;
+            match algorithm {
+                Algorithm::Ed25519 => {
+                    return Ok(SigningKey(Secret::Ed25519(ed25519_dalek::SigningKey::from_bytes(&seed))));
+                }
+                // A number that is no scalar of the curve, one in 2^32, is drawn again.
+                Algorithm::EcdsaP256 => {
+                    if let Ok(key) = ecdsa::SigningKey::from_slice(&*seed) {
+                        return Ok(SigningKey(Secret::EcdsaP256(key)));
+                    }
+                }
+            }
+        }
     }
 
     /// Reads a private key: cosign's encrypted PEM, or PKCS#8 in the clear (for which the password does nothing).
@@ -139,28 +208,50 @@ impl SigningKey {
                 PLAIN => body,
                 _ => return Err(KeyFault::Label { found: label, wanted: ENCRYPTED }),
             };
-            ed25519_dalek::SigningKey::from_pkcs8_der(&der).map_err(|error| KeyFault::Der(error.to_string()))
+            match ed25519_dalek::SigningKey::from_pkcs8_der(&der) {
+                Ok(key) => Ok(Secret::Ed25519(key)),
+                Err(ed25519) => ecdsa::SigningKey::from_pkcs8_der(&der)
+                    .map(Secret::EcdsaP256)
+                    .map_err(|p256| neither(&ed25519, &p256)),
+            }
         };
         read().map(SigningKey).map_err(|fault| Error::Key { origin: origin.into(), fault })
     }
 
     /// The key as cosign keeps it: PKCS#8 encrypted under `password`, in PEM.
     pub fn to_pem(&self, password: &Password) -> Result<Zeroizing<String>, Error> {
-        // Without the public half, so that it is PKCS#8 version 1: Go refuses version 2 for Ed25519.
-        let pair = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
-        let der = pair.to_pkcs8_der().expect("an Ed25519 key has a PKCS#8 form");
+        let der = match &self.0 {
+            // Without the public half, so that it is PKCS#8 version 1: Go refuses version 2 for Ed25519.
+            Secret::Ed25519(key) => KeypairBytes { secret_key: key.to_bytes(), public_key: None }.to_pkcs8_der(),
+            Secret::EcdsaP256(key) => key.to_pkcs8_der(),
+        }
+        .expect("a private key has a PKCS#8 form");
         Ok(Zeroizing::new(encode(ENCRYPTED, &envelope::seal(der.as_bytes(), password)?)))
     }
 
     /// The public half.
     pub fn public(&self) -> PublicKey {
-        PublicKey::Ed25519(self.0.verifying_key())
+        match &self.0 {
+            Secret::Ed25519(key) => PublicKey::Ed25519(key.verifying_key()),
+            Secret::EcdsaP256(key) => PublicKey::EcdsaP256(*key.verifying_key()),
+        }
     }
 
-    /// The raw signature (64 bytes, pure Ed25519) over `message`: the same each time.
+    /// The signature over `message`, the same each time: 64 bytes of pure Ed25519, or ECDSA over the SHA-256 in DER,
+    /// its nonce derived from key and message (RFC 6979).
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.0.sign(message).to_vec()
+        match &self.0 {
+            Secret::Ed25519(key) => key.sign(message).to_vec(),
+            Secret::EcdsaP256(key) => {
+                let signature: ecdsa::Signature = key.sign(message);
+                signature.to_der().as_bytes().to_vec()
+            }
+        }
     }
+}
+
+fn neither(ed25519: &dyn fmt::Display, p256: &dyn fmt::Display) -> KeyFault {
+    KeyFault::Der(format!("as Ed25519: {ed25519}; as P-256: {p256}"))
 }
 
 impl fmt::Debug for SigningKey {
@@ -182,9 +273,16 @@ fn encode(label: &str, body: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    const BOTH: [Algorithm; 2] = [Algorithm::Ed25519, Algorithm::EcdsaP256];
+
     #[test]
     fn a_key_comes_back_from_its_file() {
-        let key = SigningKey::generate().unwrap();
+        for algorithm in BOTH {
+            comes_back(&SigningKey::generate_as(algorithm).unwrap());
+        }
+    }
+
+    fn comes_back(key: &SigningKey) {
         let password = Password::from("pw");
         let text = key.to_pem(&password).unwrap();
         assert!(text.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n") && text.ends_with("-----\n"));
@@ -219,7 +317,8 @@ mod tests {
     #[test]
     fn both_forms_of_ed25519_verify_and_nothing_else() {
         let key = SigningKey::generate().unwrap();
-        let prehashed = key.0.sign_prehashed(Sha512::new().chain_update(b"message"), None).unwrap().to_vec();
+        let Secret::Ed25519(secret) = &key.0 else { unreachable!("generated as Ed25519") };
+        let prehashed = secret.sign_prehashed(Sha512::new().chain_update(b"message"), None).unwrap().to_vec();
         for signature in [key.sign(b"message"), prehashed] {
             assert!(key.public().verifies(b"message", &signature));
             assert!(!key.public().verifies(b"massage", &signature));
@@ -231,6 +330,35 @@ mod tests {
             }
             assert!(!key.public().verifies(b"message", &signature[1..]));
         }
+    }
+
+    #[test]
+    fn ecdsa_signs_by_rfc_6979_and_only_its_own_signatures_verify() {
+        // RFC 6979, appendix A.2.5: P-256, SHA-256, the message "sample", k of the standard.
+        let secret: Vec<u8> = (0..64)
+            .step_by(2)
+            .map(|at| &"c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721"[at..at + 2])
+            .map(|hex| u8::from_str_radix(hex, 16).unwrap())
+            .collect();
+        let key = SigningKey(Secret::EcdsaP256(ecdsa::SigningKey::from_slice(&secret).unwrap()));
+        let signature = key.sign(b"sample");
+        let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "3046022100efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716\
+             022100f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8"
+        );
+        assert!(key.public().verifies(b"sample", &signature));
+        assert!(!key.public().verifies(b"simple", &signature));
+        assert!(!SigningKey::generate_as(Algorithm::EcdsaP256).unwrap().public().verifies(b"sample", &signature));
+        assert!(!SigningKey::generate().unwrap().public().verifies(b"sample", &signature));
+        for at in 0..signature.len() {
+            let mut changed = signature.clone();
+            changed[at] ^= 1;
+            assert!(!key.public().verifies(b"sample", &changed), "byte {at}");
+        }
+        assert!(!key.public().verifies(b"sample", &signature[1..]));
+        assert!(!key.public().verifies(b"sample", &[signature.as_slice(), b"x"].concat()));
     }
 
     #[test]
@@ -266,7 +394,7 @@ mod tests {
         let pair = SigningKey::generate().unwrap();
         let private = pair.to_pem(&Password::default()).unwrap();
         assert!(wrong(&private).contains("should be a `PUBLIC KEY`"));
-        assert!(wrong(&encode(PUBLIC, b"junk")).contains("not an Ed25519 key"));
+        assert!(wrong(&encode(PUBLIC, b"junk")).contains("neither an Ed25519 nor an ECDSA P-256 key"));
         let mut weak = pair.public().to_der();
         weak[12..].fill(0);
         weak[12] = 1;

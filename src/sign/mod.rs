@@ -1,7 +1,7 @@
 //! `Image` → `SignedImage`, and back: keys, cosign's classic signature inside an OCI layout, and its verification.
 //!
-//! - [`SigningKey`], [`PublicKey`]: Ed25519 pairs, their PEM files as cosign writes them (the private one encrypted), and
-//!   [`KeyStore`], where a user's own pair and the keys that they trust are kept.
+//! - [`SigningKey`], [`PublicKey`]: Ed25519 and ECDSA P-256 pairs, their PEM files as cosign writes them (the private
+//!   one encrypted), and [`KeyStore`], where a user's own pair and the keys that they trust are kept.
 //! - [`sign_layout`] appends a signature to a layout, [`verify_layout`] checks a layout from its bytes up.
 //!
 //! Not here: pushing and pulling signatures, and what an image has to look like inside its layers.
@@ -15,7 +15,7 @@ mod store;
 mod verify;
 
 pub use classic::{SignedLayout, payload, sign_layout, signature_tag};
-pub use keys::{KeyId, Password, PublicKey, SigningKey};
+pub use keys::{Algorithm, KeyId, Password, PublicKey, SigningKey};
 pub use source::KeySource;
 pub use store::{Ensured, KeyStore, TrustedKeys};
 pub use verify::{Fault, TrustedSignature, Verdict, verify_layout};
@@ -113,8 +113,8 @@ pub enum KeyFault {
     /// The password doesn't open it, or its bytes were changed: the cipher can't tell which.
     #[error("the password does not open it, or it was changed")]
     Password,
-    /// The DER inside is not an Ed25519 key.
-    #[error("it is not an Ed25519 key in PKCS#8 or SPKI form ({0})")]
+    /// The DER inside is a key of no kind that is known here.
+    #[error("it is neither an Ed25519 nor an ECDSA P-256 key in PKCS#8 or SPKI form ({0})")]
     Der(String),
     /// A key under which forged signatures verify.
     #[error("it is a weak key: a point of small order")]
