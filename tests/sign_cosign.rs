@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use nimify::digest::Digest;
 use nimify::sign::{
-    Algorithm, KeySource, Password, PublicKey, SigningKey, Verdict, sign_layout, signature_tag, verify_layout,
+    Algorithm, Artifact, KeySource, Password, Predicate, PublicKey, SigningKey, Verdict, artifacts, attest_layout,
+    sign_layout, signature_tag, verify_layout,
 };
 use serde_json::json;
 
@@ -226,5 +227,98 @@ fn we_verify_what_cosign_signs_with(key: &SigningKey) {
     match verify_layout(&folder, &trusted).unwrap() {
         Verdict::Trusted { signatures, .. } => assert_eq!(signatures.len(), 2),
         other => panic!("{other:?}"),
+    }
+}
+
+/// Puts an artifact into a registry by its bare protocol; gives what an index says of it.
+fn put_artifact(repository: &str, artifact: &Artifact) -> serde_json::Value {
+    let (host, name) = repository.split_once('/').unwrap();
+    for blob in &artifact.blobs {
+        let url = format!("http://{host}/v2/{name}/blobs/uploads/?digest={}", Digest::of(blob));
+        ureq::post(&url).send(&blob[..]).unwrap();
+    }
+    let reference = artifact.tag.clone().unwrap_or_else(|| artifact.digest().to_string());
+    put_manifest(repository, &reference, MANIFEST, &artifact.manifest);
+    json!({
+        "mediaType": MANIFEST, "digest": artifact.digest(), "size": artifact.manifest.len(),
+        "artifactType": artifact.artifact_type,
+    })
+}
+
+fn put_manifest(repository: &str, reference: &str, media_type: &str, bytes: &[u8]) {
+    let (host, name) = repository.split_once('/').unwrap();
+    let url = format!("http://{host}/v2/{name}/manifests/{reference}");
+    ureq::put(&url).header("Content-Type", media_type).send(bytes).unwrap();
+}
+
+/// Puts bundles into the registry, with the tag for registries that know no referrers.
+fn put_bundles(repository: &str, folder: &Path, image: &Digest) {
+    let bundles = artifacts(folder).unwrap().into_iter().filter(|artifact| artifact.tag.is_none());
+    let entries: Vec<_> = bundles.map(|artifact| put_artifact(repository, &artifact)).collect();
+    assert_eq!(entries.len(), 4, "a signature, three attestations");
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries }).to_string();
+    put_manifest(repository, &format!("sha256-{}", image.hex()), kind, index.as_bytes());
+}
+
+/// An image with all that nimify puts beside one, in a layout and, but for its bundles, in a registry.
+fn attested(registry: &Registry, home: &Path, key: &SigningKey) -> (String, PathBuf, Digest) {
+    let repository = format!("{}/ml/{}", registry.address, key.public().algorithm().as_str());
+    let folder = home.join(key.public().algorithm().as_str());
+    let image = layout(&folder);
+    sign_layout(&folder, key, &repository).unwrap();
+    let predicates = [
+        Predicate {
+            kind: "https://slsa.dev/provenance/v1".into(),
+            body: json!({
+                "buildDefinition": { "buildType": "https://example.com/v1", "externalParameters": {} },
+                "runDetails": { "builder": { "id": "https://example.com/builder" } },
+            }),
+        },
+        Predicate { kind: "https://spdx.dev/Document".into(), body: json!({ "spdxVersion": "SPDX-2.3" }) },
+        Predicate { kind: "https://cyclonedx.org/bom".into(), body: json!({ "bomFormat": "CycloneDX" }) },
+    ];
+    attest_layout(&folder, key, &predicates).unwrap();
+    let mut copy = tool("skopeo");
+    copy.args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false", "--preserve-digests"]);
+    passes(copy.arg(format!("oci:{}:digits:1.2.0", folder.display())).arg(format!("docker://{repository}:1.2.0")));
+    for artifact in artifacts(&folder).unwrap().iter().filter(|artifact| artifact.tag.is_some()) {
+        put_artifact(&repository, artifact);
+    }
+    (repository, folder, image)
+}
+
+#[test]
+fn cosign_verifies_attestations_and_bundles() {
+    let home = tempfile::tempdir().unwrap();
+    let registry = Registry::start();
+    for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
+        let key = SigningKey::generate_as(algorithm).unwrap();
+        let (repository, folder, image) = attested(&registry, home.path(), &key);
+        let key = write_public(home.path(), "cosign.pub", &key.public());
+        let other = SigningKey::generate_as(algorithm).unwrap();
+        let other = write_public(home.path(), "other.pub", &other.public());
+        let command = |verb: &str, key: &Path, more: &[&str]| {
+            let mut command = tool("cosign");
+            command.args([verb, "--insecure-ignore-tlog=true", "--allow-http-registry"]).args(more);
+            command.arg("--key").arg(key).arg(format!("{repository}@{image}"));
+            command
+        };
+        // Without a root that says whom to trust besides the key, cosign asks the network for one when it sees a bundle.
+        let root = home.path().join("root.json");
+        passes(tool("cosign").args(["trusted-root", "create", "--out"]).arg(&root));
+        let root = format!("--trusted-root={}", root.display());
+        for form in [&[][..], &["--new-bundle-format", &root]] {
+            if !form.is_empty() {
+                put_bundles(&repository, &folder, &image);
+            }
+            passes(&mut command("verify", &key, form));
+            refuses(&mut command("verify", &other, form));
+            for kind in ["slsaprovenance1", "spdxjson", "cyclonedx"] {
+                let more = [form, &["--type", kind]].concat();
+                passes(&mut command("verify-attestation", &key, &more));
+                refuses(&mut command("verify-attestation", &other, &more));
+            }
+        }
     }
 }

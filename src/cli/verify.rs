@@ -14,15 +14,24 @@ pub(super) fn run(args: &VerifyArgs) -> Outcome {
         super::print_json(&json(&verdict))?;
     }
     match verdict {
-        Verdict::Trusted { image, signatures } => {
+        Verdict::Trusted { image, signatures, attested } => {
             if args.format == Format::Text {
                 super::print(&format!("{image}\nwhole, every byte\n"))?;
                 for signature in signatures {
-                    super::print(&format!("signed by {} for {}\n", signature.key, signature.repository))?;
+                    let place = signature.repository.map(|name| format!(" for {name}")).unwrap_or_default();
+                    super::print(&format!("signed by {}{place}\n", signature.key))?;
+                }
+                for predicate in attested {
+                    super::print(&format!("attested: {}\n", predicate.kind))?;
                 }
             }
             Ok(())
         }
+        Verdict::TooFewSigners { image, signers, threshold } => Err(Failure::say(
+            Exit::Trust,
+            format!("{image} is intact, but signed by {} of the {threshold} trusted keys that it takes", signers.len()),
+        )
+        .hint("`nimify sign DIR --key KEY` adds a signature".to_string())),
         Verdict::IntactSignerUnknown { image, signatures } => Err(Failure::say(
             Exit::Trust,
             format!("{image} is intact, signer unknown: no trusted key made {}", of(signatures)),
@@ -61,12 +70,21 @@ fn of(signatures: usize) -> String {
 
 fn json(verdict: &Verdict) -> serde_json::Value {
     match verdict {
-        Verdict::Trusted { image, signatures } => {
+        Verdict::Trusted { image, signatures, attested } => {
             let signatures: Vec<_> = signatures
                 .iter()
                 .map(|s| serde_json::json!({ "key": s.key.to_string(), "repository": s.repository }))
                 .collect();
-            serde_json::json!({ "verdict": "trusted", "image": image, "signatures": signatures })
+            let attested: Vec<_> = attested.iter().map(|predicate| &predicate.kind).collect();
+            serde_json::json!({
+                "verdict": "trusted", "image": image, "signatures": signatures, "attested": attested,
+            })
+        }
+        Verdict::TooFewSigners { image, signers, threshold } => {
+            let signers: Vec<_> = signers.iter().map(ToString::to_string).collect();
+            serde_json::json!({
+                "verdict": "tooFewSigners", "image": image, "signers": signers, "threshold": threshold,
+            })
         }
         Verdict::IntactSignerUnknown { image, signatures } => {
             serde_json::json!({ "verdict": "intactSignerUnknown", "image": image, "signatures": signatures })

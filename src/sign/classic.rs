@@ -1,27 +1,26 @@
-//! cosign's classic signature, kept in the layout as a second manifest behind the image.
+//! Signing: cosign's classic forms of signature and attestation, and a bundle beside each.
 //!
 //! ```text
 //! index.json ─┬─ the image
-//!             └─ sha256-<hex of the image>.sig ── manifest ─┬─ config: rootfs.diff_ids = the payloads' digests
-//!                                                           └─ a layer a signature: the payload, and in an
-//!                                                              annotation the signature over its very bytes
+//!             ├─ sha256-<hex of the image>.sig ── manifest ─┬─ config: rootfs.diff_ids = the payloads' digests
+//!             │                                             └─ a layer a signature: the payload, and in an
+//!             │                                                annotation the signature over its very bytes
+//!             ├─ sha256-<hex of the image>.att ── the same, a layer an attestation: its envelope
+//!             └─ a bundle for each of them
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::layout::{
-    Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, INDEX_FILE, Index, IndexEntry, Manifest, REF_NAME, blob_path, parse,
-    read_blob, read_document,
-};
-use super::{Error, Fault, PublicKey, SigningKey};
+use super::artifact::{self, Artifact, ClassicLayer, Layout};
+use super::layout::{Manifest, parse};
+use super::statement::{self, Predicate};
+use super::{Error, Fault, PublicKey, SigningKey, bundle};
 use crate::digest::Digest;
-use crate::files;
 
 /// The media type of a payload.
 pub(super) const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -29,7 +28,10 @@ pub(super) const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesignin
 pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The `type` of a payload.
 pub(super) const PAYLOAD_TYPE: &str = "cosign container image signature";
-const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The media type of an attestation: an envelope.
+pub(super) const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
+/// The annotation that names the kind of an attestation.
+pub(super) const PREDICATE_TYPE: &str = "predicateType";
 
 /// What a signature says: this manifest, for that repository. The fields stand in the order that cosign writes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,22 +62,6 @@ pub(super) struct SignedImage {
     pub(super) docker_manifest_digest: Digest,
 }
 
-/// The config of a signature's manifest: an image config, so that registries take it.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct SignatureConfig {
-    architecture: String,
-    config: BTreeMap<String, String>,
-    os: String,
-    pub(super) rootfs: RootFs,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct RootFs {
-    #[serde(rename = "type")]
-    kind: String,
-    pub(super) diff_ids: Vec<Digest>,
-}
-
 /// What [`sign_layout`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedLayout {
@@ -103,111 +89,91 @@ pub fn signature_tag(image: &Digest) -> String {
     format!("sha256-{}.sig", image.hex())
 }
 
-/// Signs the image of the layout in `folder`: appends a signature to those that are there, in a manifest behind the
-/// image. Ed25519 gives the same signature each time, so that signing again changes nothing.
+/// The tag under which the classic attestations of a manifest are kept.
+pub fn attestation_tag(image: &Digest) -> String {
+    format!("sha256-{}.att", image.hex())
+}
+
+/// Signs the image of the layout in `folder`, in both forms: appends a classic signature to those that are there, and
+/// a bundle. A key gives the same signature each time, so that signing again changes nothing.
 ///
 /// `index.json` is replaced last and in one step: cut off before, the layout is what it was, but for blobs that
 /// nothing names.
 pub fn sign_layout(folder: &Path, key: &SigningKey, repository: &str) -> Result<SignedLayout, Error> {
+    let mut layout = Layout::open(folder)?;
+    let image = layout.image();
     let refused = |fault| Error::Layout { path: folder.into(), fault };
-    let bytes = read_document(folder, INDEX_FILE).map_err(refused)?;
-    let mut index: Index = parse(INDEX_FILE, "an OCI image index", &bytes).map_err(refused)?;
-    let image = image_of(folder, &index).map_err(refused)?;
-    let tag = signature_tag(&image);
-    let at = index.manifests.iter().position(|entry| entry.ref_name() == Some(&tag));
-    let before = at.map(|at| read_signatures(folder, &index.manifests[at])).transpose().map_err(refused)?;
-    let payload = payload(repository, &image);
-    if let (Some(at), Some(before)) = (at, &before)
-        && before.layers.iter().any(|layer| holds(layer, &payload, &key.public()))
-    {
-        return Ok(SignedLayout { image, signatures: index.manifests[at].digest, added: false });
-    }
-    let old = at.map(|at| index.manifests[at].digest).into_iter().chain(before.as_ref().map(|old| old.config.digest));
-    let old: Vec<Digest> = old.collect();
-    let new = append(before, &payload, &key.sign(&payload));
-    let entry = IndexEntry {
-        media_type: IMAGE_MANIFEST.into(),
-        digest: Digest::of(&new.manifest),
-        size: new.manifest.len() as u64,
-        annotations: BTreeMap::from([(REF_NAME.into(), tag)]),
-        platform: None,
+    let tag = signature_tag(&image.digest);
+    let before = layout.tagged(&tag)?;
+    let payload = payload(repository, &image.digest);
+    let there = before.as_ref().map(|before| holds(before, &payload, &key.public())).transpose().map_err(refused)?;
+    let added = there != Some(true);
+    let classic = match before {
+        Some(before) if !added => before,
+        before => artifact::classic(tag, before, vec![layer(payload, key)]).map_err(refused)?,
     };
-    let signatures = entry.digest;
-    match at {
-        Some(at) => index.manifests[at] = entry,
-        None => index.manifests.push(entry),
+    layout.put(&classic)?;
+    let signed = Predicate { kind: statement::SIGNED.into(), body: serde_json::json!({}) };
+    let envelope = statement::sign(key, &statement::about(&image.digest, &signed));
+    layout.put(&bundle::artifact(&image, &signed.kind, &key.public(), envelope))?;
+    layout.save()?;
+    Ok(SignedLayout { image: image.digest, signatures: classic.digest(), added })
+}
+
+/// Attests `predicates` of the image of the layout in `folder`, in both forms, signed with `key`. What is there already
+/// stays; attesting the same again changes nothing. To be called after [`sign_layout`]: where there is a bundle, cosign
+/// looks for signatures among bundles alone.
+pub fn attest_layout(folder: &Path, key: &SigningKey, predicates: &[Predicate]) -> Result<(), Error> {
+    let mut layout = Layout::open(folder)?;
+    let image = layout.image();
+    let tag = attestation_tag(&image.digest);
+    let before = layout.tagged(&tag)?;
+    let mut layers = Vec::new();
+    for predicate in predicates {
+        let envelope = statement::sign(key, &statement::about(&image.digest, predicate));
+        let bytes = serde_json::to_vec(&envelope).expect("an envelope is JSON");
+        if !before.as_ref().is_some_and(|before| before.blobs.contains(&bytes)) {
+            let annotations = [(SIGNATURE, ""), (PREDICATE_TYPE, &predicate.kind)];
+            let annotations = annotations.map(|(name, value)| (name.to_string(), value.to_string())).into();
+            layers.push(ClassicLayer { media_type: DSSE, bytes, annotations });
+        }
+        layout.put(&bundle::artifact(&image, &predicate.kind, &key.public(), envelope))?;
     }
-    for blob in [&payload, &new.config, &new.manifest] {
-        write(folder, &blob_path(&Digest::of(blob)), blob)?;
+    if !layers.is_empty() {
+        let refused = |fault| Error::Layout { path: folder.into(), fault };
+        layout.put(&artifact::classic(tag, before, layers).map_err(refused)?)?;
     }
-    write(folder, INDEX_FILE, &serde_json::to_vec(&index).expect("an index is JSON"))?;
-    for blob in old.iter().filter(|blob| ![Digest::of(&new.config), signatures].contains(blob)) {
-        let path = folder.join(blob_path(blob));
-        fs::remove_file(&path).map_err(|source| Error::Io { attempt: "remove", path, source })?;
+    layout.save()
+}
+
+fn layer(payload: Vec<u8>, key: &SigningKey) -> ClassicLayer {
+    let signature = STANDARD.encode(key.sign(&payload));
+    ClassicLayer {
+        media_type: SIMPLE_SIGNING,
+        bytes: payload,
+        annotations: BTreeMap::from([(SIGNATURE.into(), signature)]),
     }
-    Ok(SignedLayout { image, signatures, added: true })
 }
 
-/// The image: the first descriptor, whose manifest has to be there unchanged to be worth a signature.
-fn image_of(folder: &Path, index: &Index) -> Result<Digest, Fault> {
-    let image = index.manifests.first().ok_or_else(|| Fault::new(INDEX_FILE, "names no image"))?;
-    if ![IMAGE_MANIFEST, IMAGE_INDEX].contains(&image.media_type.as_str()) {
-        let what = format!("begins with a `{}`, but should begin with an image", image.media_type);
-        return Err(Fault::new(INDEX_FILE, what));
-    }
-    read_blob(folder, &image.digest, image.size).map(|_| image.digest)
-}
-
-fn read_signatures(folder: &Path, entry: &IndexEntry) -> Result<Manifest, Fault> {
-    let bytes = read_blob(folder, &entry.digest, entry.size)?;
-    parse(&blob_path(&entry.digest), "a manifest of signatures", &bytes)
-}
-
-fn holds(layer: &Descriptor, payload: &[u8], key: &PublicKey) -> bool {
-    let signature = layer.annotations.get(SIGNATURE).and_then(|text| STANDARD.decode(text).ok());
-    layer.digest == Digest::of(payload) && signature.is_some_and(|signature| key.verifies(payload, &signature))
-}
-
-struct SignatureBlobs {
-    manifest: Vec<u8>,
-    config: Vec<u8>,
-}
-
-fn append(before: Option<Manifest>, payload: &[u8], signature: &[u8]) -> SignatureBlobs {
-    let (mut layers, annotations) = before.map(|old| (old.layers, old.annotations)).unwrap_or_default();
-    layers.push(Descriptor {
-        media_type: SIMPLE_SIGNING.into(),
-        digest: Digest::of(payload),
-        size: payload.len() as u64,
-        annotations: BTreeMap::from([(SIGNATURE.into(), STANDARD.encode(signature))]),
-    });
-    let diff_ids = layers.iter().map(|layer| layer.digest).collect();
-    let config = SignatureConfig { rootfs: RootFs { kind: "layers".into(), diff_ids }, ..Default::default() };
-    let config = serde_json::to_vec(&config).expect("a config is JSON");
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(IMAGE_MANIFEST.into()),
-        config: Descriptor {
-            media_type: IMAGE_CONFIG.into(),
-            digest: Digest::of(&config),
-            size: config.len() as u64,
-            annotations: BTreeMap::new(),
-        },
-        layers,
-        annotations,
-    };
-    SignatureBlobs { manifest: serde_json::to_vec(&manifest).expect("a manifest is JSON"), config }
-}
-
-fn write(folder: &Path, place: &str, bytes: &[u8]) -> Result<(), Error> {
-    let path = folder.join(place);
-    files::write_atomically(&path, bytes).map_err(|source| Error::Io { attempt: "write", path, source })
+/// Whether a signature of `payload` that `key` made is there already.
+fn holds(before: &Artifact, payload: &[u8], key: &PublicKey) -> Result<bool, Fault> {
+    let manifest: Manifest = parse("index.json", "an index that names a manifest of signatures", &before.manifest)?;
+    let digest = Digest::of(payload);
+    Ok(manifest.layers.iter().filter(|layer| layer.digest == digest).any(|layer| {
+        let signature = layer.annotations.get(SIGNATURE).and_then(|text| STANDARD.decode(text).ok());
+        signature.is_some_and(|signature| key.verifies(payload, &signature))
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::super::artifact::artifacts;
+    use super::super::layout::{INDEX_FILE, blob_path};
     use super::super::verify::tests::layout;
     use super::*;
+    use crate::files;
 
     #[test]
     fn the_payload_is_what_cosign_signs() {
@@ -233,17 +199,20 @@ mod tests {
         assert_eq!(again, SignedLayout { added: false, ..first });
         assert_eq!(files::read_tree(folder.path()).unwrap(), before);
         sign_layout(folder.path(), &two, "ml/digits").unwrap();
-        let index: Index = serde_json::from_slice(&fs::read(folder.path().join(INDEX_FILE)).unwrap()).unwrap();
-        assert_eq!(index.manifests.len(), 2);
-        assert_eq!(index.manifests[0].digest, image, "the image stays first");
-        assert_eq!(index.manifests[1].ref_name(), Some(signature_tag(&image).as_str()));
-        let signatures = read_signatures(folder.path(), &index.manifests[1]).unwrap();
+        let all = artifacts(folder.path()).unwrap();
+        assert_eq!(all.len(), 3, "the classic signatures, and a bundle each");
+        assert_eq!(all[0].tag.as_deref(), Some(signature_tag(&image).as_str()));
+        let manifest: Manifest = serde_json::from_slice(&all[0].manifest).unwrap();
+        assert_eq!(manifest.layers.len(), 2);
         let payload = payload("ml/digits", &image);
-        assert_eq!(signatures.layers.len(), 2);
-        assert!(holds(&signatures.layers[0], &payload, &one.public()));
-        assert!(holds(&signatures.layers[1], &payload, &two.public()));
+        assert!(holds(&all[0], &payload, &one.public()).unwrap());
+        assert!(holds(&all[0], &payload, &two.public()).unwrap());
         let blobs = files::read_tree(folder.path()).unwrap();
-        assert_eq!(blobs.len(), before.len(), "the manifest and the config that were replaced are gone");
+        assert_eq!(
+            blobs.len(),
+            before.len() + 2,
+            "a bundle more; the manifest and the config that were replaced are gone"
+        );
     }
 
     #[test]

@@ -1,22 +1,29 @@
-//! `Image` → `SignedImage`, and back: keys, cosign's classic signature inside an OCI layout, and its verification.
+//! `Image` → `SignedImage`, and back: keys, signatures and attestations inside an OCI layout, and their verification.
 //!
 //! - [`SigningKey`], [`PublicKey`]: Ed25519 and ECDSA P-256 pairs, their PEM files as cosign writes them (the private
 //!   one encrypted), and [`KeyStore`], where a user's own pair and the keys that they trust are kept.
-//! - [`sign_layout`] appends a signature to a layout, [`verify_layout`] checks a layout from its bytes up.
+//! - [`sign_layout`] appends a signature to a layout, [`attest_layout`] what is stated of its image, each in cosign's
+//!   classic form and as a bundle; [`verify_layout`] checks a layout from its bytes up.
+//! - [`Artifact`]: what refers to an image as plain values, on its way to and from registries.
 //!
 //! Not here: pushing and pulling signatures, and what an image has to look like inside its layers.
 
+mod artifact;
+mod bundle;
 mod classic;
 mod envelope;
 mod keys;
 mod layout;
 mod source;
+mod statement;
 mod store;
 mod verify;
 
-pub use classic::{SignedLayout, payload, sign_layout, signature_tag};
+pub use artifact::{Artifact, artifacts, store_artifacts};
+pub use classic::{SignedLayout, attest_layout, attestation_tag, payload, sign_layout, signature_tag};
 pub use keys::{Algorithm, KeyId, Password, PublicKey, SigningKey};
 pub use source::KeySource;
+pub use statement::Predicate;
 pub use store::{Ensured, KeyStore, TrustedKeys};
 pub use verify::{Fault, TrustedSignature, Verdict, verify_layout};
 

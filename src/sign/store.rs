@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -42,9 +43,12 @@ impl KeySource {
     }
 }
 
-/// The public keys whose signatures are believed.
+/// The public keys whose signatures are believed, and how many of them it takes.
 #[derive(Debug, Clone, Default)]
-pub struct TrustedKeys(BTreeMap<KeyId, PublicKey>);
+pub struct TrustedKeys {
+    keys: BTreeMap<KeyId, PublicKey>,
+    threshold: Option<NonZeroUsize>,
+}
 
 impl TrustedKeys {
     /// The keys of these sources: each has to be there and usable.
@@ -54,18 +58,33 @@ impl TrustedKeys {
 
     /// The keys with their ids, sorted by id.
     pub fn iter(&self) -> impl Iterator<Item = (&KeyId, &PublicKey)> {
-        self.0.iter()
+        self.keys.iter()
+    }
+
+    /// The same keys, of which `threshold` different ones have to have signed.
+    pub fn with_threshold(self, threshold: NonZeroUsize) -> Self {
+        TrustedKeys { threshold: Some(threshold), ..self }
+    }
+
+    /// How many different keys have to have signed: 1 unless more were asked for.
+    pub fn threshold(&self) -> usize {
+        self.threshold.map_or(1, NonZeroUsize::get)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
     }
 
     /// Whether no key is trusted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 }
 
 impl FromIterator<PublicKey> for TrustedKeys {
     fn from_iter<I: IntoIterator<Item = PublicKey>>(keys: I) -> Self {
-        TrustedKeys(keys.into_iter().map(|key| (key.id(), key)).collect())
+        TrustedKeys { keys: keys.into_iter().map(|key| (key.id(), key)).collect(), threshold: None }
     }
 }
 

@@ -9,17 +9,18 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::classic::{PAYLOAD_TYPE, Payload, SIGNATURE, SIMPLE_SIGNING, SignatureConfig, signature_tag};
+use self::claims::{Claim, Says};
 use super::layout::{
     Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, INDEX_FILE, Index, IndexEntry, Manifest, Platform, REF_NAME, blob_path,
     check_blob, parse, read_blob, read_document,
 };
-use super::{Error, KeyId, TrustedKeys};
+use super::statement::Statement;
+use super::{Error, KeyId, Predicate, TrustedKeys};
 use crate::digest::Digest;
+
+mod claims;
 
 /// How deep indexes may nest.
 const DEEPEST: usize = 4;
@@ -45,24 +46,36 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A signature that a trusted key made.
+/// A signature of the image that a trusted key made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedSignature {
     /// The key.
     pub key: KeyId,
-    /// The repository for which it was made.
-    pub repository: String,
+    /// The repository for which it was made; `None` for a bundle, which names none.
+    pub repository: Option<String>,
 }
 
 /// What [`verify_layout`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// Whole, and signed by at least one trusted key.
+    /// Whole, and signed by as many trusted keys as are asked for.
     Trusted {
         /// The image's manifest (or index).
         image: Digest,
-        /// The signatures that trusted keys made; never empty.
+        /// The signatures that trusted keys made; never empty. A bundle beside a classic signature of the same key is
+        /// not listed.
         signatures: Vec<TrustedSignature>,
+        /// What is attested of it, each by a trusted key at the least.
+        attested: Vec<Predicate>,
+    },
+    /// Whole, but signed by fewer trusted keys than are asked for. A failed check.
+    TooFewSigners {
+        /// The image's manifest (or index).
+        image: Digest,
+        /// The trusted keys that signed it; at least one.
+        signers: BTreeSet<KeyId>,
+        /// How many are asked for.
+        threshold: usize,
     },
     /// Whole, but no trusted key made any of its signatures: who made it is unknown. A failed check.
     IntactSignerUnknown {
@@ -90,7 +103,7 @@ impl Verdict {
     }
 }
 
-/// Checks the layout in `folder`: each file, each digest and size, and its signatures against `trusted`.
+/// Checks the layout in `folder`: each file, each digest and size, its signatures and attestations against `trusted`.
 ///
 /// Faults of the layout are a [`Verdict`]; only a folder that can't be listed is an [`Error`]. A `cosign.pub` that
 /// lies beside the layout plays no part.
@@ -102,26 +115,62 @@ pub fn verify_layout(folder: &Path, trusted: &TrustedKeys) -> Result<Verdict, Er
         return Ok(Verdict::Refused { faults: check.faults });
     }
     let (image, claims) = found.expect("a layout without faults has an image");
-    let signatures: Vec<_> = claims.iter().filter_map(|claim| claim.signer(trusted)).collect();
-    Ok(match (claims.len(), signatures.is_empty()) {
-        (0, _) => Verdict::Unsigned { image },
-        (count, true) => Verdict::IntactSignerUnknown { image, signatures: count },
-        (_, false) => Verdict::Trusted { image, signatures },
-    })
+    Ok(judge(image, &claims, trusted))
 }
 
-/// A signature, its payload well-formed and about this image, its maker not yet known.
-struct Claim {
-    payload: Vec<u8>,
-    repository: String,
-    signature: Vec<u8>,
-}
-
-impl Claim {
-    fn signer(&self, trusted: &TrustedKeys) -> Option<TrustedSignature> {
-        let (key, _) = trusted.iter().find(|(_, key)| key.verifies(&self.payload, &self.signature))?;
-        Some(TrustedSignature { key: *key, repository: self.repository.clone() })
+/// Who made the claims about a whole image, and whether that is enough.
+fn judge(image: Digest, claims: &[Claim], trusted: &TrustedKeys) -> Verdict {
+    let (mut classic, mut bundled) = (Vec::new(), Vec::new());
+    let mut unknown = 0;
+    for claim in claims {
+        let Says::Image { repository } = &claim.says else { continue };
+        let Some(key) = claim.signer(trusted) else {
+            unknown += 1;
+            continue;
+        };
+        let list = if repository.is_some() { &mut classic } else { &mut bundled };
+        list.push(TrustedSignature { key, repository: repository.clone() });
     }
+    bundled.retain(|bundle| !classic.iter().any(|classic| classic.key == bundle.key));
+    let signatures = [classic, bundled].concat();
+    if signatures.is_empty() {
+        return match unknown {
+            0 => Verdict::Unsigned { image },
+            signatures => Verdict::IntactSignerUnknown { image, signatures },
+        };
+    }
+    let signers: BTreeSet<KeyId> = signatures.iter().map(|signature| signature.key).collect();
+    if signers.len() < trusted.threshold() {
+        return Verdict::TooFewSigners { image, signers, threshold: trusted.threshold() };
+    }
+    match attested(claims, trusted) {
+        Ok(attested) => Verdict::Trusted { image, signatures, attested },
+        Err(faults) => Verdict::Refused { faults },
+    }
+}
+
+/// What is attested, each statement once. One that no trusted key made is a fault: whoever reads it would believe it.
+fn attested(claims: &[Claim], trusted: &TrustedKeys) -> Result<Vec<Predicate>, Vec<Fault>> {
+    let mut statements: Vec<(&str, &[u8], &str, bool)> = Vec::new();
+    for claim in claims {
+        let Says::Attested { kind, statement, place } = &claim.says else { continue };
+        let believed = claim.signer(trusted).is_some();
+        match statements.iter_mut().find(|known| known.1 == statement) {
+            Some(known) => known.3 |= believed,
+            None => statements.push((kind, statement, place, believed)),
+        }
+    }
+    let fault = |kind, place| Fault::new(place, format!("attests `{kind}`, but no trusted key made the attestation"));
+    let faults: Vec<Fault> = statements.iter().filter(|known| !known.3).map(|known| fault(known.0, known.2)).collect();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let predicate = |statement: &[u8]| {
+        let Statement { predicate_type, predicate, .. } =
+            serde_json::from_slice(statement).expect("a claim's statement was read before");
+        Predicate { kind: predicate_type, body: predicate }
+    };
+    Ok(statements.iter().map(|known| predicate(known.1)).collect())
 }
 
 /// What is needed of an image's config.
@@ -207,19 +256,11 @@ impl Check<'_> {
             return None;
         };
         self.image_entry(image);
-        let tag = signature_tag(&image.digest);
-        let mut claims = None;
-        for entry in entries {
-            if entry.ref_name() != Some(&tag) {
-                let what = format!("names {}, which is neither the image nor its signatures `{tag}`", entry.digest);
-                self.fault(INDEX_FILE, what);
-            } else if claims.is_some() {
-                self.fault(INDEX_FILE, format!("names `{tag}` twice"));
-            } else {
-                claims = Some(self.signatures(entry, &image.digest));
-            }
+        if image.artifact_type.is_some() {
+            self.fault(INDEX_FILE, "gives the image an `artifactType`, which nothing vouches for");
         }
-        Some((image.digest, claims.unwrap_or_default()))
+        let claims = self.artifacts(image, entries.as_slice());
+        Some((image.digest, claims))
     }
 
     fn image_entry(&mut self, entry: &IndexEntry) {
@@ -306,32 +347,6 @@ impl Check<'_> {
         }
     }
 
-    fn signatures(&mut self, entry: &IndexEntry, image: &Digest) -> Vec<Claim> {
-        if entry.media_type != IMAGE_MANIFEST || entry.annotations.len() != 1 || entry.platform.is_some() {
-            let what = format!("describes the signatures by more than `{IMAGE_MANIFEST}` and `{REF_NAME}`");
-            self.fault(INDEX_FILE, what);
-        }
-        let Some(manifest) = self.manifest(&entry.digest, entry.size, "a manifest of signatures") else {
-            return Vec::new();
-        };
-        let config = &manifest.config;
-        self.reached.insert(config.digest);
-        let place = blob_path(&config.digest);
-        let read = read_blob(self.folder, &config.digest, config.size)
-            .and_then(|bytes| parse::<SignatureConfig>(&place, "an OCI image config", &bytes));
-        if let Some(config) = self.note(read)
-            && !config.rootfs.diff_ids.iter().eq(manifest.layers.iter().map(|layer| &layer.digest))
-        {
-            self.fault(&place, "has `rootfs.diff_ids` that are not the digests of the payloads");
-        }
-        let claims = manifest.layers.iter().filter_map(|layer| {
-            self.reached.insert(layer.digest);
-            let claim = claim(self.folder, layer, image);
-            self.note(claim)
-        });
-        claims.collect()
-    }
-
     /// A file that nothing names is one that nobody signed.
     fn nothing_else(&mut self) {
         let known = self.reached.iter().map(blob_path).chain(["oci-layout".into(), INDEX_FILE.into()]);
@@ -357,28 +372,6 @@ impl Check<'_> {
     }
 }
 
-/// Checks one layer of the signatures' manifest, all but who made it.
-fn claim(folder: &Path, layer: &Descriptor, image: &Digest) -> Result<Claim, Fault> {
-    let place = blob_path(&layer.digest);
-    let wrong = |what: String| Err(Fault::new(&place, what));
-    if layer.media_type != SIMPLE_SIGNING {
-        return wrong(format!("has the media type `{}`, but should have `{SIMPLE_SIGNING}`", layer.media_type));
-    }
-    let bytes = read_blob(folder, &layer.digest, layer.size)?;
-    let Payload { critical, .. } = parse(&place, "a payload of cosign", &bytes)?;
-    if critical.kind != PAYLOAD_TYPE {
-        return wrong(format!("has the type `{}`, but should have `{PAYLOAD_TYPE}`", critical.kind));
-    }
-    let named = critical.image.docker_manifest_digest;
-    if named != *image {
-        return wrong(format!("signs {named}, but the image is {image}"));
-    }
-    let Some(Ok(signature)) = layer.annotations.get(SIGNATURE).map(|text| STANDARD.decode(text)) else {
-        return wrong(format!("should have its signature in base64 in the annotation `{SIGNATURE}`"));
-    };
-    Ok(Claim { payload: bytes, repository: critical.identity.docker_reference, signature })
-}
-
 /// The name that the image should have in `index.json`, where `found` isn't one that its labels allow. An image
 /// without such labels may have any name, since it was not made here.
 fn wrong_name(found: &str, labels: &BTreeMap<String, String>) -> Option<String> {
@@ -392,5 +385,7 @@ fn wrong_name(found: &str, labels: &BTreeMap<String, String>) -> Option<String> 
     (tag != version && tag != "latest").then(|| format!("{title}:{version}"))
 }
 
+#[cfg(test)]
+mod tamper;
 #[cfg(test)]
 pub(super) mod tests;
