@@ -22,4 +22,4 @@ pub mod plan;
 #[path = "../../src/sign/source.rs"]
 pub mod sign;
 
-pub use nimify_runtime::{codec, signature, trace};
+pub use nimify_runtime::{codec, grpc, signature, tensor, trace};

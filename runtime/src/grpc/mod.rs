@@ -27,6 +27,8 @@ use tracing::field::display;
 
 pub(crate) use self::body::Body;
 use self::message::{Messages, compressed};
+#[doc(hidden)]
+pub use self::message::{framed, messages};
 use self::method::Method;
 use crate::app::App;
 use crate::error::{Code, Error};

@@ -203,8 +203,11 @@ fn parameter(entry: &[u8]) -> Result<(&str, Option<Field<'_>>), Error> {
             1 => name = field.text()?,
             2 => {
                 let mut choice = Fields(field.bytes()?);
-                while let Some((_, field)) = choice.next()? {
-                    value = Some(field);
+                while let Some((number, field)) = choice.next()? {
+                    // The choices of `InferParameter`; later ones may mean anything.
+                    if (1..=5).contains(&number) {
+                        value = Some(field);
+                    }
                 }
             }
             _ => {}

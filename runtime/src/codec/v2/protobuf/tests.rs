@@ -242,6 +242,9 @@ fn urgency_is_in_the_parameters() {
     assert_eq!(urgency(&bytes), Urgency::of_parameters(2, 250));
     let bytes = read(request(&[("timeout", ParameterChoice::Int64Param(0))]));
     assert_eq!(urgency(&bytes).timeout, None);
+    // A choice that this protocol doesn't have, beside one that it has.
+    let bytes = [&read(raw_request())[..], b"\x22\x10\x0a\x07timeout\x12\x05\x10\xfa\x01\x30\x07"].concat();
+    assert_eq!(urgency(&bytes), Urgency::of_parameters(0, 250));
 }
 
 #[test]
