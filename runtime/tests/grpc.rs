@@ -413,6 +413,59 @@ fn a_stream_answers_each_request_in_its_turn_whatever_is_wrong_with_one() {
 }
 
 #[test]
+fn each_inference_is_a_line_with_its_stages_if_that_is_wanted() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let access = [("NIMIFY_ACCESS_LOG", "info")];
+    let service = gather().ready_with(&access);
+    block_on(async {
+        let mut client = Client::to(&service).await;
+        let mut request = Request::new(index_request("", 1));
+        request.metadata_mut().insert("x-request-id", "one".parse().unwrap());
+        let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        request.metadata_mut().insert("traceparent", parent.parse().unwrap());
+        client.call::<_, ModelInferResponse>(MODEL_INFER, request).await.unwrap();
+        let (requests, mut answers) = client.stream().await;
+        for index in [0, 99] {
+            requests.send(index_request("", index)).await.unwrap();
+            answers.message().await.unwrap().unwrap();
+        }
+        client.check("").await.unwrap();
+    });
+    let end = Instant::now() + PATIENCE;
+    let lines = loop {
+        let lines: Vec<_> = service.log.lines().into_iter().filter(|line| line["message"] == "answered").collect();
+        if lines.len() >= 4 {
+            break lines;
+        }
+        assert!(Instant::now() < end, "{lines:#?}");
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let told: Vec<_> = lines.iter().map(|line| json!([line["route"], line["status"], line["batch_rows"]])).collect();
+    let [infer, stream] = ["ModelInfer", "ModelStreamInfer"].map(|method| format!("{INFERENCE}{method}"));
+    let check = "/grpc.health.v1.Health/Check";
+    assert_eq!(json!(told), json!([[infer, 200, 1], [stream, 200, 1], [stream, 422, 0], [check, 200, null]]));
+    assert_eq!((&lines[0]["request_id"], &lines[0]["trace_id"]), (&json!("one"), &json!(TRACE)));
+    for stage in ["took_us", "decode_us", "queue_us", "compute_us", "encode_us"] {
+        assert!(lines[..3].iter().all(|line| line[stage].is_u64()) && lines[1]["compute_us"] != 0, "{lines:#?}");
+    }
+    // A client that goes.
+    let service = slow().ready_with(&access);
+    block_on(async {
+        let mut client = Client::to(&service).await;
+        let mut left = client.clone();
+        let call = tokio::spawn(async move { left.infer(slow_request(20_000)).await });
+        runs(&service).await;
+        call.abort();
+        let end = Instant::now() + PATIENCE;
+        let gone = |line: &serde_json::Value| line["route"] == infer && line["canceled"] == true;
+        while !service.log.lines().iter().any(gone) {
+            assert!(Instant::now() < end, "{:#?}", service.log.lines());
+            client.check("").await.unwrap();
+        }
+    });
+}
+
+#[test]
 fn deadlines_are_kept_wherever_they_come_from() {
     let service = slow().ready_with(&[("NIMIFY_REQUEST_TIMEOUT", "30s")]);
     block_on(async {

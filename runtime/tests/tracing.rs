@@ -183,6 +183,11 @@ async fn a_call_of_grpc_is_recorded_and_answered_with_its_place() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
+    let openmetrics = [("accept", "application/openmetrics-text; version=1.0.0")];
+    let page = service.send("GET", "/metrics", &openmetrics, b"").text();
+    let histogram = format!("nim_request_duration_seconds_bucket{{route=\"{}\"", path());
+    let examples = page.lines().filter(|line| line.starts_with(&histogram) && line.contains(TRACE));
+    assert!(examples.count() >= 1, "{page}");
 }
 
 #[test]

@@ -5,13 +5,13 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::message::{Message, Messages, compressed, framed, generated};
-use super::{Call, Method, log_error, number};
+use super::seen::Seen;
+use super::{Call, Method};
 use crate::app::App;
 use crate::codec::v2::ModelName;
 use crate::codec::v2::protobuf::messages::{ModelInferResponse, ModelStreamInferResponse};
@@ -25,7 +25,12 @@ use crate::repository;
 const AT_ONCE: usize = 64;
 
 /// Answers the one message of a call.
-pub(super) async fn unary(app: &App, call: &mut Call, messages: &mut Messages<'_>) -> Result<Vec<u8>, Error> {
+pub(super) async fn unary(
+    app: &App,
+    call: &mut Call,
+    messages: &mut Messages<'_>,
+    seen: &mut Seen<'_>,
+) -> Result<Vec<u8>, Error> {
     let mut work = call.only(app);
     let result = match work.admit() {
         Err(refused) => Err(refused),
@@ -34,6 +39,7 @@ pub(super) async fn unary(app: &App, call: &mut Call, messages: &mut Messages<'_
             Ok(message) => infer(&mut work, call, message, In::Response, &mut String::new()).await,
         },
     };
+    seen.ran(&work);
     work.end(result)
 }
 
@@ -162,24 +168,22 @@ async fn next(turns: &mut VecDeque<Turn<'_>>) -> Bytes {
 
 /// The answer to one request of a stream, whatever becomes of it.
 async fn one(app: &App, call: &Call, message: Message<'_>) -> Bytes {
-    let (begun, mut id) = (Instant::now(), String::new());
-    let mut place = None;
+    let (mut seen, mut id) = (Seen::begin(app, Method::ModelStreamInfer, call.id.clone()), String::new());
     let answered = guarded(app, async {
         let mut work = call.next(app);
-        place = work.place();
+        seen.recorded(work.place());
         let result = match work.admit() {
             Err(refused) => Err(refused),
             Ok(()) => infer(&mut work, call, message, In::Stream, &mut id).await,
         };
+        seen.ran(&work);
         work.end(result)
     })
     .await;
-    let status = answered.as_ref().err().map_or(200, Error::status);
-    app.metrics.answered(number(Method::ModelStreamInfer), status, begun.elapsed(), None);
+    seen.answered(answered.as_ref().err(), false);
     match answered {
         Ok(answer) => answer.into(),
         Err(error) => {
-            log_error(&error, Method::ModelStreamInfer, &call.id, place);
             let model_name = app.settings.name.clone();
             let answer = ModelInferResponse { id, model_name, ..Default::default() };
             let message = ModelStreamInferResponse { error_message: error.to_string(), infer_response: Some(answer) };

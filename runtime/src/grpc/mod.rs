@@ -13,6 +13,7 @@ mod mapping;
 mod message;
 pub mod method;
 mod reflection;
+mod seen;
 mod status;
 
 use std::sync::Arc;
@@ -23,20 +24,18 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
-use tracing::field::display;
 
 pub(crate) use self::body::Body;
 use self::message::{Messages, compressed};
 #[doc(hidden)]
 pub use self::message::{framed, messages};
 use self::method::Method;
+use self::seen::Seen;
 use crate::app::App;
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::http::encoding::Coding;
-use crate::http::route::Route;
-use crate::http::{self, Access, Limits, OVERLOADED, REQUEST_ID, guarded};
+use crate::http::{Access, Limits, REQUEST_ID, guarded};
 use crate::inference::Work;
-use crate::logging::ACCESS;
 use crate::trace::context::TRACERESPONSE;
 use crate::trace::{Detached, Place, Span};
 
@@ -45,7 +44,7 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 /// What a call's head says.
 struct Call {
     begun: Instant,
-    /// The request's id.
+    /// The request's id, which each message of a stream is logged with.
     id: HeaderValue,
     /// How long the client waits.
     timeout: Option<Duration>,
@@ -102,37 +101,25 @@ impl Call {
 
 /// Answers one call. Never fails: what goes wrong is in the answer.
 pub(crate) async fn answer(app: &Arc<App>, access: Access, request: Request<Incoming>) -> Response<Body> {
-    let begun = Instant::now();
     let (head, body) = request.into_parts();
     let id = app.ids.of(&head.headers);
     if !is_grpc(&head) {
         return no_grpc(id);
     }
     let method = Method::find(head.uri.path());
+    let mut seen = Seen::begin(app, method, id.clone());
+    seen.called_by(&head.headers);
+    let begun = seen.begun();
     let call = access.check(app, method.is_health()).and_then(|()| Call::new(app, begun, method, &id, &head));
     let place = call.as_ref().ok().and_then(|call| call.place);
+    seen.recorded(place);
     let called = match call {
-        Ok(call) => guarded(app, dispatch(app, method, call, &head, body)).await,
+        Ok(call) => guarded(app, dispatch(app, method, call, &head, body, &mut seen)).await,
         Err(error) => Err(error),
     };
-    let status = called.as_ref().err().map_or(200, Error::status);
-    let took = begun.elapsed();
     // A stream of inferences counts each of them.
-    if method != Method::ModelStreamInfer || status != 200 {
-        app.metrics.answered(number(method), status, took, None);
-    }
-    tracing::info!(
-        target: ACCESS,
-        request_id = http::id_text(&id),
-        trace_id = place.map(|place| display(place.trace)),
-        span_id = place.map(|place| display(place.span)),
-        route = method.label(),
-        status,
-        took_us = took.as_micros() as u64,
-        "answered"
-    );
+    seen.answered(called.as_ref().err(), method == Method::ModelStreamInfer);
     let mut response = called.unwrap_or_else(|error| {
-        log_error(&error, method, &id, place);
         let mut response = Response::new(Body::empty());
         status::insert(response.headers_mut(), Some(&error));
         if let Error::UnsupportedMediaType(_) = error {
@@ -175,6 +162,7 @@ async fn dispatch(
     mut call: Call,
     head: &Parts,
     body: Incoming,
+    seen: &mut Seen<'_>,
 ) -> Result<Response<Body>, Error> {
     match method {
         Method::Unknown => {
@@ -194,7 +182,7 @@ async fn dispatch(
     }
     let mut messages = Messages::new(body, call.encoding, Limits::of(app));
     if method == Method::ModelInfer {
-        let answer = infer::unary(app, &mut call, &mut messages).await?;
+        let answer = infer::unary(app, &mut call, &mut messages, seen).await?;
         return Ok(whole(answer, call.answers));
     }
     let message = messages.only().await?;
@@ -223,39 +211,5 @@ fn whole(message: Vec<u8>, answers: Option<Coding>) -> Response<Body> {
 fn encoding(response: &mut Response<Body>, answers: Option<Coding>) {
     if let Some(coding) = answers {
         response.headers_mut().insert(compression::ENCODING, HeaderValue::from_static(coding.name()));
-    }
-}
-
-/// A method's number in the metrics.
-fn number(method: Method) -> usize {
-    Route::ALL.len() + method as usize
-}
-
-/// The text of a client's error may quote what the client sent, so that only `debug` shows it.
-fn log_error(error: &Error, method: Method, id: &HeaderValue, place: Option<Place>) {
-    let request_id = http::id_text(id);
-    let trace_id = place.map(|place| display(place.trace));
-    let span_id = place.map(|place| display(place.span));
-    let (method_label, code) = (method.label(), error.code());
-    match (code, error) {
-        _ if !method.is_inference() && code != Code::Internal => {
-            tracing::debug!(request_id, trace_id, span_id, route = method_label, code = code.name(), %error, "not answered");
-        }
-        // One line a second, and how many it stands for.
-        (_, Error::QueueFull(_)) => match OVERLOADED.happened() {
-            Some(times) => {
-                tracing::warn!(request_id, trace_id, span_id, route = method_label, code = code.name(), %error, times, "request failed");
-            }
-            None => {
-                tracing::debug!(request_id, trace_id, span_id, route = method_label, code = code.name(), %error, "request failed")
-            }
-        },
-        (Code::Internal | Code::Unavailable | Code::DeadlineExceeded, _) => {
-            tracing::warn!(request_id, trace_id, span_id, route = method_label, code = code.name(), %error, "request failed");
-        }
-        _ => {
-            tracing::warn!(request_id, trace_id, span_id, route = method_label, code = code.name(), "request refused");
-            tracing::debug!(request_id, %error, "request refused because");
-        }
     }
 }
