@@ -13,15 +13,15 @@ pub struct ModelStatistics {
     pub version: String,
     /// When the last inference request ended, milliseconds since 1970; 0 before the first.
     pub last_inference: u64,
-    /// Rows that the model ran, a batch of n counted as n.
+    /// Rows of the runs that gave answers, a batch of n counted as n.
     pub inference_count: u64,
-    /// Runs of the model, a batch of n counted as 1.
+    /// Runs of the model that gave answers, a batch of n counted as 1; those that failed are in `fail` alone.
     pub execution_count: u64,
     /// Where the time of requests went.
     pub inference_stats: InferenceStatistics,
     /// Answers of a stream by their number in it: none, since each request has one answer.
     pub response_stats: std::collections::BTreeMap<String, StatisticDuration>,
-    /// Runs by their number of rows, ascending.
+    /// Runs that gave answers by their number of rows, ascending.
     pub batch_stats: Vec<BatchStatistics>,
     /// Memory of the model, where it is known.
     pub memory_usage: Vec<MemoryUsage>,

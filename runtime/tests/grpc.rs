@@ -254,6 +254,38 @@ fn configuration_statistics_and_index_are_those_of_rest() {
 }
 
 #[test]
+fn what_failed_is_counted_as_such_and_not_as_a_run() {
+    let service = gather().ready();
+    block_on(async {
+        let mut client = Client::to(&service).await;
+        for (index, answers) in [(1, true), (99, false), (2, true), (-99, false), (77, false)] {
+            assert_eq!(client.infer(index_request("", index)).await.is_ok(), answers, "{index}");
+        }
+        let answer: ModelStatisticsResponse =
+            client.ask("ModelStatistics", ModelStatisticsRequest::default()).await.unwrap();
+        let statistics = &answer.model_stats[0];
+        assert_eq!((statistics.inference_count, statistics.execution_count), (2, 2));
+        let requests = statistics.inference_stats.unwrap();
+        let counts = [requests.success, requests.fail, requests.queue, requests.compute_infer];
+        assert_eq!(counts.map(|counted| counted.unwrap().count), [2, 3, 2, 2]);
+        assert!(requests.fail.unwrap().ns > 0);
+        let [runs] = &statistics.batch_stats[..] else { panic!("{statistics:?}") };
+        assert_eq!((runs.batch_size, runs.compute_infer.unwrap().count), (1, 2));
+        let rest = &service.get("/v2/models/tiny/stats").json()["model_stats"][0];
+        assert_eq!((&rest["execution_count"], &rest["inference_stats"]["fail"]["count"]), (&json!(2), &json!(3)));
+    });
+    let page = service.get("/metrics").text();
+    let model = "model=\"tiny\",version=\"1.2.0\"";
+    for line in [
+        format!("nv_inference_exec_count{{{model}}} 2\n"),
+        "nv_inference_request_failure{model=\"tiny\",reason=\"BACKEND\",version=\"1.2.0\"} 3\n".into(),
+        "nim_batch_size_histogram_count 2\n".into(),
+    ] {
+        assert!(page.contains(&line), "{line}{page}");
+    }
+}
+
+#[test]
 fn an_inference_answers_raw_and_echoes_the_id() {
     let service = rows().ready();
     block_on(async {

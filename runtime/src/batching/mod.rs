@@ -73,7 +73,8 @@ impl<E: Executor> Executor for Arc<E> {
 
 /// What is told of each run of the model, for the metrics. Called on the thread that ran it: it should be quick.
 pub trait Observer: Send + Sync + 'static {
-    /// A run is over, well or not: how many rows it had (1 where rows can't be counted), and how long it took.
+    /// A run is over that gave answers: how many rows it had (1 where rows can't be counted), and how long it took.
+    /// One that failed is told by the requests that it failed, and not here.
     fn batch(&self, rows: usize, ran: Duration);
 }
 
@@ -232,8 +233,9 @@ impl Scheduler {
         let outputs = worker::guarded(&*self.executor, inputs);
         let ran = started.elapsed();
         self.inline.ran(size, ran);
+        let outputs = outputs?;
         self.observer.batch(rows, ran);
-        outputs.map(|outputs| Answer { outputs, queued: Duration::ZERO, ran, rows })
+        Ok(Answer { outputs, queued: Duration::ZERO, ran, rows })
     }
 }
 

@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use super::inline::Inline;
 use super::line::Job;
 use super::pace::Done;
@@ -12,6 +14,9 @@ use super::tally::Limits;
 use super::{Answer, Executor, Observer, padding, rows};
 use crate::error::Error;
 use crate::tensor::Value;
+
+/// What a run gives.
+type Outputs = Result<Vec<Value>, Error>;
 
 /// What a thread works with.
 pub(super) struct Worker {
@@ -75,7 +80,7 @@ impl Worker {
                 for job in batch {
                     let (run, outputs) = self.run(job.inputs, job.rows, job.size);
                     *ended = Some(self.ended(outputs.is_ok()));
-                    let _ = job.reply.send(outputs.map(|outputs| run.answer(job.arrived, outputs)));
+                    self.reply(&run, outputs, job.arrived, job.reply);
                 }
             }
         }
@@ -100,7 +105,7 @@ impl Worker {
             Some(padding) => padding::split(outputs.ok()?, &counts, &lengths, padding),
         };
         match (&answers, padding) {
-            (Some(_), _) => {}
+            (Some(_), _) => self.observer.batch(run.rows, run.took),
             (None, None) => {
                 tracing::error!("the model gave other rows than it was given: requests run alone from now on");
                 self.limits.stop_joining();
@@ -115,15 +120,23 @@ impl Worker {
 
     fn run_alone(&self, job: Job) {
         let (run, outputs) = self.run(job.inputs, job.rows, job.size);
-        let _ = job.reply.send(outputs.map(|outputs| run.answer(job.arrived, outputs)));
+        self.reply(&run, outputs, job.arrived, job.reply);
     }
 
-    fn run(&self, inputs: Vec<Value>, rows: usize, size: usize) -> (Run, Result<Vec<Value>, Error>) {
+    /// Answers the one request of a run.
+    fn reply(&self, run: &Run, outputs: Outputs, arrived: Instant, reply: oneshot::Sender<Result<Answer, Error>>) {
+        if outputs.is_ok() {
+            self.observer.batch(run.rows, run.took);
+        }
+        // Nobody may wait for it any more.
+        let _ = reply.send(outputs.map(|outputs| run.answer(arrived, outputs)));
+    }
+
+    fn run(&self, inputs: Vec<Value>, rows: usize, size: usize) -> (Run, Outputs) {
         let started = Instant::now();
         let outputs = guarded(&*self.executor, inputs);
         let took = started.elapsed();
         self.inline.ran(size, took);
-        self.observer.batch(rows, took);
         (Run { started, took, rows }, outputs)
     }
 }

@@ -1,5 +1,5 @@
-//! Runs of the model by their number of rows: what a histogram of batch sizes, the number of runs and the number of
-//! rows all follow from.
+//! Runs of the model that gave answers, by their number of rows: what a histogram of batch sizes, the number of runs and
+//! the number of rows all follow from.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

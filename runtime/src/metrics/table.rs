@@ -60,7 +60,7 @@ metrics! {
         |r, out| r.routes().for_each(|route| route.statuses().for_each(|(status, count)| {
             out.value(&[("route", route.label), ("status", &status.to_string())], count);
         }));
-    "nim_batch_size_histogram" Histogram &[], "rows", "Rows in one run of the model",
+    "nim_batch_size_histogram" Histogram &[], "rows", "Rows in one run of the model that gave answers",
         |r, out| out.histogram(&[], &r.batch_sizes(), 1.0, &[]);
     "nim_model_loading_time_seconds" Gauge &[], "seconds",
         "Time that opening ONNX Runtime, loading the model and warming up took",
@@ -134,9 +134,9 @@ metrics! {
             let [model, version] = r.metrics.model();
             out.value(&[model, ("reason", reason), version], count);
         };
-    "nv_inference_count" Counter MODEL, "", "Rows that the model ran, a batch of n counted as n",
+    "nv_inference_count" Counter MODEL, "", "Rows in the runs of the model that gave answers, a batch of n counted as n",
         |r, out| out.value(&r.metrics.model(), r.batches.iter().map(|runs| runs.rows).sum::<u64>());
-    "nv_inference_exec_count" Counter MODEL, "", "Runs of the model, a batch of n counted as 1",
+    "nv_inference_exec_count" Counter MODEL, "", "Runs of the model that gave answers, a batch of n counted as 1",
         |r, out| out.value(&r.metrics.model(), r.batches.iter().map(|runs| runs.count).sum::<u64>());
     "nv_inference_pending_request_count" Gauge MODEL, "requests", "Inference requests that wait for the model",
         |r, out| out.value(&r.metrics.model(), r.live.waiting);

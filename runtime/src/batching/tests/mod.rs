@@ -135,9 +135,13 @@ proptest! {
         let from = |k: usize, bad: bool| if bad { -1 } else { k as i64 * 100 };
         let requests = shapes.iter().enumerate().map(|(k, &(rows, width, bad))| request(&[rows, width], from(k, bad)));
         let answers = all_at_once(&bench, requests.collect());
+        let mut answered = 0;
         for (k, (got, &(rows, width, bad))) in answers.into_iter().zip(&shapes).enumerate() {
             match got {
-                Ok(got) => prop_assert_eq!(got, answer(&[rows, width], from(k, bad))),
+                Ok(got) => {
+                    answered += rows;
+                    prop_assert_eq!(got, answer(&[rows, width], from(k, bad)));
+                }
                 Err(e) => {
                     prop_assert!(bad && rows > 0, "{}", e);
                     prop_assert_eq!(e, Error::Refused("a negative number".into()));
@@ -145,7 +149,10 @@ proptest! {
             }
         }
         prop_assert_eq!(bench.scheduler.queue_len(), 0);
-        let largest = bench.notes.0.lock().unwrap().keys().max().copied().unwrap();
+        let notes = bench.notes.0.lock().unwrap();
+        let told: usize = notes.iter().map(|(rows, runs)| rows * runs).sum();
+        prop_assert_eq!(told, answered, "what was not answered is not counted");
+        let largest = notes.keys().max().copied().unwrap_or(0);
         let alone = shapes.iter().map(|s| s.0).max().unwrap();
         prop_assert!(largest <= alone.max(8), "a run of {} rows", largest);
     }
@@ -187,6 +194,7 @@ fn a_model_that_loses_rows_is_not_batched_any_more() {
     let runs = bench.runs.load(Ordering::SeqCst);
     assert!(all_at_once(&bench, requests(6)).iter().all(Result::is_ok));
     assert_eq!(bench.runs.load(Ordering::SeqCst), runs + 6);
+    assert_eq!(*bench.notes.0.lock().unwrap(), BTreeMap::from([(1, 12)]), "each row once");
 }
 
 #[test]
