@@ -4,8 +4,8 @@
 //!     cargo bench --bench serving -- fixtures/digits/digits.onnx [MODEL…]
 //!
 //! For each model: the bare side loads it and runs the recorded sample in a loop, in this process, on as many threads as
-//! there are; the served side is the generic service, driven by `wrk` over HTTP/1.1 with JSON. The client shares the
-//! machine's cores with the service, so the ratio is a lower bound.
+//! there are, one after another and in the best of batches; the served side is the generic service, driven by `wrk` over
+//! HTTP/1.1 with JSON. The client shares the machine's cores with the service, so the ratio is a lower bound.
 //!
 //! Between the two stands a bare server: hyper, the same parse, the same session, the same answer, and nothing else of
 //! what a service does. It is for models that run in microseconds, where the transport is all there is.
@@ -14,6 +14,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -44,6 +45,8 @@ const WINDOW: Duration = Duration::from_secs(3);
 const STARTS: usize = 9;
 /// Rounds of load that a median is taken of.
 const ROUNDS: usize = 3;
+/// Rows in one run, of which the best is the limit.
+const BATCHES: [usize; 5] = [1, 2, 4, 8, 32];
 /// Connections of `wrk`.
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
 /// This program again, as a process that loads a model and does nothing else.
@@ -79,55 +82,103 @@ fn measure(model: &Path) -> Result<(), Failed> {
     subject.starts()?;
     let limit = subject.in_process()?;
     println!("{:<30}{:>14}{:>12}{:>12}{:>12}{:>12}", "", "requests/s", "of limit", "of bare", "p50 ms", "p99 ms");
-    println!("{:<30}{limit:>14.0}", "in process, row by row");
-    if let Some(batched) = subject.in_process_batched()? {
-        println!("{:<30}{batched:>14.0}", "in process, batches of 32");
-    }
+    println!("{:<30}{:>14.0}", "in process, one after another", limit.alone);
+    println!("{:<30}{:>14.0}", format!("in process, {}", limit.how), limit.most);
     for connections in CONNECTIONS {
         let [mut bare, mut served] = [Vec::new(), Vec::new()];
         // In turn, so that what else the machine does falls on both.
         for _ in 0..ROUNDS {
-            bare.push(wrk(&Server::bare(&subject)?.url("/v1/predict"), &subject.body, connections)?);
-            served.push(wrk(&Server::start(&subject, &[])?.url("/v1/predict"), &subject.body, connections)?);
+            bare.push(wrk(&Server::bare(&subject)?.url("/v1/predict"), &subject.body, connections, None)?);
+            served.push(wrk(&Server::start(&subject, &[])?.url("/v1/predict"), &subject.body, connections, None)?);
         }
         let (bare, served) = (middle(bare), middle(served));
         for (label, load) in [("bare hyper", &bare), ("/v1/predict", &served)] {
             let label = format!("{label}, {connections} connections");
+            let limit = if connections == 1 { limit.alone } else { limit.most };
             let (limit, bare) = (load.rate / limit, load.rate / bare.rate);
             println!("{label:<30}{:>14.0}{limit:>12.2}{bare:>12.2}{:>12.3}{:>12.3}", load.rate, load.p50, load.p99);
         }
     }
-    observed(&subject)?;
+    features(&subject)?;
     let server = Server::start(&subject, &[])?;
-    wrk(&server.url("/v1/predict"), &subject.body, CONNECTIONS[1])?;
+    wrk(&server.url("/v1/predict"), &subject.body, CONNECTIONS[1], None)?;
     println!("resident after load: {} MiB", resident_kib(&server.child.id().to_string())? / 1024);
     Ok(())
 }
 
-/// What it costs to be watched, as a part of what the service does unwatched.
-fn observed(subject: &Subject) -> Result<(), Failed> {
+/// What a feature costs, as a part of what the service does without it.
+fn features(subject: &Subject) -> Result<(), Failed> {
     let collector = format!("http://127.0.0.1:{}", collector()?);
     let endpoint = ("NIMIFY_TRACING_ENDPOINT", collector.as_str());
-    let ways: [(&str, &[(&str, &str)]); 5] = [
-        ("traces off", &[]),
-        ("traces sampled out", &[endpoint, ("NIMIFY_TRACING_SAMPLE_RATIO", "0")]),
-        ("traces, one in a hundred", &[endpoint, ("NIMIFY_TRACING_SAMPLE_RATIO", "0.01")]),
-        ("traces, all", &[endpoint]),
-        ("a line a request", &[("NIMIFY_ACCESS_LOG", "error"), ("NIMIFY_LOG_FORMAT", "json")]),
+    let plain = Way { name: "plain", environment: &[], accepts: None, scraped: false };
+    let coded = |name, coding| Way { name, accepts: Some(coding), ..plain };
+    let ways = [
+        plain,
+        Way { name: "traces sampled out", environment: &[endpoint, ("NIMIFY_TRACING_SAMPLE_RATIO", "0")], ..plain },
+        Way {
+            name: "traces, one in a hundred",
+            environment: &[endpoint, ("NIMIFY_TRACING_SAMPLE_RATIO", "0.01")],
+            ..plain
+        },
+        Way { name: "traces, all", environment: &[endpoint], ..plain },
+        Way {
+            name: "a line a request",
+            environment: &[("NIMIFY_ACCESS_LOG", "error"), ("NIMIFY_LOG_FORMAT", "json")],
+            ..plain
+        },
+        Way { name: "scraped ten times a second", scraped: true, ..plain },
+        coded("answers in gzip", "gzip"),
+        coded("answers in zstd", "zstd"),
+        coded("answers in br", "br"),
     ];
     let mut loads = ways.map(|_| Vec::new());
     for _ in 0..ROUNDS {
-        for (loads, (_, environment)) in loads.iter_mut().zip(ways) {
-            let server = Server::start(subject, environment)?;
-            loads.push(wrk(&server.url("/v1/predict"), &subject.body, CONNECTIONS[1])?);
+        for (loads, way) in loads.iter_mut().zip(ways) {
+            let server = Server::start(subject, way.environment)?;
+            let _scraper = way.scraped.then(|| Scraper::start(server.url("/metrics")));
+            loads.push(wrk(&server.url("/v1/predict"), &subject.body, CONNECTIONS[1], way.accepts)?);
         }
     }
     let loads = loads.map(middle);
-    println!("{:<30}{:>14}{:>12}", format!("watched, {} connections", CONNECTIONS[1]), "requests/s", "of off");
-    for (load, (label, _)) in loads.iter().zip(ways) {
-        println!("{label:<30}{:>14.0}{:>12.2}", load.rate, load.rate / loads[0].rate);
+    println!("{:<30}{:>14}{:>12}", format!("features, {} connections", CONNECTIONS[1]), "requests/s", "of plain");
+    for (load, way) in loads.iter().zip(ways) {
+        println!("{:<30}{:>14.0}{:>12.2}", way.name, load.rate, load.rate / loads[0].rate);
     }
     Ok(())
+}
+
+/// How a service is run and asked.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    name: &'a str,
+    environment: &'a [(&'a str, &'a str)],
+    /// What codings the client takes. An answer that is too short for one comes without.
+    accepts: Option<&'a str>,
+    scraped: bool,
+}
+
+/// Asks for the metrics until it is dropped.
+struct Scraper(Arc<AtomicBool>);
+
+impl Scraper {
+    fn start(url: String) -> Scraper {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        std::thread::spawn(move || {
+            while !stopped.load(Relaxed) {
+                let page = ureq::get(&url).call().and_then(|mut answer| answer.body_mut().read_to_string());
+                assert!(page.is_ok_and(|page| page.contains("nimify_")), "the metrics can be had under load");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Scraper(stop)
+    }
+}
+
+impl Drop for Scraper {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 /// The port of a collector that takes all and keeps nothing, until this process ends.
@@ -251,35 +302,49 @@ impl Subject {
         Ok(())
     }
 
-    /// Runs of the sample a second, in this process: the best of one thread for each core and one session on all.
-    fn in_process(&self) -> Result<f64, Failed> {
+    /// What this process does with the sample: nothing that a service does can be quicker.
+    fn in_process(&self) -> Result<Limit, Failed> {
         let cores = cgroup::cpu_quota();
         engine::init(&self.library)?;
-        let mut best: f64 = 0.0;
-        for (threads, instances) in [(cores, cores), (cores, 1)] {
-            let engine = self.engine(threads, instances)?;
-            best = best.max(rate(&engine, &self.request, instances));
+        let alone = rate(&self.engine(cores, 1)?, &self.request, 1);
+        let (mut most, mut how) = (alone, "one after another".to_string());
+        for instances in [1, cores] {
+            let engine = self.engine(cores, instances)?;
+            for rows in BATCHES {
+                let Some(batch) = self.batch(rows)? else { continue };
+                let rate = rows as f64 * rate(&engine, &batch, instances);
+                if rate > most {
+                    (most, how) = (rate, format!("{instances} at a time, {rows} rows each"));
+                }
+            }
         }
-        Ok(best)
+        Ok(Limit { alone, most, how })
     }
 
-    /// Rows a second in batches of 32, where the model's rows may be joined.
-    fn in_process_batched(&self) -> Result<Option<f64>, Failed> {
-        let Some(axis) = self.signature.batching.axis() else { return Ok(None) };
-        let batch: Option<Vec<Value>> = self.request.iter().map(|value| repeated(value, axis, 32)).collect();
-        let batch = batch.ok_or("a proved axis is that of a tensor")?;
-        let cores = cgroup::cpu_quota();
-        let mut best: f64 = 0.0;
-        for (threads, instances) in [(cores, cores), (cores, 1)] {
-            best = best.max(32.0 * rate(&self.engine(threads, instances)?, &batch, instances));
+    /// The sample so many times in one, where the model's rows may be joined.
+    fn batch(&self, rows: usize) -> Result<Option<Vec<Value>>, Failed> {
+        if rows == 1 {
+            return Ok(Some(self.request.clone()));
         }
-        Ok(Some(best))
+        let Some(axis) = self.signature.batching.axis() else { return Ok(None) };
+        let batch: Option<Vec<Value>> = self.request.iter().map(|value| repeated(value, axis, rows)).collect();
+        Ok(Some(batch.ok_or("a proved axis is that of a tensor")?))
     }
 
     fn engine(&self, threads: usize, instances: usize) -> Result<Engine, Failed> {
         let options = LoadOptions { threads, instances, ..LoadOptions::default() };
         Ok(Engine::load(&self.description.path, &options)?.bind(&self.signature)?)
     }
+}
+
+/// Rows a second that this process reaches without a server.
+struct Limit {
+    /// Each as soon as the one before it is done, on all threads: nobody who sends one at a time can be answered quicker.
+    alone: f64,
+    /// Joined and side by side, whatever is best...
+    most: f64,
+    /// ... and what that is.
+    how: String,
 }
 
 fn options(threads: usize) -> LoadOptions {
@@ -401,8 +466,9 @@ struct Load {
     p99: f64,
 }
 
-/// One window of load. The script makes `wrk` post the body and print its figures on one line.
-fn wrk(url: &str, body: &Path, connections: usize) -> Result<Load, Failed> {
+/// One window of load, of a client that takes answers in the content coding `accepts`. The script makes `wrk` post the
+/// body and print its figures on one line.
+fn wrk(url: &str, body: &Path, connections: usize, accepts: Option<&str>) -> Result<Load, Failed> {
     let script = body.with_extension("lua");
     std::fs::write(
         &script,
@@ -418,6 +484,7 @@ fn wrk(url: &str, body: &Path, connections: usize) -> Result<Load, Failed> {
     let output = Command::new("wrk")
         .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "-s"])
         .arg(&script)
+        .args(accepts.map(|coding| format!("-Haccept-encoding: {coding}")))
         .arg(url)
         .output()
         .map_err(|error| format!("`wrk` can't be started ({error}): `tools/setup` installs it"))?;
