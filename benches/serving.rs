@@ -39,6 +39,8 @@ use nimify_runtime::tensor::{Tensor, Value};
 
 type Failed = Box<dyn Error>;
 
+/// Runs a second from which on a service runs the model where the request is, on a session for each thread.
+const QUICK: f64 = 1e9 / 150_000.0;
 /// How long each window of load lasts.
 const WINDOW: Duration = Duration::from_secs(3);
 /// Starts that a median is taken of.
@@ -64,12 +66,13 @@ fn main() -> Result<(), Failed> {
         }
         [command, library, model] if command == BARE => {
             engine::init(Path::new(library))?;
-            Engine::load(Path::new(model), &options(1))?;
+            Engine::load(Path::new(model), &options(1, 1))?;
             println!("loaded {}", resident_kib("self")?);
             Ok(())
         }
-        [command, library, model, signature, port] if command == BARE_SERVER => {
-            bare_server(Path::new(library), Path::new(model), Path::new(signature), port.parse()?)
+        [command, library, model, signature, instances, port] if command == BARE_SERVER => {
+            let engine = options(cgroup::cpu_quota(), instances.parse()?);
+            bare_server(Path::new(library), Path::new(model), Path::new(signature), engine, port.parse()?)
         }
         [] => Err("name the models to serve".into()),
         models => models.iter().try_for_each(|model| measure(Path::new(model))),
@@ -88,7 +91,7 @@ fn measure(model: &Path) -> Result<(), Failed> {
         let [mut bare, mut served] = [Vec::new(), Vec::new()];
         // In turn, so that what else the machine does falls on both.
         for _ in 0..ROUNDS {
-            bare.push(wrk(&Server::bare(&subject)?.url("/v1/predict"), &subject.body, connections, None)?);
+            bare.push(wrk(&Server::bare(&subject, &limit)?.url("/v1/predict"), &subject.body, connections, None)?);
             served.push(wrk(&Server::start(&subject, &[])?.url("/v1/predict"), &subject.body, connections, None)?);
         }
         let (bare, served) = (middle(bare), middle(served));
@@ -209,10 +212,10 @@ fn middle(mut loads: Vec<Load>) -> Load {
 }
 
 /// What is left of a service when everything is taken away that an answer doesn't need.
-fn bare_server(library: &Path, model: &Path, signature: &Path, port: u16) -> Result<(), Failed> {
+fn bare_server(library: &Path, model: &Path, signature: &Path, engine: LoadOptions, port: u16) -> Result<(), Failed> {
     let signature: ModelSignature = serde_json::from_slice(&std::fs::read(signature)?)?;
     engine::init(library)?;
-    let engine = Engine::load(model, &options(cgroup::cpu_quota()))?.bind(&signature)?;
+    let engine = Engine::load(model, &engine)?.bind(&signature)?;
     let state = Arc::new((engine, signature));
     let workers = cgroup::cpu_quota().max(2);
     tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?.block_on(async {
@@ -332,8 +335,7 @@ impl Subject {
     }
 
     fn engine(&self, threads: usize, instances: usize) -> Result<Engine, Failed> {
-        let options = LoadOptions { threads, instances, ..LoadOptions::default() };
-        Ok(Engine::load(&self.description.path, &options)?.bind(&self.signature)?)
+        Ok(Engine::load(&self.description.path, &options(threads, instances))?.bind(&self.signature)?)
     }
 }
 
@@ -347,8 +349,8 @@ struct Limit {
     how: String,
 }
 
-fn options(threads: usize) -> LoadOptions {
-    LoadOptions { threads, instances: 1, ..LoadOptions::default() }
+fn options(threads: usize, instances: usize) -> LoadOptions {
+    LoadOptions { threads, instances, ..LoadOptions::default() }
 }
 
 /// `value` with its rows along axis 0 repeated.
@@ -407,12 +409,15 @@ impl Server {
         Self::ready(command, port)
     }
 
-    fn bare(subject: &Subject) -> Result<Self, Failed> {
+    /// The bare server, whose callers have as many sessions as the service's would.
+    fn bare(subject: &Subject, limit: &Limit) -> Result<Self, Failed> {
         let port = free_port()?;
         let signature = subject.folder.path().join("bare-signature.json");
         std::fs::write(&signature, serde_json::to_vec(&subject.signature)?)?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(BARE_SERVER).args([&subject.library, &subject.description.path, &signature]).arg(port.to_string());
+        let instances = if limit.alone > QUICK { cgroup::cpu_quota() } else { 1 };
+        command.arg(BARE_SERVER).args([&subject.library, &subject.description.path, &signature]);
+        command.args([instances.to_string(), port.to_string()]);
         command.env("ORT_DISABLE_TELEMETRY", "1");
         Self::ready(command, port)
     }

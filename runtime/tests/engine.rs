@@ -232,7 +232,8 @@ fn binding_puts_values_in_the_signatures_order_and_leaves_outputs_out() {
 #[test]
 fn many_threads_share_a_pool() {
     let options = LoadOptions { threads: 2, instances: 2, ..LoadOptions::default() };
-    let engine = load_with("rows.onnx", &options).unwrap();
+    let engine = load_with("rows.onnx", &options).unwrap().with_instances(1);
+    assert_eq!((engine.instances(), engine.sessions()), (1, 2));
     std::thread::scope(|scope| {
         for thread in 0..8u8 {
             let engine = &engine;

@@ -215,6 +215,13 @@ fn a_sample_that_fails_is_a_warning() {
 }
 
 #[test]
+fn threads_do_not_line_up_for_a_model_of_microseconds() {
+    let service = rows().ready_with(&[("NIMIFY_THREADS", "3")]);
+    let loaded = service.log.wait_for("model loaded");
+    assert_eq!((&loaded["instances"], &loaded["sessions"]), (&json!(1), &json!(3)));
+}
+
+#[test]
 fn instances_are_chosen_by_a_measurement_when_asked() {
     let service = rows().ready_with(&[("NIMIFY_INSTANCES", "auto"), ("NIMIFY_THREADS", "2")]);
     let loaded = service.log.wait_for("model loaded");

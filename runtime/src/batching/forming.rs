@@ -50,7 +50,9 @@ impl Forming {
     /// What an idle thread should do: it waits for more where it is told to or expects it shortly, and never for what
     /// can't be joined, nor where nothing new will be taken in.
     pub(super) fn next(&mut self, now: Instant, closed: bool) -> Next {
-        let most = self.limits.rows().min(self.gain.most());
+        // Who asks for batches to be waited for asks for full ones.
+        let pays = if self.delay.is_zero() { self.gain.most() } else { usize::MAX };
+        let most = self.limits.rows().min(pays);
         let Some(survey) = self.line.survey(&self.limits, most) else { return Next::Wait(None) };
         if self.limits.axis().is_none() {
             return Next::Take(1);

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use crate::tensor::Value;
 
-/// Runs that take less than this, nanoseconds, run where the request is.
-const SHORT: u64 = 150_000;
+/// Runs that take less than this run where the request is.
+pub(crate) const SHORT_RUN: Duration = Duration::from_micros(150);
+
+/// The same in nanoseconds.
+const SHORT: u64 = SHORT_RUN.as_nanos() as u64;
 
 /// One run counts at most this much, so that a single interruption of the thread changes nothing.
 const LONGEST: u64 = 4 * SHORT;

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use self::inline::Inline;
+pub(crate) use self::inline::SHORT_RUN;
 use self::line::Job;
 pub use self::padding::Padding;
 use self::queue::Queue;

@@ -68,6 +68,8 @@ pub struct Engine {
     slots: Vec<Mutex<Slot>>,
     /// Where the next caller that finds every slot taken lines up.
     turn: AtomicUsize,
+    /// Runs that are wanted side by side: as many as there are slots, or fewer.
+    instances: usize,
     taken: Taken,
     inputs: Ports,
     outputs: Ports,
@@ -115,12 +117,12 @@ impl Engine {
                 return Err(EngineError::UnservedType { name, value_type });
             }
         }
+        let instances = options.instances.max(1);
         Ok(Engine {
-            slots: (0..options.instances.max(1))
-                .map(|k| Mutex::new(Slot::new(&sessions[k % sessions.len()])))
-                .collect(),
+            slots: (0..instances).map(|k| Mutex::new(Slot::new(&sessions[k % sessions.len()]))).collect(),
             sessions,
             turn: AtomicUsize::new(0),
+            instances,
             taken,
             inputs: Ports::new(inputs)?,
             outputs: Ports::new(outputs)?,
@@ -137,9 +139,20 @@ impl Engine {
         &self.outputs.specs
     }
 
-    /// Runs that go on side by side.
+    /// Runs that should go on side by side.
     pub fn instances(&self) -> usize {
-        self.slots.len()
+        self.instances
+    }
+
+    /// Sessions of ONNX Runtime. Fewer than instances where those share one; more where callers have their own.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The same engine, of which only so many runs should go on side by side. More of them still may: callers that have
+    /// the model run where they are don't wait for one another.
+    pub fn with_instances(self, instances: usize) -> Engine {
+        Engine { instances: instances.clamp(1, self.slots.len()), ..self }
     }
 
     /// What runs the model, as ONNX Runtime says.

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::StartError;
 use crate::app::App;
-use crate::batching::{Padding, Scheduler};
+use crate::batching::{Padding, SHORT_RUN, Scheduler};
 use crate::cgroup;
 use crate::codec::predict;
 use crate::engine::{self, Engine, LoadOptions, Provider, Providers, Taken};
@@ -42,6 +42,7 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
         provider = engine.provider().provider.word(),
         threads,
         instances = engine.instances(),
+        sessions = engine.sessions(),
         arena_bytes = engine.memory().held,
         took_ms = begun.elapsed().as_millis() as u64,
         "model loaded"
@@ -114,7 +115,8 @@ fn told(asked: &Providers, taken: &Taken) {
 }
 
 /// Loads and warms up with as many instances as the settings say; `auto` tries one with all threads against one for
-/// each thread, and keeps the one that answers more requests.
+/// each thread, and keeps the one that answers more requests. A model whose runs are so short that they happen where
+/// the request is gets a session for each thread in any case, so that these don't line up for one.
 fn choose(app: &App, threads: usize) -> Result<Engine, StartError> {
     let open = |instances| {
         app.loading.enter(LoadPhase::LoadModel);
@@ -135,7 +137,11 @@ fn choose(app: &App, threads: usize) -> Result<Engine, StartError> {
         Ok(engine)
     };
     match app.settings.engine.instances {
-        Some(instances) => open(instances),
+        Some(instances) => {
+            let engine = open(instances)?;
+            let spread = instances < threads && is_quick(app, &engine);
+            if spread { Ok(open(threads)?.with_instances(instances)) } else { Ok(engine) }
+        }
         None if threads == 1 || app.sample().is_none() => open(1),
         None => {
             let (one, many) = (open(1)?, open(threads)?);
@@ -159,6 +165,17 @@ fn warm_up(app: &App, engine: &Engine) {
     if let Err(error) = warmed {
         tracing::warn!(%error, "the recorded sample failed: the first request warms the model up");
     }
+}
+
+/// Whether the model runs the sample in so short a time that it will run where the request is.
+fn is_quick(app: &App, engine: &Engine) -> bool {
+    let run = || {
+        let inputs = app.sample().and_then(|sample| predict::decode(sample, &app.signature).ok())?;
+        let begun = Instant::now();
+        engine.run(inputs).ok().map(|_| begun.elapsed())
+    };
+    // The quickest of a few: whatever else the machine does makes a run longer, and nothing makes it shorter.
+    (0..3).filter_map(|_| run()).min().is_some_and(|quickest| quickest < SHORT_RUN)
 }
 
 /// How long `auto` measures each candidate.
