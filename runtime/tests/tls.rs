@@ -115,6 +115,22 @@ fn both_ports_speak_tls_with_http_1_and_http_2() {
 }
 
 #[test]
+fn an_answer_before_the_body_is_sent_is_heard() {
+    let (authority, service) = protected(None, &[]);
+    let body = authority.path("body");
+    std::fs::write(&body, vec![b' '; 20_000_000]).unwrap();
+    let data = format!("@{}", body.display());
+    for (arguments, version) in [(&["--http1.1", "--header", "expect:"][..], "1.1"), (&["--http2"], "2")] {
+        for (path, status) in [("/nowhere", 404), ("/v1/models", 405), ("/v1/predict", 415)] {
+            let arguments = [arguments, &["--data-binary", &data]].concat();
+            let answer = authority.curl(&arguments, service.address, path);
+            assert!(answer.status.success() && text(&answer).contains(r#"{"error":"#), "{answer:?}");
+            assert_eq!(verdict(&answer), format!("{status} {version}"), "{path}");
+        }
+    }
+}
+
+#[test]
 fn openssl_agrees_on_protocol_and_certificate() {
     let (authority, service) = protected(None, &[]);
     let output = Command::new("openssl")

@@ -1,20 +1,18 @@
 //! A request's body → bytes, within limits of size, of memory and of time.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use hyper::HeaderMap;
-use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, EXPECT, HeaderName};
+use hyper::header::{CONTENT_TYPE, HeaderName};
 
+use super::encoding::{self, Coding};
+use super::upload::Upload;
 use crate::app::App;
 use crate::error::Error;
 use crate::inference::{self, Budget, Held};
-
-use super::encoding::{self, Coding};
 
 /// How much a body may take.
 #[derive(Debug, Clone, Copy)]
@@ -46,11 +44,6 @@ impl<'a> Limits<'a> {
 /// The most that is set aside because of a `Content-Length` alone; more is taken as bytes come.
 const RESERVED: u64 = 1 << 20;
 
-/// What is read and thrown away of a body that is refused, so that a client that sends it whole before it listens
-/// hears why.
-const DISCARDED_BYTES: u64 = 1 << 30;
-const DISCARDED_TIME: Duration = Duration::from_secs(10);
-
 /// Whether the body is what the route takes: 415 otherwise. A missing content type is taken as JSON.
 pub(crate) fn check_media_type(headers: &HeaderMap, takes: &[&str]) -> Result<(), Error> {
     let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(()) };
@@ -65,44 +58,32 @@ pub(crate) fn check_media_type(headers: &HeaderMap, takes: &[&str]) -> Result<()
     )))
 }
 
-/// Reads the body and takes the codings off that it came in: 415 for an unknown one, 413 past the limit and 429 past the budget, before anything is read where `Content-Length` says so;
-/// 408 when it takes too long; 400 when it breaks off. What is held of the budget is to be kept with what is made of
-/// the body.
+/// Reads the body and takes the codings off that it came in: 415 for an unknown one, 413 past the limit and 429 past the
+/// budget, before anything is read where `Content-Length` says so; 408 when it takes too long; 400 when it breaks off.
+/// What is held of the budget is to be kept with what is made of the body.
 pub(super) async fn read<'a>(
     headers: &HeaderMap,
-    mut body: Incoming,
+    mut body: Upload,
     limits: Limits<'a>,
 ) -> Result<(Bytes, Held<'a>), Error> {
     let codings = encoding::sent(headers)?;
     // hyper has read `Content-Length` already and refused one that is no number.
-    let announced = body.size_hint().lower();
-    let room = || limits.budget.check(usize::try_from(announced).unwrap_or(usize::MAX));
-    if let Err(error) = limits.check(announced).and_then(|()| room()) {
-        // A client that waits for `100 Continue` sends no body.
-        if !headers.contains_key(EXPECT) {
-            discard(body);
-        }
-        return Err(error);
-    }
+    let announced = body.announced();
+    limits.check(announced)?;
+    limits.budget.check(usize::try_from(announced).unwrap_or(usize::MAX))?;
     let mut gathered = Gathered { first: Bytes::new(), all: BytesMut::new(), announced };
     let mut held = limits.budget.hold();
     let gather = poll_fn(|cx| gathered.poll(&mut body, limits, &mut held, cx));
-    let read = match tokio::time::timeout(limits.time, gather).await {
-        Ok(read) => read,
-        Err(_) => Err(Error::RequestTimeout(format!(
-            "the request body did not arrive within {} (`readTimeout`)",
-            crate::settings::duration::format(limits.time)
-        ))),
-    };
-    match read {
-        Ok(()) => Ok((decoded(gathered.finish(), &codings, limits, &mut held)?, held)),
-        Err(error) => {
-            if matches!(error, Error::TooLarge { .. } | Error::QueueFull(_)) {
-                discard(body);
-            }
-            Err(error)
+    match tokio::time::timeout(limits.time, gather).await {
+        Ok(read) => read?,
+        Err(_) => {
+            return Err(Error::RequestTimeout(format!(
+                "the request body did not arrive within {} (`readTimeout`)",
+                crate::settings::duration::format(limits.time)
+            )));
         }
     }
+    Ok((decoded(gathered.finish(), &codings, limits, &mut held)?, held))
 }
 
 /// Takes the codings off; what comes out counts against the limits as it grows, beside what went in.
@@ -136,32 +117,27 @@ struct Gathered {
 impl Gathered {
     fn poll(
         &mut self,
-        body: &mut Incoming,
+        body: &mut Upload,
         limits: Limits<'_>,
         held: &mut Held<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         loop {
-            if body.is_end_stream() {
-                return Poll::Ready(Ok(()));
-            }
-            let frame = match Pin::new(&mut *body).poll_frame(cx) {
+            let data = match body.poll(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(Some(Ok(data))) => data,
                 Poll::Ready(Some(Err(error))) => {
                     return Poll::Ready(Err(Error::BadRequest(format!("the request body broke off: {error}"))));
                 }
             };
-            if let Ok(data) = frame.into_data() {
-                let length = self.first.len() + self.all.len() + data.len();
-                // What was announced has been checked as a whole.
-                if length as u64 > self.announced {
-                    limits.check(length as u64)?;
-                }
-                held.grow(length)?;
-                self.push(data);
+            let length = self.first.len() + self.all.len() + data.len();
+            // What was announced has been checked as a whole.
+            if length as u64 > self.announced {
+                limits.check(length as u64)?;
             }
+            held.grow(length)?;
+            self.push(data);
         }
     }
 
@@ -181,26 +157,6 @@ impl Gathered {
     fn finish(self) -> Bytes {
         if self.all.is_empty() { self.first } else { self.all.freeze() }
     }
-}
-
-/// Reads the rest aside of the answer: there are clients of HTTP/2 that take an answer which comes before they have
-/// sent all for a broken stream.
-pub(super) fn discard(mut body: Incoming) {
-    tokio::spawn(async move {
-        let mut left = DISCARDED_BYTES;
-        let all = poll_fn(|cx| {
-            while let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) {
-                let Some(Ok(frame)) = frame else { return Poll::Ready(()) };
-                let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
-                left = left.saturating_sub(length);
-                if left == 0 {
-                    return Poll::Ready(());
-                }
-            }
-            Poll::Pending
-        });
-        drop(tokio::time::timeout(DISCARDED_TIME, all).await);
-    });
 }
 
 /// The header that says how long the JSON is in front of binary tensors.

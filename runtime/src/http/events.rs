@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CACHE_CONTROL, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use serde_json::json;
@@ -18,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::body::{self, Limits};
 use super::respond::{self, Response};
+use super::upload::Upload;
 use crate::app::App;
 use crate::batching;
 use crate::codec::predict;
@@ -44,7 +44,7 @@ pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
 pub(super) async fn predict(
     app: &Arc<App>,
     head: Parts,
-    body: Incoming,
+    body: Upload,
     recorded: Option<Detached>,
 ) -> Result<Response, Error> {
     // One that is ready while the client takes the one before it.
@@ -69,7 +69,7 @@ pub(super) async fn predict(
 /// How the stream begins: what was wrong before it did.
 type First = oneshot::Sender<Result<(), Error>>;
 
-async fn run(mut work: Work<'_>, head: Parts, body: Incoming, first: First, events: mpsc::Sender<Bytes>) {
+async fn run(mut work: Work<'_>, head: Parts, body: Upload, first: First, events: mpsc::Sender<Bytes>) {
     let mut first = Some(first);
     let ended = tokio::select! {
         // The client has gone: what is left of its request is dropped, and counted as that.
@@ -91,7 +91,7 @@ async fn run(mut work: Work<'_>, head: Parts, body: Incoming, first: First, even
 async fn parts(
     work: &mut Work<'_>,
     head: Parts,
-    body: Incoming,
+    body: Upload,
     first: &mut Option<First>,
     events: &mpsc::Sender<Bytes>,
 ) -> Result<usize, Error> {

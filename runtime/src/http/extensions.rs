@@ -1,13 +1,13 @@
 //! Triton's extensions of the Open Inference Protocol: statistics, configuration, repository. The values are plain ones
 //! of modules of their own; here they become JSON.
 
-use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use serde::Serialize;
 
 use super::body::{self, Limits};
 use super::respond::{self, Response};
 use super::route::Target;
+use super::upload::Upload;
 use super::v2::check_name;
 use crate::app::App;
 use crate::error::Error;
@@ -26,7 +26,7 @@ pub(super) fn config(app: &App, target: &Target) -> Result<Response, Error> {
 }
 
 /// The body may be empty, or say `{"ready": true}`.
-pub(super) async fn index(app: &App, head: Parts, body: Incoming) -> Result<Response, Error> {
+pub(super) async fn index(app: &App, head: Parts, body: Upload) -> Result<Response, Error> {
     body::check_media_type(&head.headers, &["application/json", "application/octet-stream"])?;
     let (body, _held) = body::read(&head.headers, body, Limits::of(app)).await?;
     let request = match body.trim_ascii() {

@@ -18,6 +18,7 @@ mod request_id;
 mod respond;
 pub mod route;
 mod seen;
+mod upload;
 mod v2;
 
 use std::future::{Future, poll_fn};
@@ -41,6 +42,7 @@ use respond::Response;
 use route::{Route, Target};
 pub(crate) use seen::OVERLOADED;
 use seen::Seen;
+use upload::Upload;
 pub(crate) use v2::EXTENSIONS;
 
 use crate::app::{App, Phase};
@@ -59,12 +61,10 @@ async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Inc
     let wanted = encoding::wanted(&head.headers);
     let target = door.admit(app, Route::find(head.uri.path()));
     let mut seen = Seen::begin(app, &head, target.route);
+    let body = Upload::new(&head.headers, body, app.settings.server.read_timeout);
     let routed = match access.check(app, target.route.is_health()) {
         Ok(()) => guarded(app, dispatch(app, target, head, body, &mut seen)).await,
-        Err(refused) => {
-            body::discard(body);
-            Err(refused)
-        }
+        Err(refused) => Err(refused),
     };
     let response = match routed {
         Ok(response) => response,
@@ -108,7 +108,7 @@ async fn dispatch(
     app: &Arc<App>,
     target: Target,
     head: Parts,
-    body: Incoming,
+    body: Upload,
     seen: &mut Seen<'_>,
 ) -> Result<Response, Error> {
     let route = target.route;
@@ -152,13 +152,7 @@ async fn dispatch(
     }
 }
 
-async fn infer(
-    app: &App,
-    target: &Target,
-    head: Parts,
-    body: Incoming,
-    seen: &mut Seen<'_>,
-) -> Result<Response, Error> {
+async fn infer(app: &App, target: &Target, head: Parts, body: Upload, seen: &mut Seen<'_>) -> Result<Response, Error> {
     let mut work = Work::begin(app);
     work.trace = seen.trace();
     let result = match work.admit() {

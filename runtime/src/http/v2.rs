@@ -1,7 +1,6 @@
 //! Open Inference Protocol v2: health, metadata, inference in JSON and binary.
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use serde_json::{Value, json};
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 use super::body::{self, Limits};
 use super::respond::{self, Response};
 use super::route::Target;
+use super::upload::Upload;
 use crate::app::App;
 use crate::codec::v2;
 use crate::error::Error;
@@ -37,12 +37,7 @@ pub(super) fn check_name(app: &App, target: &Target) -> Result<(), Error> {
     repository::check(app, target.model.as_deref(), target.version.as_deref())
 }
 
-pub(super) async fn infer(
-    work: &mut Work<'_>,
-    target: &Target,
-    head: Parts,
-    body: Incoming,
-) -> Result<Response, Error> {
+pub(super) async fn infer(work: &mut Work<'_>, target: &Target, head: Parts, body: Upload) -> Result<Response, Error> {
     let app = work.app;
     check_name(app, target)?;
     body::check_media_type(&head.headers, &["application/json", "application/octet-stream"])?;
