@@ -99,7 +99,8 @@ variables! {
     "NIMIFY_MAX_BODY_BYTES", "server.maxBodyBytes", "largest request body, bytes",
         |o, v| at_least_1(v).map(|n| o.service.server.max_body_bytes = n as u64);
     "NIMIFY_MAX_BUFFERED_BYTES", "server.maxBufferedBytes",
-        "bytes of requests in memory at once, after which 429 is answered; `auto` takes an eighth of the memory",
+        "bytes of requests and unread answers in memory at once, after which 429 is answered; `auto` takes an eighth of \
+         the memory",
         |o, v| auto(v).map(|n| o.service.server.max_buffered_bytes = n);
     "NIMIFY_MAX_CONCURRENCY", "server.maxConcurrency", "requests in work at once, after which 429 is answered",
         |o, v| at_least_1(v).map(|n| o.service.server.max_concurrency = n);

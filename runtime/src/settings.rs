@@ -102,9 +102,9 @@ pub struct ServerSettings {
     pub debug_page: bool,
     /// Largest request body, bytes, after which 413 is answered.
     pub max_body_bytes: u64,
-    /// Bytes of requests in memory at once, over all requests in work, after which 429 is answered (and 413 to a request
-    /// that could never fit); the first 16 KiB of each don't count. `None` takes an eighth of the memory that the
-    /// process may use.
+    /// Bytes of requests in work and of answers that wait to be read, in memory at once, after which 429 is answered (and
+    /// 413 to a request that could never fit); the first 16 KiB of each don't count. `None` takes an eighth of the memory
+    /// that the process may use.
     #[serde(with = "auto")]
     pub max_buffered_bytes: Option<usize>,
     /// Requests in work at once, after which 429 is answered.

@@ -142,8 +142,8 @@ pub struct Server {
     /// Largest request body, bytes, after which 413 is answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<NonZeroU64>,
-    /// Bytes of requests in memory at once, over all requests in work, after which 429 is answered; `auto` takes an
-    /// eighth of the memory that the service may use.
+    /// Bytes of requests in work and of answers that wait to be read, in memory at once, after which 429 is answered;
+    /// `auto` takes an eighth of the memory that the service may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_buffered_bytes: Option<Count>,
     /// Requests in work at once, after which 429 is answered.

@@ -45,8 +45,8 @@ pub(super) fn when(error: &Error) -> &'static str {
         Error::UnsupportedMediaType(_) => "a content type or content encoding that the route doesn't take",
         Error::Refused(_) => "well-formed, but the model refused the values",
         Error::QueueFull(_) => {
-            "`maxQueue` requests wait, `maxConcurrency` are in work, `maxConnections` are open, or those in work hold \
-             `maxBufferedBytes`; `Retry-After` is set"
+            "`maxQueue` requests wait, `maxConcurrency` are in work, `maxConnections` are open, or requests and \
+             unread answers hold `maxBufferedBytes`; `Retry-After` is set"
         }
         Error::Internal(_) => "a fault of the service itself, never of the request",
         Error::Unsupported(_) => "a part of the Open Inference Protocol that is not built in",

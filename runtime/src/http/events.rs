@@ -108,7 +108,9 @@ async fn parts(
         work.sends(text.len());
         let id = format!("{row}-{}", row + rows);
         row += rows;
-        if events.send(event("rows", Some(&id), &text)).await.is_err() {
+        let event = app.budget.unsent(event("rows", Some(&id), &text));
+        drop(text);
+        if events.send(event).await.is_err() {
             // Nobody listens: this is about to be dropped, and hasn't come to an end.
             std::future::pending::<()>().await;
         }

@@ -77,6 +77,7 @@ async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Inc
     if without_body {
         respond::leave_body_out(&mut response);
     }
+    response.body_mut().count(&app.budget);
     if version == Version::HTTP_2 {
         response.body_mut().in_parts(PART);
     } else if app.phase() >= Phase::Draining {

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::encoding;
 use super::route::Style;
 use crate::error::Error;
+use crate::inference::Budget;
 
 /// An answer of this service.
 pub(crate) type Response = hyper::Response<Content>;
@@ -39,6 +40,13 @@ impl Content {
         match self {
             Content::Whole { bytes, .. } => Some(bytes),
             Content::Events(_) => None,
+        }
+    }
+
+    /// Counts what is in memory of it until the client has taken it.
+    pub(crate) fn count(&mut self, budget: &Budget) {
+        if let Content::Whole { bytes, .. } = self {
+            *bytes = budget.unsent(std::mem::take(bytes));
         }
     }
 

@@ -1,7 +1,10 @@
-//! How many bytes of requests are in memory at once, over all requests in work: without a bound, `maxConcurrency` times
-//! `maxBodyBytes` would be.
+//! How many bytes of requests and of answers are in memory at once: without a bound, `maxConcurrency` times
+//! `maxBodyBytes` would be, and whatever clients ask for and don't read.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
 
 use crate::cgroup;
 use crate::error::Error;
@@ -21,7 +24,10 @@ const BODIES: u64 = 4;
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: usize,
+    /// Of requests.
     held: AtomicUsize,
+    /// Of answers that wait to be sent; they outlive their requests.
+    unsent: Arc<AtomicUsize>,
 }
 
 impl Budget {
@@ -32,7 +38,7 @@ impl Budget {
             None => server.max_body_bytes.saturating_mul(BODIES),
         };
         let limit = server.max_buffered_bytes.unwrap_or_else(|| usize::try_from(auto()).unwrap_or(usize::MAX));
-        Budget { limit, held: AtomicUsize::new(0) }
+        Budget { limit, held: AtomicUsize::new(0), unsent: Arc::default() }
     }
 
     /// Bytes beyond [`FREE`] that requests may hold together.
@@ -48,10 +54,37 @@ impl Budget {
     /// Refuses a request of `bytes` bytes for which there is no room now; one with room may still come too late.
     pub(crate) fn check(&self, bytes: usize) -> Result<(), Error> {
         let more = counted(bytes);
-        if more > 0 && self.held.load(Ordering::Relaxed).saturating_add(more) > self.limit {
+        if more > 0 && self.held.load(Ordering::Relaxed).saturating_add(more) > self.left() {
             return Err(self.full());
         }
         Ok(())
+    }
+
+    /// Refuses every request, small ones too, while answers that clients don't take hold all that there is.
+    pub(crate) fn admit(&self) -> Result<(), Error> {
+        if self.unsent.load(Ordering::Relaxed) > self.limit {
+            return Err(Error::QueueFull(format!(
+                "the answers that wait to be read hold as many bytes as they may, {} (`maxBufferedBytes`): try again \
+                 later",
+                self.limit
+            )));
+        }
+        Ok(())
+    }
+
+    /// Counts an answer until the last byte of it is sent or dropped; one that others hold too costs no memory of its own.
+    pub(crate) fn unsent(&self, answer: Bytes) -> Bytes {
+        let bytes = counted(answer.len());
+        if bytes == 0 || !answer.is_unique() {
+            return answer;
+        }
+        self.unsent.fetch_add(bytes, Ordering::Relaxed);
+        Bytes::from_owner(Unsent { answer, bytes, unsent: self.unsent.clone() })
+    }
+
+    /// What answers leave to requests.
+    fn left(&self) -> usize {
+        self.limit.saturating_sub(self.unsent.load(Ordering::Relaxed))
     }
 
     /// What a request that begins holds: nothing.
@@ -61,7 +94,7 @@ impl Budget {
 
     fn full(&self) -> Error {
         Error::QueueFull(format!(
-            "the requests in work hold as many bytes as they may, {} (`maxBufferedBytes`): try again later",
+            "requests and answers hold as many bytes as they may, {} (`maxBufferedBytes`): try again later",
             self.limit
         ))
     }
@@ -87,7 +120,7 @@ impl Held<'_> {
         if more == 0 {
             return Ok(());
         }
-        if self.budget.held.fetch_add(more, Ordering::Relaxed).saturating_add(more) > self.budget.limit {
+        if self.budget.held.fetch_add(more, Ordering::Relaxed).saturating_add(more) > self.budget.left() {
             self.budget.held.fetch_sub(more, Ordering::Relaxed);
             return Err(self.budget.full());
         }
@@ -112,6 +145,25 @@ impl Drop for Held<'_> {
         if self.bytes > 0 {
             self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
         }
+    }
+}
+
+/// An answer that waits to be sent.
+struct Unsent {
+    answer: Bytes,
+    bytes: usize,
+    unsent: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.answer
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.unsent.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -151,6 +203,36 @@ mod tests {
         held.become_of(|| 10);
         assert_eq!(budget.held.load(Ordering::Relaxed), 0);
         held.become_of(|| unreachable!("a small one isn't measured"));
+    }
+
+    #[test]
+    fn an_answer_counts_until_its_last_byte_is_gone() {
+        let budget = budget(1000);
+        let mut answer = budget.unsent(vec![7; FREE + 600].into());
+        assert_eq!((budget.left(), budget.admit()), (400, Ok(())));
+        assert!(budget.check(FREE + 401).is_err() && budget.hold().grow(FREE + 401).is_err());
+        assert_eq!((budget.check(FREE + 400), budget.hold().grow(FREE + 400)), (Ok(()), Ok(())));
+        let part = answer.split_to(100);
+        drop(answer);
+        assert_eq!((&part[..], budget.left()), (&[7; 100][..], 400));
+        // They are there already: what is over the limit is counted too.
+        let more = budget.unsent(vec![7; FREE + 401].into());
+        assert!(matches!(budget.admit(), Err(Error::QueueFull(m)) if m.contains("`maxBufferedBytes`")));
+        assert_eq!(budget.left(), 0);
+        drop((part, more));
+        assert_eq!((budget.left(), budget.admit()), (1000, Ok(())));
+    }
+
+    #[test]
+    fn an_answer_that_is_small_or_shared_does_not_count() {
+        let budget = budget(1000);
+        let shared = Bytes::from(vec![7; FREE + 600]);
+        let kept = [
+            budget.unsent(vec![7; FREE].into()),
+            budget.unsent(shared.clone()),
+            budget.unsent(Bytes::from_static(&[7; FREE + 600])),
+        ];
+        assert_eq!((kept.len(), budget.left()), (3, 1000));
     }
 
     #[test]

@@ -92,13 +92,15 @@ impl<'a> Work<'a> {
         self.span.as_ref().map(Span::place)
     }
 
-    /// Refuses with 429 when too many requests are in work, with 503 before the model is there.
+    /// Refuses with 429 when too many requests are in work or too many answers aren't read, with 503 before the model is
+    /// there.
     pub(crate) fn admit(&self) -> Result<(), Error> {
         let limit = self.app.settings.server.max_concurrency;
         if self.app.in_work.load(Ordering::Relaxed) > limit {
             let text = format!("{limit} requests are in work already (`maxConcurrency`): try again later");
             return Err(Error::QueueFull(text));
         }
+        self.app.budget.admit()?;
         self.app.scheduler().map(drop)
     }
 
