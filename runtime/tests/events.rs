@@ -6,7 +6,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{Made, PATIENCE, Service, constant, gather, rows};
@@ -34,7 +34,21 @@ fn events(service: &Service, arguments: &[&str], body: &Value) -> (String, Vec<(
 }
 
 fn in_pairs(made: Made) -> Service {
-    Made { batching: json!({"maxBatchSize": 2}), ..made }.ready()
+    Made { batching: json!({"maxBatchSize": 2}), ..made }.ready_with(&[("NIMIFY_ACCESS_LOG", "info")])
+}
+
+/// The log's lines about requests that are over, once there are so many.
+fn answered(service: &Service, count: usize) -> Vec<Value> {
+    let begun = Instant::now();
+    loop {
+        let mut lines = service.log.lines();
+        lines.retain(|line| line["message"] == "answered" && line["route"] == "/v1/predict");
+        if lines.len() >= count {
+            return lines;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{lines:#?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 #[test]
@@ -54,6 +68,13 @@ fn rows_come_in_parts_with_their_range() {
     }
     let page = service.get("/metrics").text();
     assert!(page.contains("nv_inference_request_success{model=\"tiny\",version=\"1.2.0\"} 3\n"), "{page}");
+    let lines = answered(&service, 3);
+    for line in &lines {
+        let micros = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{line}"));
+        let stages: u64 = ["decode_us", "queue_us", "compute_us", "encode_us"].map(micros).into_iter().sum();
+        assert!(line["status"] == 200 && line["error"].is_null() && micros("took_us") >= stages, "{line}");
+    }
+    assert_eq!(lines.len(), 3);
 }
 
 #[test]
@@ -69,6 +90,10 @@ fn an_error_has_its_status_before_the_first_part_and_is_an_event_after_it() {
     let names: Vec<_> = late.iter().map(|event| event.0.as_str()).collect();
     assert_eq!(names, ["rows", "error"]);
     assert_eq!(late[1].2["error"]["code"], 422);
+    let lines = answered(&service, 3);
+    let told: Vec<_> = lines.iter().map(|line| (line["status"].as_u64().unwrap(), line["error"].as_str())).collect();
+    let kinds = [Some("model_refused_error"), Some("invalid_request_error"), Some("model_refused_error")];
+    assert_eq!(told, [(422, kinds[0]), (400, kinds[1]), (200, kinds[2])], "{lines:#?}");
 }
 
 #[test]
@@ -82,7 +107,8 @@ fn a_model_without_a_batch_axis_answers_in_one_part() {
 #[test]
 fn nothing_more_runs_for_a_client_that_has_gone() {
     const ROWS: usize = 200_000;
-    let service = Made { batching: json!({"maxBatchSize": 1}), ..rows() }.ready();
+    let made = Made { batching: json!({"maxBatchSize": 1}), ..rows() };
+    let service = made.ready_with(&[("NIMIFY_ACCESS_LOG", "info")]);
     let body = json!({"x": vec![[1, 2, 3]; ROWS], "b": vec![[1]; ROWS]}).to_string();
     let mut stream = service.connect();
     let head = "POST /v1/predict HTTP/1.1\r\nhost: t\r\naccept: text/event-stream\r\ncontent-length: ";
@@ -90,7 +116,10 @@ fn nothing_more_runs_for_a_client_that_has_gone() {
     let mut beginning = [0; 400];
     stream.read_exact(&mut beginning).unwrap();
     assert!(beginning.starts_with(b"HTTP/1.1 200"));
+    assert_eq!(answered(&service, 0), Vec::<Value>::new(), "it is not over");
     drop(stream);
+    let line = answered(&service, 1).remove(0);
+    assert!(line["canceled"] == true && line["status"].is_null() && line["batch_rows"] == 1, "{line}");
     let canceled = "nv_inference_request_failure{model=\"tiny\",reason=\"CANCELED\",version=\"1.2.0\"} 1\n";
     let begun = Instant::now();
     let page = loop {

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::body::{self, Limits};
 use super::respond::{self, Response};
+use super::seen::GoingOn;
 use super::upload::Upload;
 use crate::app::App;
 use crate::batching;
@@ -24,7 +25,6 @@ use crate::codec::predict;
 use crate::error::Error;
 use crate::inference::Work;
 use crate::tensor::Value;
-use crate::trace::Detached;
 
 /// Tells nginx to pass events on as they come.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -41,12 +41,7 @@ pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Answers with events, once the first of them is there.
-pub(super) async fn predict(
-    app: &Arc<App>,
-    head: Parts,
-    body: Upload,
-    recorded: Option<Detached>,
-) -> Result<Response, Error> {
+pub(super) async fn predict(app: &Arc<App>, head: Parts, body: Upload, mut seen: GoingOn) -> Result<Response, Error> {
     // One that is ready while the client takes the one before it.
     let (events, coming) = mpsc::channel(1);
     let (first, begun) = oneshot::channel();
@@ -54,9 +49,11 @@ pub(super) async fn predict(
     tokio::spawn(async move {
         // Dropping both channels says that it has ended.
         let mut work = Work::begin(&app);
-        work.resume_trace(recorded);
-        if super::caught(run(work, head, body, first, events)).await.is_err() {
+        work.resume_trace(seen.recorded());
+        let streams = Streams { first: Some(first), events };
+        if super::caught(run(work, head, body, streams, &mut seen)).await.is_err() {
             app.metrics.panics.inc();
+            seen.answered(500, None);
         }
     });
     let fault = |_| Error::Internal("the service failed on this request; its logs say more".into());
@@ -66,21 +63,34 @@ pub(super) async fn predict(
     Ok(respond::header(response, BUFFERING, HeaderValue::from_static("no")))
 }
 
-/// How the stream begins: what was wrong before it did.
-type First = oneshot::Sender<Result<(), Error>>;
+/// Where the answer goes.
+struct Streams {
+    /// How it begins: what was wrong before it did. Taken when it has begun.
+    first: Option<oneshot::Sender<Result<(), Error>>>,
+    events: mpsc::Sender<Bytes>,
+}
 
-async fn run(mut work: Work<'_>, head: Parts, body: Upload, first: First, events: mpsc::Sender<Bytes>) {
-    let mut first = Some(first);
+async fn run(mut work: Work<'_>, head: Parts, body: Upload, mut streams: Streams, seen: &mut GoingOn) {
+    let gone = streams.events.clone();
     let ended = tokio::select! {
         // The client has gone: what is left of its request is dropped, and counted as that.
-        () = events.closed() => return,
-        ended = parts(&mut work, head, body, &mut first, &events) => ended,
+        () = gone.closed() => return seen.ran(work.stages()),
+        ended = parts(&mut work, head, body, &mut streams) => ended,
     };
+    seen.ran(work.stages());
     let ended = work.end(ended);
+    let Streams { first, events } = streams;
     match (ended, first) {
-        (Ok(rows), _) => _ = events.send(event("done", None, json!({ "rows": rows }).to_string().as_bytes())).await,
-        (Err(error), Some(first)) => _ = first.send(Err(error)),
+        (Ok(rows), _) => {
+            seen.answered(200, None);
+            _ = events.send(event("done", None, json!({ "rows": rows }).to_string().as_bytes())).await;
+        }
+        (Err(error), Some(first)) => {
+            seen.answered(error.status(), Some(&error));
+            _ = first.send(Err(error));
+        }
         (Err(error), None) => {
+            seen.answered(200, Some(&error));
             tracing::warn!(status = error.status(), kind = error.kind(), "events ended in an error");
             _ = events.send(event("error", None, respond::nim_error(&error).as_bytes())).await;
         }
@@ -88,13 +98,7 @@ async fn run(mut work: Work<'_>, head: Parts, body: Upload, first: First, events
 }
 
 /// Runs part after part; the number of rows in all, or of parts where rows can't be told.
-async fn parts(
-    work: &mut Work<'_>,
-    head: Parts,
-    body: Upload,
-    first: &mut Option<First>,
-    events: &mpsc::Sender<Bytes>,
-) -> Result<usize, Error> {
+async fn parts(work: &mut Work<'_>, head: Parts, body: Upload, streams: &mut Streams) -> Result<usize, Error> {
     let app = work.app;
     work.admit()?;
     body::check_media_type(&head.headers, &["application/json"])?;
@@ -110,11 +114,11 @@ async fn parts(
         row += rows;
         let event = app.budget.unsent(event("rows", Some(&id), &text));
         drop(text);
-        if events.send(event).await.is_err() {
+        if streams.events.send(event).await.is_err() {
             // Nobody listens: this is about to be dropped, and hasn't come to an end.
             std::future::pending::<()>().await;
         }
-        if let Some(first) = first.take() {
+        if let Some(first) = streams.first.take() {
             _ = first.send(Ok(()));
         }
     }

@@ -124,7 +124,7 @@ async fn dispatch(
     let documents = &app.documents;
     match route {
         Route::Predict | Route::Infer if events::are_wanted(&head.headers) => {
-            events::predict(app, head, body, seen.detach()).await
+            events::predict(app, head, body, seen.go_on()).await
         }
         Route::Predict | Route::Infer | Route::ModelInfer => infer(app, &target, head, body, seen).await,
         Route::Live => Ok(nim::live()),
