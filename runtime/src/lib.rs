@@ -25,6 +25,7 @@ pub mod logging;
 mod memory;
 pub mod metrics;
 pub mod model_config;
+mod numbers;
 mod progress;
 pub mod repository;
 pub mod request;

@@ -1,9 +1,8 @@
 //! `x-request-id`: the client's if it is sane, else one of our own; on every answer and in the logs.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::numbers::Numbers;
 
 /// The header, in both directions.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -12,15 +11,12 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const LONGEST: usize = 128;
 
 /// Makes ids: distinct in this process, and in all likelihood between processes.
-pub(crate) struct RequestIds {
-    seed: u64,
-    next: AtomicU64,
-}
+pub(crate) struct RequestIds(Numbers<1>);
 
 impl RequestIds {
     /// Begins at a random place.
     pub(crate) fn new() -> Self {
-        RequestIds { seed: RandomState::new().build_hasher().finish(), next: AtomicU64::new(0) }
+        RequestIds(Numbers::new())
     }
 
     /// The client's id, or a new one.
@@ -32,7 +28,7 @@ impl RequestIds {
     }
 
     fn make(&self) -> HeaderValue {
-        let mut id = mixed(self.seed.wrapping_add(self.next.fetch_add(1, Ordering::Relaxed)));
+        let [mut id] = self.0.next();
         let mut text = [0; 16];
         for digit in &mut text {
             *digit = b"0123456789abcdef"[(id >> 60) as usize];
@@ -50,13 +46,6 @@ pub(crate) fn text(id: &HeaderValue) -> &str {
 /// Short, and nothing that breaks a log line, a shell or a query.
 fn is_sane(id: &[u8]) -> bool {
     !id.is_empty() && id.len() <= LONGEST && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=@".contains(b))
-}
-
-/// SplitMix64's finaliser: a bijection, so that distinct numbers stay distinct.
-fn mixed(number: u64) -> u64 {
-    let a = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let b = (a ^ (a >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    b ^ (b >> 31)
 }
 
 #[cfg(test)]

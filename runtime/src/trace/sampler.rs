@@ -1,12 +1,10 @@
 //! Which requests are recorded, and the numbers that name them.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 use super::context::{Parent, SpanId, TraceId, written};
+use crate::numbers::{Numbers, mixed};
 
 /// A part of all requests: 0 none, 1 each.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -71,10 +69,7 @@ impl Sampler {
 }
 
 /// Makes the numbers of traces and spans: distinct in this process, and in all likelihood between processes.
-pub(crate) struct Ids {
-    seeds: [u64; 3],
-    next: AtomicU64,
-}
+pub(crate) struct Ids(Numbers<3>);
 
 /// A recorded request's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,13 +85,12 @@ pub(crate) struct Place {
 impl Ids {
     /// Begins at random places.
     pub(crate) fn new() -> Ids {
-        Ids { seeds: [(); 3].map(|()| RandomState::new().build_hasher().finish()), next: AtomicU64::new(0) }
+        Ids(Numbers::new())
     }
 
     /// A place for the next request, if it is to be recorded.
     pub(crate) fn place(&self, sampler: Sampler, parent: Option<&Parent>) -> Option<Place> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let [high, low, span] = self.seeds.map(|seed| mixed(seed.wrapping_add(number)));
+        let [high, low, span] = self.0.next();
         let trace = match parent {
             Some(parent) => parent.trace,
             // All zeros would be no number.
@@ -123,13 +117,6 @@ impl Place {
     pub(crate) fn child(&self, which: u64) -> SpanId {
         SpanId(mixed(u64::from_be_bytes(self.span.0).wrapping_add(which << 56 | 1)).max(1).to_be_bytes())
     }
-}
-
-/// SplitMix64's finaliser: a bijection, so that distinct numbers stay distinct.
-fn mixed(number: u64) -> u64 {
-    let a = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let b = (a ^ (a >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    b ^ (b >> 31)
 }
 
 #[cfg(test)]
