@@ -172,16 +172,6 @@ impl Value {
         }
     }
 
-    /// Elements in it: of all its tensors, and of a map its pairs.
-    pub(crate) fn elements(&self) -> usize {
-        match self {
-            Value::Tensor(tensor) => tensor.data.len(),
-            Value::Sequence(values) => values.iter().map(Value::elements).sum(),
-            Value::Map(pairs) => pairs.len(),
-            Value::Absent => 0,
-        }
-    }
-
     /// Moves the tensor out, if it is one.
     pub fn into_tensor(self) -> Option<Tensor> {
         match self {
@@ -189,6 +179,17 @@ impl Value {
             _ => None,
         }
     }
+}
+
+/// Elements in values: of all tensors, and of a map its pairs.
+pub(crate) fn elements(values: &[Value]) -> usize {
+    let one = |value: &Value| match value {
+        Value::Tensor(tensor) => tensor.data.len(),
+        Value::Sequence(values) => elements(values),
+        Value::Map(pairs) => pairs.len(),
+        Value::Absent => 0,
+    };
+    values.iter().map(one).sum()
 }
 
 impl From<Tensor> for Value {

@@ -6,8 +6,6 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::tensor::Value;
-
 /// Runs that take less than this run where the request is.
 pub(crate) const SHORT_RUN: Duration = Duration::from_micros(150);
 
@@ -45,19 +43,6 @@ impl Inline {
             self.size.store(size, Relaxed);
         }
     }
-}
-
-/// Elements in all tensors.
-pub(super) fn size(values: &[Value]) -> usize {
-    values
-        .iter()
-        .map(|value| match value {
-            Value::Tensor(tensor) => tensor.data.len(),
-            Value::Sequence(values) => size(values),
-            Value::Map(pairs) => pairs.len(),
-            Value::Absent => 0,
-        })
-        .sum()
 }
 
 #[cfg(test)]

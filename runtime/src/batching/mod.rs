@@ -41,7 +41,7 @@ use crate::error::Error;
 use crate::inference::Urgency;
 use crate::settings::{BatchingSettings, MOST_PRIORITY_LEVELS};
 use crate::signature::ModelSignature;
-use crate::tensor::Value;
+use crate::tensor::{Value, elements};
 
 /// What runs the model: [`Engine`], or a test's stand-in.
 pub trait Executor: Send + Sync + 'static {
@@ -183,7 +183,7 @@ impl Scheduler {
         }
         let counted = self.axis.and_then(|axis| rows::count(&inputs, axis));
         let rows = counted.unwrap_or(1);
-        let size = inline::size(&inputs);
+        let size = elements(&inputs);
         if self.inline.takes(size) {
             return self.run_here(inputs, rows, size);
         }

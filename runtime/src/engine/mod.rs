@@ -35,7 +35,7 @@ use self::arena::Watermark;
 use self::session::load_error;
 use crate::error::Error;
 use crate::signature::{ModelSignature, ValueSpec, ValueType};
-use crate::tensor::Value;
+use crate::tensor::{Value, elements};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,7 +206,7 @@ impl Engine {
             // ONNX Runtime is told of an absent optional by not being told of it.
             values.push(convert::to_native(value, &spec.value_type).map_err(|e| refused(&spec.name, &e))?);
         }
-        let size = inputs.iter().map(Value::elements).sum();
+        let size = elements(&inputs);
         let outputs = native::given(&self.inputs.names, values, |given| {
             let mut slot = self.checkout();
             let shrink = slot.watermark.runs(size);

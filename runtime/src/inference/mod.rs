@@ -14,7 +14,7 @@ pub use self::urgency::Urgency;
 use crate::app::App;
 use crate::error::Error;
 use crate::metrics::{Inferred, Outcome};
-use crate::tensor::Value;
+use crate::tensor::{Value, elements};
 use crate::trace::context::TraceId;
 use crate::trace::{Detached, Place, Span};
 
@@ -155,7 +155,7 @@ impl<'a> Work<'a> {
     pub(crate) fn encode<T>(&mut self, outputs: &[Value], encode: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         // A number is written in about as many bytes.
-        let encoded = aside_if_large(outputs.iter().map(elements).sum::<usize>().saturating_mul(8), encode);
+        let encoded = aside_if_large(elements(outputs).saturating_mul(8), encode);
         let end = Instant::now();
         self.stages.encode += end - begun;
         self.stages.encoded_at = end - self.begun;
@@ -172,15 +172,6 @@ pub(crate) fn bytes(values: &[Value]) -> usize {
         Value::Map(_) | Value::Absent => 0,
     };
     values.iter().map(one).sum()
-}
-
-fn elements(value: &Value) -> usize {
-    match value {
-        Value::Tensor(tensor) => tensor.data.len(),
-        Value::Sequence(values) => values.iter().map(elements).sum(),
-        Value::Map(pairs) => pairs.len(),
-        Value::Absent => 0,
-    }
 }
 
 /// Long work on one of the few threads that serve connections would keep health checks waiting.
