@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::body::{self, Limits};
+use super::predict::encoded;
 use super::respond::{self, Response};
 use super::seen::GoingOn;
 use super::upload::Upload;
@@ -24,7 +25,6 @@ use crate::batching;
 use crate::codec::predict;
 use crate::error::Error;
 use crate::inference::Work;
-use crate::tensor::Value;
 
 /// Tells nginx to pass events on as they come.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -108,8 +108,7 @@ async fn parts(work: &mut Work<'_>, head: Parts, body: Upload, streams: &mut Str
     let (parts, mut row) = (batching::parts(inputs, &app.signature, app.settings.batching.max_batch_size), 0);
     for (inputs, rows) in parts {
         let outputs = work.run(inputs).await?;
-        let text = work.encode(&outputs, || encoded(app, &outputs));
-        work.sends(text.len());
+        let text = encoded(work, &outputs);
         let id = format!("{row}-{}", row + rows);
         row += rows;
         let event = app.budget.unsent(event("rows", Some(&id), &text));
@@ -124,12 +123,6 @@ async fn parts(work: &mut Work<'_>, head: Parts, body: Upload, streams: &mut Str
     }
     drop(held);
     Ok(row)
-}
-
-fn encoded(app: &App, outputs: &[Value]) -> Vec<u8> {
-    let mut text = Vec::new();
-    predict::encode(outputs, &app.signature, &mut text);
-    text
 }
 
 /// One event. JSON has no line break outside of its texts, and none within them that isn't escaped.

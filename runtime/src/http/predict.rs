@@ -8,6 +8,7 @@ use super::upload::Upload;
 use crate::codec::predict;
 use crate::error::Error;
 use crate::inference::{self, Work};
+use crate::tensor::Value;
 
 pub(super) async fn predict(work: &mut Work<'_>, head: Parts, body: Upload) -> Result<Response, Error> {
     let app = work.app;
@@ -17,11 +18,17 @@ pub(super) async fn predict(work: &mut Work<'_>, head: Parts, body: Upload) -> R
     held.become_of(|| inference::bytes(&inputs));
     drop(body);
     let outputs = work.run(inputs).await?;
-    let answer = work.encode(&outputs, || {
-        let mut answer = Vec::new();
-        predict::encode(&outputs, &app.signature, &mut answer);
-        answer
+    Ok(respond::json(encoded(work, &outputs)))
+}
+
+/// The text of an answer.
+pub(super) fn encoded(work: &mut Work<'_>, outputs: &[Value]) -> Vec<u8> {
+    let signature = &work.app.signature;
+    let text = work.encode(outputs, || {
+        let mut text = Vec::new();
+        predict::encode(outputs, signature, &mut text);
+        text
     });
-    work.sends(answer.len());
-    Ok(respond::json(answer))
+    work.sends(text.len());
+    text
 }
