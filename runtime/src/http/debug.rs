@@ -3,10 +3,8 @@
 //! It shows what `/metrics` tells and no more: nothing of any request, of the settings or of the environment. So it is
 //! served where the metrics are: on `metricsPort` alone where that is set.
 
-use bytes::Bytes;
-
 use super::docs;
-use super::respond::Response;
+use super::respond::{self, Response};
 use super::route::Route;
 use crate::app::App;
 use crate::error::Error;
@@ -20,16 +18,13 @@ pub(super) fn page(app: &App, route: Route) -> Result<Response, Error> {
     let (content_type, body) = match route {
         Route::DebugStyle => ("text/css; charset=utf-8", STYLE.into()),
         Route::DebugScript => ("text/javascript; charset=utf-8", SCRIPT.into()),
-        Route::DebugData => ("application/json", data(app)?),
+        Route::DebugData => {
+            let picture = app.metrics.picture(app.live(), app.settings.batching.max_queue);
+            ("application/json", respond::written(&picture)?)
+        }
         _ => ("text/html; charset=utf-8", PAGE.into()),
     };
     Ok(docs::file(content_type, body))
-}
-
-fn data(app: &App) -> Result<Bytes, Error> {
-    let picture = app.metrics.picture(app.live(), app.settings.batching.max_queue);
-    let text = serde_json::to_vec(&picture);
-    text.map(Bytes::from).map_err(|error| Error::Internal(format!("can't write the counters: {error}")))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! of modules of their own; here they become JSON.
 
 use hyper::http::request::Parts;
-use serde::Serialize;
 
 use super::body::{self, Limits};
 use super::respond::{self, Response};
@@ -17,12 +16,12 @@ use crate::statistics::Statistics;
 /// The statistics of the model in the path, or of all models, which are the one.
 pub(super) fn statistics(app: &App, target: &Target) -> Result<Response, Error> {
     check_name(app, target)?;
-    document(&Statistics { model_stats: vec![app.statistics(target.version.as_deref())] })
+    respond::written(&Statistics { model_stats: vec![app.statistics(target.version.as_deref())] }).map(respond::json)
 }
 
 pub(super) fn config(app: &App, target: &Target) -> Result<Response, Error> {
     check_name(app, target)?;
-    document(&app.model_config())
+    respond::written(&app.model_config()).map(respond::json)
 }
 
 /// The body may be empty, or say `{"ready": true}`.
@@ -34,17 +33,11 @@ pub(super) async fn index(app: &App, head: Parts, body: Upload) -> Result<Respon
         body => serde_json::from_slice(body)
             .map_err(|error| Error::BadRequest(format!("the request can't be read: {error}")))?,
     };
-    document(&repository::index(app, request))
+    respond::written(&repository::index(app, request)).map(respond::json)
 }
 
 /// The service has one model, which it loads when it starts.
 pub(super) fn control(app: &App, target: &Target) -> Result<Response, Error> {
     check_name(app, target)?;
     Err(repository::no_control())
-}
-
-fn document(value: &impl Serialize) -> Result<Response, Error> {
-    let text =
-        serde_json::to_vec(value).map_err(|error| Error::Internal(format!("can't write the answer: {error}")))?;
-    Ok(respond::json(text))
 }

@@ -10,6 +10,7 @@ use hyper::header::{
     ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use hyper::{Method, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -122,6 +123,12 @@ pub(crate) fn ok(content_type: HeaderValue, body: impl Into<Content>) -> Respons
 /// 200 with JSON.
 pub(crate) fn json(body: impl Into<Content>) -> Response {
     ok(JSON, body)
+}
+
+/// A value as JSON.
+pub(crate) fn written(value: &impl Serialize) -> Result<Bytes, Error> {
+    let text = serde_json::to_vec(value);
+    text.map(Bytes::from).map_err(|error| Error::Internal(format!("can't write the answer: {error}")))
 }
 
 /// 200 without a body: the status is the answer.
