@@ -10,8 +10,8 @@ use crate::app::App;
 use crate::error::Error;
 
 const PAGE: &str = include_str!("debug/index.html");
-const STYLE: &str = include_str!("debug/style.css");
-const SCRIPT: &str = include_str!("debug/script.js");
+const STYLE: &str = concat!(include_str!("page.css"), include_str!("debug/style.css"));
+const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("debug/script.js"));
 
 /// One of the page's files, or the counters as they stand.
 pub(super) fn page(app: &App, route: Route) -> Result<Response, Error> {

@@ -13,8 +13,8 @@ use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
 
 const PAGE: &str = include_str!("docs/index.html");
-const STYLE: &str = include_str!("docs/style.css");
-const SCRIPT: &str = include_str!("docs/script.js");
+const STYLE: &str = concat!(include_str!("page.css"), include_str!("docs/style.css"));
+const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("docs/script.js"));
 
 /// Nothing but this service, nothing inline, in nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \

@@ -1,13 +1,5 @@
-"use strict";
 // Each second: the service's counters as they stand. What is drawn are their differences.
 const EVERY = 1000, KEPT = 120, RECENT = 10;
-const $ = (id) => document.getElementById(id);
-const make = (tag, text, className) => {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (className) element.className = className;
-  return element;
-};
 const draw = (tag, attributes, text) => {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -235,10 +227,6 @@ const drawAll = (now) => {
   drawStages();
   drawQueue(now);
   drawBatches(now, recent);
-};
-const state = (className, text) => {
-  $("state").className = `state ${className}`;
-  $("state-text").textContent = text;
 };
 const look = async () => {
   const response = await fetch("debug/data.json", { cache: "no-store" });

@@ -1,12 +1,3 @@
-"use strict";
-// Everything shown is text: names come from a model file that may be anybody's.
-const $ = (id) => document.getElementById(id);
-const make = (tag, text, className) => {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (className) element.className = className;
-  return element;
-};
 // Relative, so that the page works behind any path prefix.
 const at = (path) => new URL(path, location.href).href.replace(/[?#].*$/, "");
 const getJson = async (path) => {
@@ -155,8 +146,7 @@ const checkState = async () => {
     good = (await fetch("v1/health/ready")).ok;
     text = good ? "ready" : "not ready";
   } catch { /* said by the text */ }
-  $("state").className = `state ${good ? "good" : "bad"}`;
-  $("state-text").textContent = text;
+  state(good ? "good" : "bad", text);
   setTimeout(checkState, good ? 15000 : 2000);
 };
 
