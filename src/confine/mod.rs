@@ -2,9 +2,10 @@
 //! code.
 //!
 //! [`run`] starts nimify's executable again with a hidden subcommand, hands it the job on its standard input, and takes
-//! what it says, a JSON value a line, from its standard output: what came before a crash is kept. The child calls
-//! [`Limits::enter`] before it reads anything of the model.
+//! what it says, a JSON value a line, from its standard output: what came before a crash is kept. The child, whose
+//! whole `main` is [`child()`], calls [`Limits::enter`] before it reads anything of the model.
 
+mod child;
 mod limits;
 
 use std::io::{self, Read, Write};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde::de::DeserializeOwned;
 
+pub use child::{Job, Lines, child};
 pub use limits::Limits;
 
 use crate::interrupt;

@@ -1,6 +1,6 @@
 //! The child's whole work: the model loaded and run, rewritten, and the new graph loaded and run.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -11,40 +11,20 @@ use nimify_runtime::tensor::Value;
 
 use super::compare::difference;
 use super::{Job, Said};
+use crate::confine;
 
-/// Reads a job from `input` to its end, does it, and writes what came of it to `output`, a JSON value in a line.
-///
-/// The limits are put on the calling process for good: this is the last thing that a process does.
-pub fn child_main(input: impl Read, mut output: impl Write) -> ExitCode {
-    let work = || -> io::Result<Said> {
-        let job: Job = serde_json::from_reader(input)?;
-        if let Some(limits) = &job.limits {
-            limits.enter(job.parent)?;
-        }
-        Ok(work(&job).unwrap_or_else(Said::Refused))
-    };
-    let said = work().and_then(|said| {
-        let mut line = serde_json::to_vec(&said)?;
-        line.push(b'\n');
-        output.write_all(&line)?;
-        output.flush()
-    });
-    match said {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+/// Does the job that `input` holds, and writes what came of it to `output`, as [`confine::child`] does.
+pub fn child_main(input: impl Read, output: impl Write) -> ExitCode {
+    confine::child(input, output, |job: Job, lines| lines.say(&work(&job).unwrap_or_else(Said::Refused)))
 }
 
 pub(super) fn work(job: &Job) -> Result<Said, String> {
-    let version = engine::init(&job.onnxruntime).map_err(reason)?;
+    let version = engine::init(&job.onnxruntime).map_err(EngineError::reason)?;
     let original = answer(job, &job.model)?;
-    let accelerated = job.accelerated || !engine::accelerators().map_err(reason)?.is_empty();
+    let accelerated = job.accelerated || !engine::accelerators().map_err(EngineError::reason)?.is_empty();
     // A graph fused for the CPU has operators that other providers don't know.
     let (extent, word) = if accelerated { (Extent::Basic, "basic") } else { (Extent::Extended, "extended") };
-    engine::rewrite(&job.model, &job.to, extent, job.weights.as_deref()).map_err(reason)?;
+    engine::rewrite(&job.model, &job.to, extent, job.weights.as_deref()).map_err(EngineError::reason)?;
     let rewritten = answer(job, &job.to)?;
     for (k, (was, is)) in original.outputs.iter().zip(&rewritten.outputs).enumerate() {
         if let Some(difference) = difference(was, is) {
@@ -66,18 +46,10 @@ struct Answer {
 
 fn answer(job: &Job, model: &Path) -> Result<Answer, String> {
     let begun = Instant::now();
-    let engine = Engine::load(model, &LoadOptions::default()).map_err(reason)?;
+    let engine = Engine::load(model, &LoadOptions::default()).map_err(EngineError::reason)?;
     let load_ms = begun.elapsed().as_secs_f64() * 1e3;
-    let engine = engine.bind(&job.signature).map_err(reason)?;
+    let engine = engine.bind(&job.signature).map_err(EngineError::reason)?;
     let inputs = predict::decode(job.sample.as_bytes(), &job.signature).map_err(|error| error.to_string())?;
     let outputs = engine.run(inputs).map_err(|error| error.to_string())?;
     Ok(Answer { outputs, load_ms })
-}
-
-/// What an engine error says, without paths, which are those of a temporary folder.
-fn reason(error: EngineError) -> String {
-    match error {
-        EngineError::Load { reason, .. } => reason,
-        other => other.to_string(),
-    }
 }

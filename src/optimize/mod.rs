@@ -118,6 +118,16 @@ pub(crate) struct Job {
     parent: u32,
 }
 
+impl confine::Job for Job {
+    fn limits(&self) -> Option<&Limits> {
+        self.limits.as_ref()
+    }
+
+    fn parent(&self) -> u32 {
+        self.parent
+    }
+}
+
 /// What the child says in the end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Said {

@@ -12,68 +12,48 @@ use super::exchange::{Event, Failure, Job};
 use super::proof::{self, Runner};
 use super::sample::{self, Found};
 use super::values::Known;
+use crate::confine::{self, Lines};
 
 /// Bytes of a model from which on a run is likely to take tens of milliseconds.
 const SLOW_MODEL: u64 = 32 << 20;
 
-/// Reads a [`Job`] from `input` to its end, does it, and writes what it finds to `output`, a JSON value a line.
-///
-/// The limits are put on the calling process for good: this is the last thing that a process does.
+/// Does a [`Job`] that `input` holds, and writes what it finds to `output`, as [`confine::child`] does.
 pub fn child_main(input: impl Read, output: impl Write) -> ExitCode {
-    let mut child = Child { output };
-    match child.work(input) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    confine::child(input, output, |job: Job, lines| {
+        let verdict = match (Child { lines }).probe(&job)? {
+            Ok(batching) => Event::Proved(batching),
+            Err(failure) => Event::Failed(failure),
+        };
+        lines.say(&verdict)
+    })
 }
 
-struct Child<W> {
-    output: W,
+struct Child<'a, W> {
+    lines: &'a mut Lines<W>,
 }
 
-impl<W: Write> Child<W> {
-    fn work(&mut self, input: impl Read) -> io::Result<()> {
-        let job: Job = serde_json::from_reader(input)?;
-        if let Some(limits) = &job.limits {
-            limits.enter(job.parent)?;
-        }
-        match self.probe(&job)? {
-            Ok(batching) => self.say(&Event::Proved(batching)),
-            Err(failure) => self.say(&Event::Failed(failure)),
-        }
-    }
-
-    fn say(&mut self, event: &Event) -> io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
-        self.output.write_all(&line)?;
-        self.output.flush()
-    }
-
+impl<W: Write> Child<'_, W> {
     fn probe(&mut self, job: &Job) -> io::Result<Result<Batching, Failure>> {
         let ort_version = match engine::init(&job.onnxruntime) {
             Ok(version) => version,
             Err(error) => return Ok(Err(Failure::OnnxRuntime(error.to_string()))),
         };
-        self.say(&Event::Opened { ort_version })?;
+        self.lines.say(&Event::Opened { ort_version })?;
         let start = Instant::now();
         // One thread: the order of additions, and with it the last bits of a sample, is the same each time.
         let engine = match Engine::load(&job.model, &LoadOptions::default()) {
             Ok(engine) => engine,
-            Err(error) => return Ok(Err(Failure::Load(reason(error)))),
+            Err(error) => return Ok(Err(Failure::Load(error.reason()))),
         };
         let load_ms = start.elapsed().as_secs_f64() * 1e3;
         for warning in discrepancies(&job.signature, engine.inputs(), engine.outputs()) {
-            self.say(&Event::Warning(warning))?;
+            self.lines.say(&Event::Warning(warning))?;
         }
         let engine = match engine.bind(&job.signature) {
             Ok(engine) => engine,
-            Err(error) => return Ok(Err(Failure::Load(reason(error)))),
+            Err(error) => return Ok(Err(Failure::Load(error.reason()))),
         };
-        self.say(&Event::Loaded { load_ms })?;
+        self.lines.say(&Event::Loaded { load_ms })?;
         self.sample_and_prove(job, &mut Session(engine))
     }
 
@@ -94,7 +74,7 @@ impl<W: Write> Child<W> {
         };
         match &found {
             Ok(found) => self.record(signature, session, found)?,
-            Err(why) => self.say(&Event::Warning(format!("no sample was found: {why}")))?,
+            Err(why) => self.lines.say(&Event::Warning(format!("no sample was found: {why}")))?,
         }
         if let Some(reason) = proof::ruled_out(signature) {
             return Ok(Ok(Batching::Refused { reason }));
@@ -123,7 +103,7 @@ impl<W: Write> Child<W> {
         let response = sample::answer_json(&found.answer, signature);
         let taken = median_run(session, &found.request);
         let run_us = taken.as_secs_f64() * 1e6;
-        self.say(&Event::Sampled { request, response, run_us, resident_bytes: resident_bytes() })
+        self.lines.say(&Event::Sampled { request, response, run_us, resident_bytes: resident_bytes() })
     }
 }
 
@@ -140,14 +120,6 @@ struct Session(Engine);
 impl Runner for Session {
     fn run(&mut self, inputs: Vec<Value>) -> Result<Vec<Value>, String> {
         self.0.run(inputs).map_err(|error| error.to_string())
-    }
-}
-
-/// What an engine error says, without the path that the caller names anyway.
-fn reason(error: engine::EngineError) -> String {
-    match error {
-        engine::EngineError::Load { reason, .. } => reason,
-        other => other.to_string(),
     }
 }
 

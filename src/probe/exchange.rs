@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use nimify_runtime::signature::{Batching, ModelSignature};
 use serde::{Deserialize, Serialize};
 
-use crate::confine::Limits;
+use crate::confine::{self, Limits};
 use crate::model::Hint;
 
 /// What the child is to do.
@@ -28,6 +28,16 @@ pub struct Job {
     pub limits: Option<Limits>,
     /// The parent, so that a child whose parent is gone before it looks ends too.
     pub parent: u32,
+}
+
+impl confine::Job for Job {
+    fn limits(&self) -> Option<&Limits> {
+        self.limits.as_ref()
+    }
+
+    fn parent(&self) -> u32 {
+        self.parent
+    }
 }
 
 /// What the child found out, as soon as it has: what came before a crash is kept.

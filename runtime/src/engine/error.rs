@@ -83,3 +83,13 @@ pub enum EngineError {
         reasons: String,
     },
 }
+
+impl EngineError {
+    /// What it says, without the path of a model that its reader knows anyway.
+    pub fn reason(self) -> String {
+        match self {
+            EngineError::Load { reason, .. } => reason,
+            other => other.to_string(),
+        }
+    }
+}

@@ -78,7 +78,7 @@ fn open_first(model: &Path, threads: usize, options: &LoadOptions) -> Result<(Se
             }
             // What the CPU can't load isn't to be had.
             Err(error) if provider == Provider::Cpu => return Err(error),
-            Err(error) => refused.push(Refusal { provider, reason: reason(error) }),
+            Err(error) => refused.push(Refusal { provider, reason: error.reason() }),
         }
     }
     let (session, provider, operators) = opened.ok_or(EngineError::NotOpen)?;
@@ -145,13 +145,6 @@ fn builder(threads: usize, provider: Provider, options: &LoadOptions) -> ort::Re
         builder = builder.with_config_entry(key, value)?.with_execution_providers(registrations)?;
     }
     Ok(builder)
-}
-
-fn reason(error: EngineError) -> String {
-    match error {
-        EngineError::Load { reason, .. } => reason,
-        other => other.to_string(),
-    }
 }
 
 pub(super) fn load_error(path: &Path, reason: &ort::Error) -> EngineError {
