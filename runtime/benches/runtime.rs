@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nimify_runtime::codec::{predict, v2};
 use nimify_runtime::engine::{Engine, LoadOptions, init};
+use nimify_runtime::http::compressed;
 use nimify_runtime::signature::ModelSignature;
 use nimify_runtime::tensor::{Tensor, TensorData, Value};
 
@@ -126,6 +127,29 @@ fn codec() {
     report("decode [1,3,224,224], binary", "a copy of the floats", compare(ours, theirs));
 }
 
+/// What a content coding costs the writing of an answer, and what it leaves of the answer.
+fn compression() {
+    for shape in [vec![1, 1000], vec![1, 3, 224, 224]] {
+        let data = TensorData::Float32(floats(shape.iter().product()));
+        let signature = signature("null", "null");
+        let value = Value::Tensor(Tensor { shape: shape.clone(), data });
+        let write = |out: &mut Vec<u8>| {
+            out.clear();
+            predict::encode(black_box(std::slice::from_ref(&value)), &signature, out);
+        };
+        for coding in ["zstd", "gzip", "br", "deflate"] {
+            let (mut out, mut other, mut smaller) = (Vec::new(), Vec::new(), Vec::new());
+            let ours = || {
+                write(&mut out);
+                smaller = compressed(coding, black_box(&out)).expect("a coding of the service");
+            };
+            let times = compare(ours, || write(&mut other));
+            let left = smaller.len() * 100 / other.len();
+            report(&format!("write {shape:?} in {coding}, {left}% of the bytes"), "identity", times);
+        }
+    }
+}
+
 /// Time of one run of the tiny model, in a process of its own: there can be one environment in each.
 fn run_tiny_model(side: &str, library: &Path) -> Duration {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/rows.onnx");
@@ -183,5 +207,6 @@ fn main() {
         return;
     }
     codec();
+    compression();
     engine();
 }

@@ -87,6 +87,12 @@ async fn answer(app: &Arc<App>, door: Door, access: Access, request: Request<Inc
     response
 }
 
+/// `body` as answers in the content coding of this name are written, for the benchmarks; `None` where there is none.
+#[doc(hidden)]
+pub fn compressed(coding: &str, body: &[u8]) -> Option<Vec<u8>> {
+    encoding::compress(encoding::Coding::find(coding)?, body).ok()
+}
+
 /// What a request ends in; a panic is counted and told as a fault of the service.
 pub(crate) async fn guarded<T>(app: &App, request: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     caught(request).await.unwrap_or_else(|()| {

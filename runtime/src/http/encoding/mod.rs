@@ -44,7 +44,8 @@ impl Coding {
         }
     }
 
-    fn find(name: &str) -> Option<Coding> {
+    /// The one of this name.
+    pub(crate) fn find(name: &str) -> Option<Coding> {
         let name = if name.eq_ignore_ascii_case("x-gzip") { "gzip" } else { name };
         Coding::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.name()))
     }
