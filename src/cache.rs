@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::interrupt;
 
 /// Kinds of entries: one folder of the cache each. Other folders of the cache are not pruned by it.
-pub const KINDS: [&str; 2] = ["layers", "onnxruntime"];
+pub const KINDS: [&str; 3] = ["layers", "onnxruntime", "pushed"];
 
 /// Why the cache can't be used.
 #[derive(Debug, thiserror::Error)]

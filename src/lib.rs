@@ -5,7 +5,8 @@
 //! ```text
 //! ModelFile ─model→ ModelSignature ─plan→ ServicePlan ─┬─openapi→ OpenApiDocument
 //!                                                      └─codegen→ ServiceSources ─compile→ ServiceBinary
-//! ServiceBinary + ONNX Runtime + model ─image→ Image ─sign→ SignedImage ─chart→ Chart
+//! ServiceBinary + ONNX Runtime + model ─image→ Image ─sign→ SignedImage ─┬─chart→ Chart
+//!                                                                        └─registry→ pushed
 //! ```
 
 pub mod cache;
@@ -26,4 +27,5 @@ pub mod output;
 pub mod pipeline;
 pub mod plan;
 pub mod probe;
+pub mod registry;
 pub mod sign;

@@ -24,6 +24,8 @@ pub(super) enum Command {
     Build(BuildArgs),
     /// Load an image into a Docker or Podman engine
     Load(LoadArgs),
+    /// Push an image and its signatures to a registry
+    Push(PushArgs),
     /// Sign an image
     Sign(SignArgs),
     /// Check every byte and signature of an image
@@ -185,6 +187,27 @@ pub(super) struct HowArgs {
 pub(super) struct LoadArgs {
     /// A folder written by `create` or `build`, or an OCI image layout
     pub(super) dir: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PushArgs {
+    /// A folder written by `create` or `build`, or an OCI image layout
+    pub(super) dir: PathBuf,
+    /// Where to: REGISTRY/REPOSITORY[:TAG] [default: the image's own name, its version as the tag]
+    #[arg(long, value_name = "REFERENCE")]
+    pub(super) to: Option<String>,
+    /// Speak to the registry without TLS
+    #[arg(long)]
+    pub(super) plain_http: bool,
+    /// Private key to sign with for the destination: a file or env://VARIABLE [default: the key store's, if it has
+    /// signed the image]
+    #[arg(long, value_name = "KEY")]
+    pub(super) key: Option<String>,
+    /// Report only errors
+    #[arg(long, short)]
+    pub(super) quiet: bool,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
 }

@@ -13,6 +13,7 @@ mod keys;
 mod load;
 mod progress;
 mod prompts;
+mod push;
 mod report;
 mod run;
 mod schema;
@@ -68,6 +69,7 @@ fn done(command: Command) -> Outcome {
         Command::Create(args) => create::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Push(args) => push::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Keys(args) => keys::run(&args),

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use crate::{cache, chart, compile, config, image, interrupt, model, pipeline, probe, sign};
+use crate::{cache, chart, compile, config, image, interrupt, model, pipeline, probe, registry, sign};
 
 use super::exit::Exit;
 use super::failure::{Failure, interrupted};
@@ -53,6 +53,7 @@ impl From<pipeline::Error> for Failure {
             Error::Compile(error) => from_compile(error),
             Error::Image(error) => from_image(error),
             Error::Load(error) => from_load(error),
+            Error::Registry(error) => from_registry(error),
             Error::Sign(error) => from_sign(error),
             Error::Chart(error) => from_chart(error),
             Error::Cache(error) => from_cache(error),
@@ -139,6 +140,40 @@ fn from_load(error: &image::load::Error) -> Failure {
     failure(exit, error, hint.map(String::from))
 }
 
+fn from_registry(error: &registry::Error) -> Failure {
+    use registry::Error;
+    let (exit, hint) = match error {
+        Error::Image(error) => return from_image(error),
+        Error::Sign(error) => return from_sign(error),
+        Error::Cache(error) => return from_cache(error),
+        Error::Interrupted(_) => return interrupted(),
+        Error::Reference { .. } => (Exit::Usage, None),
+        Error::Files { .. } => (Exit::Files, None),
+        Error::Credentials { .. } => (Exit::Config, Some("log in again with `docker login` or `podman login`".into())),
+        Error::Helper { .. } => (
+            Exit::Tool,
+            Some("install the helper, or take its name out of that file and log in again with `docker login`".into()),
+        ),
+        Error::Certificate { .. } => (Exit::Config, None),
+        Error::Untrusted { host, .. } => {
+            (Exit::Network, Some(format!("put its authority's certificate into `/etc/docker/certs.d/{host}/ca.crt`")))
+        }
+        Error::PlainHttp { .. } => (Exit::Network, Some("`--plain-http` speaks to it without TLS".into())),
+        Error::Unauthorized { host, .. } => (
+            Exit::Network,
+            Some(format!(
+                "`docker login {host}` or `podman login {host}` stores credentials; check that they may push"
+            )),
+        ),
+        Error::Changed { .. } => (Exit::Trust, None),
+        Error::Refused { words, .. } if words.contains("DIGEST_INVALID") => {
+            (Exit::Network, Some("`nimify verify` says whether the image's files are whole".into()))
+        }
+        _ => (Exit::Network, None),
+    };
+    failure(exit, error, hint)
+}
+
 fn from_chart(error: &chart::Error) -> Failure {
     use chart::Error;
     let exit = match error {
@@ -206,4 +241,12 @@ macro_rules! by_way_of_the_pipeline {
     };
 }
 
-by_way_of_the_pipeline!(model::Error, probe::Error, image::Error, image::load::Error, sign::Error, cache::Error);
+by_way_of_the_pipeline!(
+    model::Error,
+    probe::Error,
+    image::Error,
+    image::load::Error,
+    registry::Error,
+    sign::Error,
+    cache::Error
+);

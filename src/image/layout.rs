@@ -79,6 +79,25 @@ pub struct OpenedLayout {
     pub config: Digest,
     /// The layers' digests, in order.
     pub layers: Vec<Digest>,
+    /// What else the index names: signatures, and what other documents refer to the image.
+    pub others: Vec<Descriptor>,
+}
+
+impl OpenedLayout {
+    /// The bytes of a manifest that the index names, held against its digest.
+    pub fn manifest_bytes(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        let wrong = |path: &Path, reason: String| Error::Layout { path: path.into(), reason };
+        let digest = digest_of(descriptor).map_err(|reason| wrong(&self.folder, reason))?;
+        read_manifest(&self.folder, &digest)
+    }
+}
+
+/// Reads a manifest by its digest, and holds it against that.
+fn read_manifest(folder: &Path, digest: &Digest) -> Result<Vec<u8>, Error> {
+    let path = blob_path(folder, digest);
+    let bytes = read_json(&path)?;
+    let found = Digest::of(&bytes);
+    if found == *digest { Ok(bytes) } else { Err(Error::Layout { path, reason: format!("its digest is {found}") }) }
 }
 
 /// Opens a layout to read the image in it. The manifest is checked against its digest; blobs are not read: that is
@@ -97,17 +116,14 @@ pub fn open_layout(folder: &Path) -> Result<OpenedLayout, Error> {
     }
     let digest = digest_of(&descriptor).map_err(|reason| wrong(&index_path, reason))?;
     let manifest_path = blob_path(folder, &digest);
-    let bytes = read_json(&manifest_path)?;
-    if Digest::of(&bytes) != digest {
-        return Err(wrong(&manifest_path, format!("its digest is {}", Digest::of(&bytes))));
-    }
-    let manifest: ImageManifest = parse(&manifest_path, &bytes)?;
+    let manifest: ImageManifest = parse(&manifest_path, &read_manifest(folder, &digest)?)?;
     let in_manifest = |descriptor: &Descriptor| digest_of(descriptor).map_err(|reason| wrong(&manifest_path, reason));
     Ok(OpenedLayout {
         folder: folder.into(),
         config: in_manifest(manifest.config())?,
         layers: manifest.layers().iter().map(in_manifest).collect::<Result<_, _>>()?,
         reference: descriptor.annotations().as_ref().and_then(|all| all.get(REF_NAME)).cloned(),
+        others: index.manifests()[1..].to_vec(),
         descriptor,
         digest,
         manifest,
@@ -115,7 +131,7 @@ pub fn open_layout(folder: &Path) -> Result<OpenedLayout, Error> {
 }
 
 /// A descriptor's digest, if it is one that we handle.
-pub(super) fn digest_of(descriptor: &Descriptor) -> Result<Digest, String> {
+pub(crate) fn digest_of(descriptor: &Descriptor) -> Result<Digest, String> {
     descriptor.digest().to_string().parse().map_err(|error: crate::digest::NotADigest| error.to_string())
 }
 

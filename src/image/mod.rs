@@ -27,6 +27,7 @@ pub use closure::{Closure, closure};
 pub use describe::{REF_NAME, reference, rfc3339};
 pub use error::{Architecture, Attempt, Error};
 pub use layer::{Compression, Layer};
+pub(crate) use layout::digest_of;
 pub use layout::{OpenedLayout, blob_path, open_layout, write_layout};
 pub use load::load;
 pub use packages::Package;

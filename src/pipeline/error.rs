@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Difference, LockError};
 use crate::files::RelativePath;
 use crate::interrupt::Interrupted;
-use crate::{cache, chart, codegen, compile, image, model, plan, probe, sign};
+use crate::{cache, chart, codegen, compile, image, model, plan, probe, registry, sign};
 
 /// Why a pipeline ended.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum Error {
     /// An engine doesn't take the image.
     #[error(transparent)]
     Load(#[from] image::load::Error),
+    /// A registry doesn't take or give an image.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
     /// The image can't be signed or checked.
     #[error(transparent)]
     Sign(#[from] sign::Error),

@@ -87,7 +87,7 @@ fn first_lower(text: &str) -> String {
 }
 
 /// What the command line itself reads from the environment. That each name is used is checked below.
-const READ: [(&str, &str); 11] = [
+const READ: [(&str, &str); 16] = [
     ("NIMIFY_CACHE", "the folder that is kept between runs"),
     ("XDG_CACHE_HOME", "without `NIMIFY_CACHE`: `nimify` in it is that folder; else `~/.cache/nimify`"),
     ("NIMIFY_ONNXRUNTIME", "ONNX Runtime's library, instead of the pinned one from a Python package or pip"),
@@ -95,6 +95,11 @@ const READ: [(&str, &str); 11] = [
     ("XDG_CONFIG_HOME", "`nimify/keys` in it is the key store; else `~/.config`"),
     ("DOCKER_HOST", "the engine of `nimify load`, as `unix://…` or `tcp://…`"),
     ("CONTAINER_HOST", "the same in Podman's words; `DOCKER_HOST` beats it"),
+    ("DOCKER_AUTH_CONFIG", "credentials for registries: the text of a `config.json`"),
+    ("DOCKER_CONFIG", "the folder of Docker's `config.json`, instead of `~/.docker`"),
+    ("REGISTRY_AUTH_FILE", "a file of credentials as Podman writes it"),
+    ("SSL_CERT_FILE", "the authorities that registries' certificates are held against, instead of the machine's"),
+    ("HTTPS_PROXY", "the proxy on the way to registries; `NO_PROXY` names hosts that need none"),
     ("XDG_RUNTIME_DIR", "where the socket of a rootless Docker or Podman is looked for"),
     ("SOURCE_DATE_EPOCH", "the time that is written into the image, seconds since 1970; else a fixed one"),
     ("CARGO_HOME", "where cargo keeps what it has fetched"),

@@ -1,0 +1,76 @@
+//! `nimify push DIR`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::pipeline::{self, Destination};
+use crate::registry::{PushReport, Watch};
+
+use super::args::{Format, PushArgs};
+use super::failure::{Failure, Outcome};
+use super::{report, sign};
+
+pub(super) fn run(args: &PushArgs) -> Outcome {
+    let destination =
+        Destination { to: args.to.clone(), plain_http: args.plain_http, key: args.key.as_deref().map(sign::source) };
+    let pushed = push(&args.dir, &destination, args.quiet)?;
+    match args.format {
+        Format::Json => super::print_json(&pushed),
+        Format::Text if args.quiet => Ok(()),
+        Format::Text => super::print(&text(&pushed)),
+    }
+}
+
+/// Pushes with a bar on a terminal, and tells the warnings.
+fn push(folder: &Path, destination: &Destination, quiet: bool) -> Result<PushReport, Failure> {
+    let bar = Bar::new(quiet);
+    let pushed = pipeline::push(folder, destination, &bar);
+    bar.0.finish_and_clear();
+    let pushed = pushed?;
+    if !quiet {
+        pushed.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    }
+    Ok(pushed)
+}
+
+/// Where it is now, and what it took.
+fn text(pushed: &PushReport) -> String {
+    let PushReport { repository, tag, digest, .. } = pushed;
+    let count = |how: &str| pushed.blobs.iter().filter(|blob| blob.how == how).count();
+    format!(
+        "pushed {repository}:{tag}\n{repository}@{digest}\n{} of {} blobs sent ({}), {} mounted, {} there already\n",
+        count("sent"),
+        pushed.blobs.len(),
+        report::size(pushed.bytes_sent),
+        count("mounted"),
+        count("present"),
+    )
+}
+
+/// A bar of bytes on standard error, on a terminal only.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new(quiet: bool) -> Self {
+        let draw = !quiet && std::io::stderr().is_terminal();
+        let bar = ProgressBar::with_draw_target(
+            Some(0),
+            if draw { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
+        );
+        let template = "pushing {wide_bar:.cyan} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}";
+        bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
+        Bar(bar)
+    }
+}
+
+impl Watch for Bar {
+    fn expects(&self, bytes: u64) {
+        self.0.inc_length(bytes);
+    }
+
+    fn moved(&self, bytes: i64) {
+        if bytes < 0 { self.0.dec(bytes.unsigned_abs()) } else { self.0.inc(bytes.unsigned_abs()) }
+    }
+}

@@ -1,0 +1,170 @@
+//! What can go wrong between this machine and a registry.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::digest::Digest;
+use crate::interrupt::Interrupted;
+use crate::{cache, image, sign};
+
+/// Why an image could not be pushed or pulled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A text that names no image.
+    #[error("`{text}` is no reference to an image: {reason}")]
+    Reference {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The layout can't be read.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// The signatures can't be read or made.
+    #[error(transparent)]
+    Sign(#[from] sign::Error),
+    /// The cache can't be used.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
+    /// A file refused.
+    #[error("could not {attempt} `{}`", path.display())]
+    Files {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of credentials is not what it should be. Its contents are never told.
+    #[error("{origin} can't be read as credentials: {reason}")]
+    Credentials {
+        /// The file or environment variable.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A credential helper that the user's configuration names gives nothing.
+    #[error("the credential helper `{program}`, which {origin} names, failed: {reason}")]
+    Helper {
+        /// The program.
+        program: String,
+        /// Where it is named.
+        origin: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A certificate for a registry can't be used.
+    #[error("`{}` can't be used as a certificate: {reason}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nobody answers, or the answer breaks off.
+    #[error("could not {attempt}: `{host}` {reason}")]
+    NoAnswer {
+        /// What was attempted.
+        attempt: String,
+        /// The host that was asked.
+        host: String,
+        /// What happened instead of an answer.
+        reason: String,
+    },
+    /// The registry's certificate isn't trusted.
+    #[error("could not {attempt}: the certificate of `{host}` is not trusted ({reason})")]
+    Untrusted {
+        /// What was attempted.
+        attempt: String,
+        /// The host that was asked.
+        host: String,
+        /// What is wrong with the certificate.
+        reason: String,
+    },
+    /// TLS was asked for, but the other side speaks without it.
+    #[error("could not {attempt}: `{host}` speaks plain HTTP, not TLS")]
+    PlainHttp {
+        /// What was attempted.
+        attempt: String,
+        /// The host that was asked.
+        host: String,
+    },
+    /// The registry wants to know who asks, or doesn't let them.
+    #[error("could not {attempt}: `{host}` refuses {who}{words}")]
+    Unauthorized {
+        /// What was attempted.
+        attempt: String,
+        /// The host that was asked.
+        host: String,
+        /// As whom it was asked: `a request without credentials`, `the credentials from …`.
+        who: String,
+        /// What it said, with a separator before it; empty where it said nothing.
+        words: String,
+    },
+    /// The registry answered with an error.
+    #[error("could not {attempt}: `{host}` answered {status}{words}")]
+    Refused {
+        /// What was attempted.
+        attempt: String,
+        /// The host that was asked.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it said, with a separator before it; empty where it said nothing.
+        words: String,
+    },
+    /// An answer that isn't what the protocol asks for.
+    #[error("could not {attempt}: the answer of `{host}` {reason}")]
+    Answer {
+        /// What was attempted.
+        attempt: String,
+        /// The host that was asked.
+        host: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The registry sends us where we don't go.
+    #[error("could not {attempt}: `{host}` leads to `{target}`, {reason}")]
+    Astray {
+        /// What was attempted.
+        attempt: String,
+        /// The host that was asked.
+        host: String,
+        /// Where it leads, without a query: that may hold a signature.
+        target: String,
+        /// Why that isn't followed.
+        reason: &'static str,
+    },
+    /// What came isn't what its digest says.
+    #[error("{what} from `{host}` is not what its digest {digest} says")]
+    Changed {
+        /// What came.
+        what: String,
+        /// From where.
+        host: String,
+        /// What should have come.
+        digest: Digest,
+    },
+    /// No image for this machine is behind a reference.
+    #[error("`{reference}` has no image for {wanted}: it has {found}")]
+    Platform {
+        /// The reference.
+        reference: String,
+        /// The platform that was looked for.
+        wanted: String,
+        /// Those that are there.
+        found: String,
+    },
+    /// The user asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// Turns an [`io::Error`] into [`Error::Files`].
+pub(super) fn files(attempt: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Files { attempt, path, source }
+}

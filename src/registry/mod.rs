@@ -1,0 +1,37 @@
+//! `SignedImage` → a registry, with its signatures; by the OCI distribution protocol.
+//!
+//! - [`Reference`], [`Repository`]: what an image is called there.
+//! - [`push`]: blobs that are there are not sent, neighbours' blobs are mounted, large ones go in chunks and go on where
+//!   they were broken off; the tag comes last, so that whoever follows it finds everything.
+//!
+//! The client is nimify's own, on `ureq`: the OCI client library for Rust, `oci-client`, sends a registry's credentials
+//! to whatever host a `Location` names, never asks how far an upload came, and can't rewind what it streams. Grammar and
+//! documents are those of `oci-spec`.
+//!
+//! Not here: who signs with what (`sign`), what an image consists of (`image`).
+
+mod artifacts;
+mod challenge;
+mod client;
+mod credentials;
+mod error;
+mod helper;
+mod place;
+mod push;
+mod record;
+mod reference;
+mod retry;
+mod transport;
+mod upload;
+
+pub use error::Error;
+pub use push::{BlobRow, CHUNK, PushReport, PushRequest, Signing, push};
+pub use reference::{Reference, Repository};
+
+/// Is told how a transfer goes, by several threads at once.
+pub trait Watch: Sync {
+    /// So many bytes are to be moved, in all that is known by now.
+    fn expects(&self, bytes: u64);
+    /// So many more have been moved; fewer, where some have to be moved again.
+    fn moved(&self, bytes: i64);
+}

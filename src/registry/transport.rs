@@ -1,0 +1,268 @@
+//! Requests to one registry: over TLS unless it was asked for without, with bodies streamed from files.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Request as HttpRequest};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Proxy, SendBody};
+use url::Url;
+
+use super::error::files;
+use super::place::{Inside, Place, PublicOnly};
+use super::retry::Trouble;
+use super::{Error, Repository};
+use crate::interrupt;
+
+const CONNECT: Duration = Duration::from_secs(15);
+/// A connection on which nothing moves for so long is dead.
+const STALLED_WRITE: Duration = Duration::from_secs(60);
+/// Registries check, and often copy, a whole layer before they answer.
+const STALLED_READ: Duration = Duration::from_secs(300);
+/// Largest certificate file that is read, bytes.
+const LARGEST_CERTIFICATES: u64 = 4 << 20;
+
+/// What is sent with a request.
+#[derive(Clone, Copy)]
+pub(super) enum Body<'a> {
+    None,
+    Bytes(&'a [u8]),
+    /// A part of a file.
+    File {
+        path: &'a Path,
+        offset: u64,
+        length: u64,
+        /// Is told of bytes as they leave.
+        moved: &'a (dyn Fn(u64) + Sync),
+        /// Asked meanwhile whether to break off.
+        stop: &'a (dyn Fn() -> bool + Sync),
+    },
+}
+
+/// One request, which may be sent several times.
+pub(super) struct Request<'a> {
+    pub(super) method: &'static str,
+    pub(super) place: Place,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Body<'a>,
+    /// What is attempted, for messages.
+    pub(super) attempt: String,
+}
+
+/// The head of an answer, and its body yet to be read.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: ureq::Body,
+    /// Where it came from.
+    pub(super) url: Url,
+}
+
+impl Answer {
+    /// A header's text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The whole body, at most `limit` bytes of it.
+    pub(super) fn bytes(&mut self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.body.as_reader().take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Connections to a registry, and to the hosts that it leads to.
+#[derive(Debug)]
+pub(super) struct Transport {
+    own: Agent,
+    foreign: Agent,
+}
+
+impl Transport {
+    pub(super) fn new(repository: &Repository, home: Option<&Path>) -> Result<Self, Error> {
+        let (extra, client) = certificates(repository.host(), home)?;
+        let machine = rustls_native_certs::load_native_certs().certs;
+        let machine: Vec<Certificate<'static>> =
+            machine.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+        let own = config(machine.iter().cloned().chain(extra).collect(), client);
+        let foreign = config(machine, None);
+        Ok(Transport {
+            own: own.new_agent(),
+            foreign: Agent::with_parts(foreign, DefaultConnector::default(), PublicOnly::default()),
+        })
+    }
+
+    /// Sends the request once.
+    pub(super) fn send(&self, request: &Request<'_>, authorization: Option<&str>) -> Result<Answer, Trouble> {
+        let url = &request.place.url;
+        let mut builder = HttpRequest::builder().method(request.method).uri(url.as_str());
+        for (name, value) in &request.headers {
+            builder = builder.header(*name, value);
+        }
+        if let Some(authorization) = authorization.filter(|_| request.place.own) {
+            builder = builder.header("Authorization", authorization);
+        }
+        let agent = if request.place.foreign { &self.foreign } else { &self.own };
+        let invalid = |error: ureq::http::Error| answer(request, format!("can't be followed ({error})"));
+        let mut broken = None;
+        let sent = match request.body {
+            Body::None => agent.run(builder.body(SendBody::none()).map_err(invalid)?),
+            Body::Bytes(bytes) => agent.run(builder.body(bytes).map_err(invalid)?),
+            Body::File { path, offset, length, moved, stop } => {
+                let mut file = File::open(path).map_err(files("read", path))?;
+                file.seek(SeekFrom::Start(offset)).map_err(files("read", path))?;
+                let mut reader = Watched { inner: file.take(length), moved, stop, broken: &mut broken };
+                let builder = builder.header("Content-Length", length.to_string());
+                agent.run(builder.body(SendBody::from_reader(&mut reader)).map_err(invalid)?)
+            }
+        };
+        interrupt::check()?;
+        if let (Some(source), Body::File { path, .. }) = (broken, request.body) {
+            return Err(files("read", path)(source).into());
+        }
+        let sent = sent.map_err(|error| trouble(request, &error))?;
+        let (head, body) = sent.into_parts();
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, url: url.clone() })
+    }
+}
+
+/// The part of a file on its way out.
+struct Watched<'a> {
+    inner: io::Take<File>,
+    moved: &'a (dyn Fn(u64) + Sync),
+    stop: &'a (dyn Fn() -> bool + Sync),
+    /// The file's own error, to be told from the network's.
+    broken: &'a mut Option<io::Error>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        interrupt::check()?;
+        if (self.stop)() {
+            return Err(io::Error::other("another part failed"));
+        }
+        match self.inner.read(buffer) {
+            Ok(0) if self.inner.limit() > 0 => {
+                *self.broken = Some(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends too early"));
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            Ok(n) => {
+                (self.moved)(n as u64);
+                Ok(n)
+            }
+            Err(error) => {
+                *self.broken = Some(io::Error::new(error.kind(), error.to_string()));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// An answer, or an address, that isn't what it should be.
+fn answer(request: &Request<'_>, reason: String) -> Error {
+    Error::Answer { attempt: request.attempt.clone(), host: host(&request.place.url), reason }
+}
+
+/// The host of an address, with its port where that isn't the usual one.
+pub(super) fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or(host.to_string(), |port| format!("{host}:{port}"))
+}
+
+/// What a failed try means.
+fn trouble(request: &Request<'_>, error: &ureq::Error) -> Trouble {
+    let (attempt, host) = (request.attempt.clone(), host(&request.place.url));
+    let text = error.to_string();
+    let inside = matches!(error, ureq::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Inside>()));
+    if inside {
+        return Trouble::Lasting(Error::NoAnswer { attempt, host, reason: format!("is not asked: {Inside}") });
+    }
+    if text.contains("InvalidContentType") {
+        return Trouble::Lasting(Error::PlainHttp { attempt, host });
+    }
+    if text.contains("certificate") {
+        let reason = text.rsplit("certificate: ").next().unwrap_or(&text).to_string();
+        return Trouble::Lasting(Error::Untrusted { attempt, host, reason });
+    }
+    let (reason, passes) = match error {
+        ureq::Error::HostNotFound => ("is not found".into(), false),
+        ureq::Error::Timeout(what) => (format!("did not answer in time ({what})"), true),
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            ("refuses connections".into(), true)
+        }
+        ureq::Error::Io(error) if error.to_string().contains("lookup address") => ("is not found".into(), false),
+        other => (format!("did not answer ({other})"), true),
+    };
+    let error = Error::NoAnswer { attempt, host, reason };
+    if passes { Trouble::passing(error) } else { Trouble::Lasting(error) }
+}
+
+fn config(roots: Vec<Certificate<'static>>, client: Option<ClientCert>) -> ureq::config::Config {
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::from(roots))
+        .client_cert(client)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    Agent::config_builder()
+        .tls_config(tls)
+        .proxy(Proxy::try_from_env())
+        .http_status_as_error(false)
+        // Redirects are followed here, under the rules of `place`.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("nimify/", env!("CARGO_PKG_VERSION")))
+        .timeout_resolve(Some(CONNECT))
+        .timeout_connect(Some(CONNECT))
+        .timeout_per_write(Some(STALLED_WRITE))
+        .timeout_per_read(Some(STALLED_READ))
+        .build()
+}
+
+/// Certificates that Docker and Podman keep for one registry: authorities (`*.crt`), and a client's own pair
+/// (`*.cert` with `*.key`).
+fn certificates(host: &str, home: Option<&Path>) -> Result<(Vec<Certificate<'static>>, Option<ClientCert>), Error> {
+    let system = ["/etc/docker/certs.d", "/etc/containers/certs.d"].map(PathBuf::from);
+    let users = [".config/docker/certs.d", ".config/containers/certs.d"].map(|path| home.map(|home| home.join(path)));
+    let (mut roots, mut client) = (Vec::new(), None);
+    for folder in system.into_iter().chain(users.into_iter().flatten()).map(|folder| folder.join(host)) {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("crt") => roots.extend(read_certificates(&path)?),
+                Some("cert") => {
+                    let wrong = |reason: String| Error::Certificate { path: path.clone(), reason };
+                    let key = path.with_extension("key");
+                    let key = PrivateKey::from_pem(&read(&key)?).map_err(|error| wrong(format!("its key: {error}")))?;
+                    client = Some(ClientCert::new_with_certs(&read_certificates(&path)?, key));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok((roots, client))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(files("read", path))?;
+    file.take(LARGEST_CERTIFICATES).read_to_end(&mut text).map_err(files("read", path))?;
+    Ok(text)
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Error> {
+    let wrong = |reason: String| Error::Certificate { path: path.into(), reason };
+    let mut all = Vec::new();
+    for item in ureq::tls::parse_pem(&read(path)?) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| wrong(error.to_string()))? {
+            all.push(certificate);
+        }
+    }
+    if all.is_empty() { Err(wrong("it holds none".into())) } else { Ok(all) }
+}
