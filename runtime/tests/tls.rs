@@ -1,5 +1,5 @@
-//! TLS on every port: HTTP/1.1 and HTTP/2, certificates that change while the service runs, clients with certificates,
-//! and the service's own program as a client. curl and openssl are the judges.
+//! TLS on every port: HTTP/1.1, HTTP/2 and gRPC, certificates that change while the service runs, clients with
+//! certificates, and the service's own program as a client. curl, openssl and tonic are the judges.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
@@ -8,12 +8,30 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use hyper_util::rt::TokioIo;
+use nimify_runtime::codec::v2::protobuf::messages::model_infer_request::InferInputTensor;
+use nimify_runtime::codec::v2::protobuf::messages::{
+    ModelInferRequest, ModelInferResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
+    ServerReadyResponse,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::json;
 use support::{Made, PATIENCE, Service, command, rows};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tonic::codegen::http::Uri;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 /// A certificate authority and the folder that its certificates are written to.
 struct Authority {
@@ -242,6 +260,140 @@ fn a_client_without_a_certificate_gets_health_and_nothing_else() {
     let unknown = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
     let refused = authority.curl(&unknown, service.address, "/v1/health/live");
     assert!(!refused.status.success(), "{refused:?}");
+}
+
+/// Connects over TLS, offering these protocols by ALPN.
+#[derive(Clone)]
+struct Connector {
+    tls: TlsConnector,
+    /// What was agreed on.
+    agreed: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Connector {
+    /// Trusts `authority`, shows the certificate `NAME.pem` of `own`, and offers `protocol`.
+    fn new(authority: &Authority, own: Option<(&Authority, &str)>, protocol: &[u8]) -> Connector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority.path("ca.pem")).unwrap()).unwrap();
+        let ring = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots);
+        let mut config = match own {
+            None => config.with_no_client_auth(),
+            Some((own, name)) => {
+                let certificate = CertificateDer::from_pem_file(own.path(&format!("{name}.pem"))).unwrap();
+                let key = PrivateKeyDer::from_pem_file(own.path(&format!("{name}.key"))).unwrap();
+                config.with_client_auth_cert(vec![certificate], key).unwrap()
+            }
+        };
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Connector { tls: Arc::new(config).into(), agreed: Arc::default() }
+    }
+
+    async fn channel(&self, address: SocketAddr) -> Result<Channel, tonic::transport::Error> {
+        // The connection is the connector's business: tonic asks for no more than a stream.
+        let endpoint = Endpoint::from_shared(format!("http://localhost:{}", address.port())).unwrap();
+        endpoint.connect_with_connector(self.clone()).await
+    }
+}
+
+impl tonic::codegen::Service<Uri> for Connector {
+    type Response = TokioIo<TlsStream<tokio::net::TcpStream>>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Connector { tls, agreed } = self.clone();
+        Box::pin(async move {
+            let stream = tokio::net::TcpStream::connect(("127.0.0.1", uri.port_u16().unwrap())).await?;
+            let stream = tls.connect("localhost".try_into().unwrap(), stream).await?;
+            *agreed.lock().unwrap() = stream.get_ref().1.alpn_protocol().unwrap_or_default().to_vec();
+            Ok(TokioIo::new(stream))
+        })
+    }
+}
+
+/// An inference over the channel: y = 2x + b.
+async fn infer(channel: Channel) -> Result<Vec<u8>, Status> {
+    let raw = |numbers: &[f32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>().into();
+    let tensor = |name: &str, shape: &[i64]| InferInputTensor {
+        name: name.into(),
+        datatype: "FP32".into(),
+        shape: shape.into(),
+        ..Default::default()
+    };
+    let request = ModelInferRequest {
+        model_name: "tiny".into(),
+        inputs: vec![tensor("x", &[1, 3]), tensor("b", &[1, 1])],
+        raw_input_contents: vec![raw(&[1., 2., 3.]), raw(&[1.])],
+        ..Default::default()
+    };
+    let answer: ModelInferResponse = ask(channel, "/inference.GRPCInferenceService/ModelInfer", request).await?;
+    Ok(answer.raw_output_contents[0].to_vec())
+}
+
+async fn ask<Q, A>(channel: Channel, path: &'static str, request: Q) -> Result<A, Status>
+where
+    Q: prost::Message + 'static,
+    A: prost::Message + Default + 'static,
+{
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<Q, A>::default();
+    Ok(client.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec).await?.into_inner())
+}
+
+#[tokio::test]
+async fn grpc_goes_over_tls() {
+    let (authority, service) = protected(None, &[]);
+    let grpc = service.grpc.unwrap();
+    let connector = Connector::new(&authority, None, b"h2");
+    let channel = connector.channel(grpc).await.unwrap();
+    let y: Vec<u8> = [3f32, 5., 7.].iter().flat_map(|number| number.to_le_bytes()).collect();
+    assert_eq!(infer(channel.clone()).await.unwrap(), y);
+    assert_eq!(*connector.agreed.lock().unwrap(), b"h2");
+    let many = (0..50).map(|_| tokio::spawn(infer(channel.clone())));
+    for answer in many.collect::<Vec<_>>() {
+        assert_eq!(answer.await.unwrap().unwrap(), y);
+    }
+    // Who is not the authority's client, or offers no HTTP/2, or no TLS at all.
+    assert!(Connector::new(&Authority::new(), None, b"h2").channel(grpc).await.is_err());
+    let plain = Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect().await;
+    assert!(match plain {
+        Ok(channel) => infer(channel).await.is_err(),
+        Err(_) => true,
+    });
+    assert_eq!(infer(channel).await.unwrap(), y);
+}
+
+#[tokio::test]
+async fn a_grpc_client_without_a_certificate_gets_health_and_nothing_else() {
+    let clients = Authority::new();
+    clients.sign("client");
+    let (authority, service) = protected(Some(&clients.path("ca.pem")), &[]);
+    let grpc = service.grpc.unwrap();
+    let known = Connector::new(&authority, Some((&clients, "client")), b"h2").channel(grpc).await.unwrap();
+    assert_eq!(infer(known).await.unwrap().len(), 12);
+    let unknown = Connector::new(&authority, None, b"h2").channel(grpc).await.unwrap();
+    let refused = infer(unknown.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    let path = "/inference.GRPCInferenceService/ServerMetadata";
+    let refused = ask::<_, ServerMetadataResponse>(unknown.clone(), path, ServerMetadataRequest {}).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    let path = "/inference.GRPCInferenceService/ServerReady";
+    assert!(ask::<_, ServerReadyResponse>(unknown, path, ServerReadyRequest {}).await.unwrap().ready);
+    // From an authority that nobody trusts: the handshake ends, in TLS 1.3 after the client's part of it.
+    let stranger = Authority::new();
+    stranger.sign("client");
+    let stranger = Connector::new(&authority, Some((&stranger, "client")), b"h2").channel(grpc).await;
+    assert!(match stranger {
+        Ok(channel) => infer(channel).await.is_err(),
+        Err(_) => true,
+    });
 }
 
 #[test]
