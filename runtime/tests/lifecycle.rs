@@ -8,7 +8,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{Made, answer, command, onnxruntime, rows, slow};
+use support::{Made, Service, answer, command, onnxruntime, rows, slow, weighty};
 
 /// How many matrix products take about a second: measured on the running service, so that any machine will do.
 fn a_second(service: &support::Service) -> u64 {
@@ -222,15 +222,6 @@ fn threads_do_not_line_up_for_a_model_of_microseconds() {
 }
 
 #[test]
-fn instances_are_chosen_by_a_measurement_when_asked() {
-    let service = rows().ready_with(&[("NIMIFY_INSTANCES", "auto"), ("NIMIFY_THREADS", "2")]);
-    let loaded = service.log.wait_for("model loaded");
-    assert!(loaded["instances"] == 1 || loaded["instances"] == 2, "{loaded}");
-    service.log.wait_for("instances measured");
-    assert_eq!(service.predict(&json!({"x": [[1, 2, 3]], "b": [[1]]})).status, 200);
-}
-
-#[test]
 fn the_health_check_says_by_its_exit_code_what_ready_says() {
     let service = rows().ready();
     let check = |port: u16| {
@@ -306,4 +297,44 @@ fn the_command_line() {
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("`--prot`"));
     // Beside the executable there is no `service.json` here.
     assert_eq!(run(&[]).status.code(), Some(4));
+}
+
+/// What a service says of the instances that it chose: how many, over how many sessions, wherever it says so.
+fn chosen(service: &Service) -> (u64, u64) {
+    let loaded = service.log.wait_for("model loaded");
+    let [instances, sessions] = ["instances", "sessions"].map(|field| loaded[field].as_u64().unwrap());
+    let page = service.get("/metrics").text();
+    assert!(page.contains(&format!("nimify_instances {instances}\n")), "{page}");
+    let config = service.get("/v2/models/tiny/config").json();
+    assert_eq!(config["instance_group"][0]["count"], instances, "{config}");
+    (instances, sessions)
+}
+
+#[test]
+fn auto_measures_instances_and_says_what_it_chose() {
+    const AUTO: (&str, &str) = ("NIMIFY_INSTANCES", "auto");
+    // A tiny model has a session for each instance, or for each thread; one with weights has one that all of them run.
+    for (made, own) in [(rows as fn() -> Made, true), (weighty, false)] {
+        let service = made().ready_with(&[AUTO, ("NIMIFY_THREADS", "2")]);
+        let measured = service.log.wait_for("instances measured");
+        let [one, many] = ["one_instance", "an_instance_a_thread"].map(|field| measured[field].as_u64().unwrap());
+        assert!(one > 0 && many > 0, "{measured}");
+        let (instances, sessions) = chosen(&service);
+        assert_eq!(instances, if many > one { 2 } else { 1 }, "{measured}");
+        assert!(if own { (instances..=2).contains(&sessions) } else { sessions == 1 }, "{sessions}");
+        assert_eq!(service.predict(&made().sample.unwrap()).status, 200);
+    }
+    // Nothing to choose from: one thread, or nothing to measure with.
+    let alone = rows().ready_with(&[AUTO, ("NIMIFY_THREADS", "1")]);
+    assert_eq!(chosen(&alone), (1, 1));
+    let unsampled = Made { sample: None, ..rows() }.ready_with(&[AUTO, ("NIMIFY_THREADS", "2")]);
+    assert_eq!(chosen(&unsampled), (1, 1));
+    for service in [&alone, &unsampled] {
+        assert!(!service.log.lines().iter().any(|line| line["message"] == "instances measured"));
+    }
+    // A number is taken as it is.
+    let told = weighty().ready_with(&[("NIMIFY_INSTANCES", "3"), ("NIMIFY_THREADS", "2")]);
+    assert_eq!(chosen(&told), (3, 1));
+    let told = rows().ready_with(&[("NIMIFY_INSTANCES", "3"), ("NIMIFY_THREADS", "2")]);
+    assert_eq!(chosen(&told), (3, 3));
 }

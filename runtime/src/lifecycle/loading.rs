@@ -16,6 +16,7 @@ use crate::metrics::{ArenaBytes, ModelInfo};
 use crate::progress::LoadPhase;
 use crate::settings::Optimize;
 use crate::signature::ValueSpec;
+use crate::tensor::Value;
 
 /// Loads on a thread of its own, so that health is answered meanwhile.
 pub(super) fn start(app: Arc<App>) -> oneshot::Receiver<Result<Scheduler, StartError>> {
@@ -54,8 +55,8 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
 
 /// Lets the metrics tell what runs the model, and the memory that this takes.
 fn watch(app: &App, engine: &Arc<Engine>, onnxruntime: &str) {
-    let provider = engine.provider().provider;
-    app.metrics.loaded(ModelInfo { provider: provider.word().into(), onnxruntime: onnxruntime.into() });
+    let (provider, instances) = (engine.provider().provider, engine.instances());
+    app.metrics.loaded(ModelInfo { provider: provider.word().into(), onnxruntime: onnxruntime.into(), instances });
     let watched = engine.clone();
     app.metrics.watch_arena(move || {
         let memory = watched.memory();
@@ -72,10 +73,9 @@ fn padding(app: &App, engine: &Engine) -> Option<Padding> {
     if settings.is_off() {
         return None;
     }
-    let proved = match app.sample() {
+    let proved = match sample(app) {
         None => Err("no sample was recorded to prove it with".into()),
-        Some(sample) => predict::decode(sample, &app.signature)
-            .and_then(|inputs| app.service.before(inputs))
+        Some(inputs) => inputs
             .map_err(|error| format!("the recorded sample failed: {error}"))
             .and_then(|inputs| Padding::prove(engine, &app.signature, settings, &inputs)),
     };
@@ -136,32 +136,35 @@ fn choose(app: &App, threads: usize) -> Result<Engine, StartError> {
         warm_up(app, &engine);
         Ok(engine)
     };
-    match app.settings.engine.instances {
-        Some(instances) => {
-            let engine = open(instances)?;
-            let spread = instances < threads && is_quick(app, &engine);
-            if spread { Ok(open(threads)?.with_instances(instances)) } else { Ok(engine) }
-        }
-        None if threads == 1 || app.sample().is_none() => open(1),
-        None => {
-            let (one, many) = (open(1)?, open(threads)?);
-            let (one_runs, many_runs) = (runs(app, &one, threads), runs(app, &many, threads));
-            tracing::info!(one_instance = one_runs, an_instance_a_thread = many_runs, "instances measured");
-            Ok(if many_runs > one_runs { many } else { one })
-        }
+    if let Some(instances) = app.settings.engine.instances {
+        let engine = open(instances)?;
+        let spread = instances < threads && is_quick(app, &engine);
+        return if spread { Ok(open(threads)?.with_instances(instances)) } else { Ok(engine) };
     }
+    let Some(Ok(sample)) = sample(app).filter(|_| threads > 1) else { return open(1) };
+    let (one, many) = (open(1)?, open(threads)?);
+    let (one_runs, many_runs) = (runs(&sample, &one, threads), runs(&sample, &many, threads));
+    tracing::info!(one_instance = one_runs, an_instance_a_thread = many_runs, "instances measured");
+    Ok(match many_runs > one_runs {
+        true => many,
+        false if is_quick(app, &one) => many.with_instances(1),
+        false => one,
+    })
+}
+
+/// The recorded sample as the model takes it, if there is one.
+fn sample(app: &App) -> Option<Result<Vec<Value>, Error>> {
+    let read = |sample| predict::decode(sample, &app.signature).and_then(|inputs| app.service.before(inputs));
+    app.sample().map(read)
 }
 
 /// One run of the recorded sample, hooks included, so that the first request finds everything in place.
 fn warm_up(app: &App, engine: &Engine) {
-    let Some(sample) = app.sample() else {
+    let Some(inputs) = sample(app) else {
         tracing::info!("no sample was recorded: the first request warms the model up");
         return;
     };
-    let warmed = predict::decode(sample, &app.signature)
-        .and_then(|inputs| app.service.before(inputs))
-        .and_then(|inputs| engine.run(inputs))
-        .and_then(|outputs| app.service.after(outputs));
+    let warmed = inputs.and_then(|inputs| engine.run(inputs)).and_then(|outputs| app.service.after(outputs));
     if let Err(error) = warmed {
         tracing::warn!(%error, "the recorded sample failed: the first request warms the model up");
     }
@@ -169,9 +172,9 @@ fn warm_up(app: &App, engine: &Engine) {
 
 /// Whether the model runs the sample in so short a time that it will run where the request is.
 fn is_quick(app: &App, engine: &Engine) -> bool {
+    let Some(Ok(sample)) = sample(app) else { return false };
     let run = || {
-        let inputs = app.sample().and_then(|sample| predict::decode(sample, &app.signature).ok())?;
-        let begun = Instant::now();
+        let (inputs, begun) = (sample.clone(), Instant::now());
         engine.run(inputs).ok().map(|_| begun.elapsed())
     };
     // The quickest of a few: whatever else the machine does makes a run longer, and nothing makes it shorter.
@@ -182,18 +185,11 @@ fn is_quick(app: &App, engine: &Engine) -> bool {
 const MEASURED: Duration = Duration::from_millis(150);
 
 /// Runs of the sample that `threads` callers get done in [`MEASURED`].
-fn runs(app: &App, engine: &Engine, threads: usize) -> usize {
+fn runs(sample: &[Value], engine: &Engine, threads: usize) -> usize {
     let end = Instant::now() + MEASURED;
     let caller = || {
         let mut done = 0;
-        while Instant::now() < end {
-            let ran: Result<_, Error> = app
-                .sample()
-                .map_or(Ok(Vec::new()), |sample| predict::decode(sample, &app.signature))
-                .and_then(|inputs| engine.run(inputs));
-            if ran.is_err() {
-                break;
-            }
+        while Instant::now() < end && engine.run(sample.to_vec()).is_ok() {
             done += 1;
         }
         done

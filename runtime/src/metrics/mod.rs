@@ -103,6 +103,8 @@ pub struct ModelInfo {
     pub provider: String,
     /// ONNX Runtime's version.
     pub onnxruntime: String,
+    /// Runs of the model that go on side by side.
+    pub instances: usize,
 }
 
 /// Memory of ONNX Runtime's arenas, bytes, over all sessions.

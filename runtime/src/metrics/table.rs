@@ -82,6 +82,8 @@ metrics! {
     "nimify_inference_duration_seconds" Histogram &[], "seconds",
         "Time that inference requests took that were answered, over every protocol",
         |r, out| { let all = r.metrics.times(None); out.histogram(&[], &all.counted(), SECOND, &all.examples()) };
+    "nimify_instances" Gauge &[], "", "Runs of the model that may go on side by side, once it is loaded; with `auto` what was chosen",
+        |r, out| if let Some(info) = r.metrics.loaded.get() { out.value(&[], info.instances) };
     "nimify_load_phase_seconds" Gauge &["phase"], "seconds",
         "Time that each phase of the start has taken so far: open_runtime, load_model, warm_up",
         |r, out| r.live.loading.phases().for_each(|(phase, seconds)| out.value(&[("phase", phase)], seconds));

@@ -36,7 +36,7 @@ fn every_metric_of_the_table_is_on_the_page_with_its_type_and_no_other() {
     let metrics = metrics();
     metrics.answered(0, 200, Duration::from_millis(3), None);
     metrics.batch(4, Duration::from_micros(7));
-    metrics.loaded(ModelInfo { provider: "cpu".into(), onnxruntime: "1.31.1".into() });
+    metrics.loaded(ModelInfo { provider: "cpu".into(), onnxruntime: "1.31.1".into(), instances: 2 });
     metrics.watch_arena(|| ArenaBytes { held: 3, used: 2, peak: 3 });
     let page = page(&metrics);
     let mut on_page: Vec<String> = page.lines().filter_map(|l| l.strip_prefix("# TYPE ")).map(String::from).collect();

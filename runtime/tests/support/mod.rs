@@ -68,6 +68,13 @@ pub fn identity() -> Made {
     made("identity.onnx", inputs.into(), outputs.into(), None)
 }
 
+/// 4 MiB of weights: the sum of a row, 2048 times.
+pub fn weighty() -> Made {
+    let inputs = vec![tensor("x", "float32", json!(["N", 1024]))];
+    let sample = Some(json!({"x": [vec![1; 1024]]}));
+    Made { sample, ..made("weighty.onnx", inputs, vec![tensor("sum", "float32", json!(["N"]))], Some(0)) }
+}
+
 /// A run that takes about as long as `count` matrix products.
 pub fn slow() -> Made {
     made("slow.onnx", vec![tensor("count", "int64", json!([]))], vec![tensor("y", "float32", json!([]))], None)
