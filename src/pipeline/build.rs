@@ -126,6 +126,7 @@ fn look(
     watch.step(Step::Inspect)?;
     let model = request.config.model.path(request.config_folder);
     let description = model::inspect(&model, &Limits::default())?;
+    plan::check(request.config, &description.contents.signature)?;
     description.contents.warnings.iter().for_each(|warning| watch.observer.warn(warning));
     watch.step(Step::Provision)?;
     let runtime = parts::locate_onnxruntime(cache, request.offline)?;

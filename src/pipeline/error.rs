@@ -20,6 +20,9 @@ pub enum Error {
     /// The model's name makes no service name.
     #[error(transparent)]
     Name(#[from] plan::NotAServiceName),
+    /// A setting doesn't fit the model.
+    #[error(transparent)]
+    Unfit(#[from] plan::Unfit),
     /// The crate can't be generated.
     #[error(transparent)]
     Generate(#[from] codegen::Error),
@@ -176,6 +179,7 @@ impl Error {
             Error::Platform { .. } => "build on a machine of that kind, or leave `image.platform` out",
             Error::SourceDateEpoch(_) => "set it to a whole number, or unset it",
             Error::Name(_) => "give another one with `--name`",
+            Error::Unfit(_) => "`nimify inspect MODEL` lists the inputs, their types and their shapes",
             _ => return None,
         };
         Some(text.into())

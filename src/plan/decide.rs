@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nimify_runtime::batching::Padding;
 use nimify_runtime::settings::{License, ModelFile, ServiceSettings};
 use nimify_runtime::signature::ModelSignature;
 
@@ -13,6 +14,16 @@ use crate::probe::ProbeReport;
 
 /// Where a licence's text stands, relative to `service.json`.
 pub const LICENSE_FILE: &str = "LICENSE";
+
+/// A setting that doesn't fit the model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`batching.padding` doesn't fit the model: {0}")]
+pub struct Unfit(String);
+
+/// What of the config can be held against the model before anything is run.
+pub fn check(config: &Config, signature: &ModelSignature) -> Result<(), Unfit> {
+    Padding::check(signature, &config.batching.settings().padding).map_err(Unfit)
+}
 
 /// Plans the service. Without a probe, requests run unbatched and there is no sample.
 pub fn plan(

@@ -3,7 +3,7 @@
 mod decide;
 mod name;
 
-pub use decide::{LICENSE_FILE, plan};
+pub use decide::{LICENSE_FILE, Unfit, check, plan};
 pub use name::{LONGEST_NAME, NotAServiceName, ServiceName};
 
 use std::collections::BTreeMap;

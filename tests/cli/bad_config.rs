@@ -106,6 +106,35 @@ fn a_platform_that_is_not_this_one() {
 }
 
 #[test]
+fn padding_that_does_not_fit_the_model() {
+    let place = Place::new();
+    place.take("models/tokens.onnx");
+    let refused = |padding: &str| {
+        let config =
+            format!("apiVersion: nimify/v1\nname: tokens\nmodel: tokens.onnx\nbatching: {{ padding: {padding} }}\n");
+        let stderr = place.write("nimify.yaml", config).run(["build"]).refused(4);
+        assert_eq!(place.entries(), ["nimify.yaml", "tokens.onnx"], "something is left behind");
+        stderr
+    };
+    assert_snapshot!(refused("{ values: { input_ids: 0 }, mask: attention_msk }"), @"
+    error: `batching.padding` doesn't fit the model: the model has no input `attention_msk` (did you mean `attention_mask`?)
+     hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
+    ");
+    assert_snapshot!(refused("{ values: { tokens: 0 }, mask: attention_mask }"), @"
+    error: `batching.padding` doesn't fit the model: the model has no input `tokens`
+     hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
+    ");
+    assert_snapshot!(refused("{ values: { input_ids: 0.5 }, mask: attention_mask }"), @"
+    error: `batching.padding` doesn't fit the model: the input `input_ids` can't be filled with 0.5: its elements are int64
+     hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
+    ");
+    assert_snapshot!(refused("{ values: { input_ids: 0 } }"), @"
+    error: `batching.padding` doesn't fit the model: the input `attention_mask` is as long as `sequence` too: say what fills it
+     hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
+    ");
+}
+
+#[test]
 fn environments_are_known_or_refused() {
     let place = Place::new();
     let lines = "environments:\n  staging: { replicas: 2 }\n  prod: { namespace: ml, replicas: 5 }\n";

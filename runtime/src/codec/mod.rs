@@ -16,7 +16,7 @@ mod write;
 pub use check::check;
 
 /// ` (did you mean `…`?)` where one of `known` is near to `name`, and nothing where none is.
-fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
+pub(crate) fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
     // Longer names are nobody's slip of the finger, and comparing them would cost the square of their length.
     if name.len() > 128 {
         return String::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Fill, Filled, Padding, join, split};
 use crate::batching::{Executor, rows, same_answer};
+use crate::codec::did_you_mean;
 use crate::settings::PaddingSettings;
 use crate::signature::{Dim, ModelSignature, ValueSpec};
 use crate::tensor::{Element, Tensor, TensorData, Value, each_type, element_count};
@@ -14,6 +15,12 @@ const SHORTEST: usize = 4;
 const LONGEST: usize = 64;
 
 impl Padding {
+    /// Whether `settings` fit the model's inputs, as far as that can be told without running it: an `Err` says what
+    /// doesn't.
+    pub fn check(signature: &ModelSignature, settings: &PaddingSettings) -> Result<(), String> {
+        planned(signature, settings).map(drop)
+    }
+
     /// How to make rows equally long as `settings` say, after runs of `executor` have shown that it changes no answer
     /// beyond what batching itself may. `sample` is a request that the model takes. An `Err` says why it is not to be.
     pub fn prove(
@@ -22,6 +29,9 @@ impl Padding {
         settings: &PaddingSettings,
         sample: &[Value],
     ) -> Result<Padding, String> {
+        if signature.batching.axis() != Some(0) {
+            return Err(format!("requests aren't joined at all: {}", signature.batching.reason()));
+        }
         let mut padding = planned(signature, settings)?;
         let tried = ran_alone(executor, &padding, sample)?;
         padding.outputs = lengths_of_outputs(signature, &tried)?;
@@ -46,13 +56,11 @@ struct Tried {
 
 /// What the settings mean for the signature, without anything about the outputs.
 fn planned(signature: &ModelSignature, settings: &PaddingSettings) -> Result<Padding, String> {
-    if signature.batching.axis() != Some(0) {
-        return Err(format!("requests aren't joined at all: {}", signature.batching.reason()));
-    }
     let known = |name: &String| signature.inputs.iter().position(|spec| spec.name == *name);
     let declared = settings.values.keys().chain(&settings.mask);
     if let Some(name) = declared.clone().find(|name| known(name).is_none()) {
-        return Err(format!("the model has no input `{name}`"));
+        let meant = did_you_mean(name, signature.inputs.iter().map(|spec| spec.name.as_str()));
+        return Err(format!("the model has no input `{name}`{meant}"));
     }
     let mut names = BTreeSet::new();
     let mut inputs = Vec::with_capacity(signature.inputs.len());

@@ -149,7 +149,14 @@ fn padding_that_changes_an_answer_is_refused() {
     refused(Kind::Masked, &declared(&[("ids", 9.0)], None), "the input `mask` is as long as `S` too");
     refused(Kind::Masked, &declared(&[("ids", 0.5)], Some("mask")), "can't be filled with 0.5: its elements are int64");
     refused(Kind::Masked, &declared(&[("id", 0.0)], Some("mask")), "the model has no input `id`");
-    refused(Kind::Masked, &declared(&[], Some("masc")), "the model has no input `masc`");
+    refused(Kind::Masked, &declared(&[], Some("masc")), "the model has no input `masc` (did you mean `mask`?)");
+    // Some of it is told without a run, and without a proof of batches.
+    let mut alone = model_signature();
+    alone.batching = Batching::Unproved { reason: "not tried".into() };
+    let check = |settings| Padding::check(&alone, &settings);
+    assert_eq!((check(full()), check(PaddingSettings::default())), (Ok(()), Ok(())));
+    let wrong = check(declared(&[("idz", 0.0)], Some("mask")));
+    assert_eq!(wrong, Err("the model has no input `idz` (did you mean `ids`?)".into()));
     let mut alone = model_signature();
     alone.batching = Batching::Refused { reason: "rows are coupled".into() };
     let reason = Padding::prove(&Model::new(Kind::Masked), &alone, &full(), &sample).unwrap_err();
