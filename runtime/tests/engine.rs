@@ -199,6 +199,10 @@ fn types_that_cannot_be_served_are_refused_by_name() {
 #[test]
 fn a_model_that_is_missing_or_none_is_said_to_be() {
     assert!(matches!(load_with("nowhere.onnx", &LoadOptions::default()), Err(EngineError::MissingModel { .. })));
+    let Err(EngineError::Load { reason, .. }) = load_with("locale.onnx", &LoadOptions::default()) else {
+        panic!("a locale that there isn't")
+    };
+    assert!(reason.contains(": the locale `xx_XX.UTF-8`, by which") && reason.contains("`C`"), "{reason}");
     let Err(EngineError::Load { reason, .. }) = load_with("make.py", &LoadOptions::default()) else {
         panic!("a script loaded")
     };

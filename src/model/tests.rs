@@ -252,6 +252,20 @@ fn operators_tell_what_rules_batching_out_and_what_to_be_warned_of() {
     assert!(custom.warnings[0].contains("`Frobnicate`"));
     let engine = of(vec![node_of("com.microsoft", "EPContext", &["x"], &["y"], &[])]);
     assert!(engine.warnings[0].contains("native code"), "`embed_mode` is 1 where it is not given");
+    let normalizer = |attributes: &[Message]| {
+        of(vec![node_of("", "StringNormalizer", &["x"], &["y"], attributes)]).warnings.concat()
+    };
+    let text = |name: &str, value: &str| {
+        let mut attribute = Message::default();
+        attribute.data(1, name).data(4, value).int(20, 3);
+        attribute
+    };
+    let lower = text("case_change_action", "LOWER");
+    assert!(normalizer(std::slice::from_ref(&lower)).contains("the locale `en_US.UTF-8`, which an image doesn't have"));
+    assert!(normalizer(&[lower.clone(), text("locale", "tr_TR")]).contains("`tr_TR`"));
+    for harmless in [vec![], vec![lower, text("locale", "C")], vec![text("locale", "tr_TR")]] {
+        assert_eq!(normalizer(&harmless), "");
+    }
     let complex = value("x", &tensor_type(ElementType::Complex64, None));
     let complex = parts(&GraphParts { inputs: vec![complex], ..GraphParts::simple() }).unwrap();
     assert!(complex.warnings[0].contains("no request or answer can carry"));

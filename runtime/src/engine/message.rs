@@ -26,6 +26,17 @@ pub(super) fn clean(text: &str) -> String {
     line
 }
 
+/// What to do about it, where the words of ONNX Runtime are for whoever set the machine up and the model can be helped.
+pub(super) fn advice(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("Failed to construct locale with name:")?;
+    let locale: String =
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "_-.@".contains(*c)).take(40).collect();
+    Some(format!(
+        "the locale `{locale}`, by which the model's `StringNormalizer` changes the case of letters, isn't installed \
+         here: install it, or set the node's attribute `locale` to `C`, which knows the letters of ASCII"
+    ))
+}
+
 fn next_word(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
     let end = text.find(|c: char| c.is_whitespace() || c.is_control()).unwrap_or(text.len());
@@ -85,6 +96,14 @@ mod tests {
         let text =
             "a.cc /x/y.cc:3 virtual onnxruntime::common::Status ns::F<T>::Compute(Ctx*) const [with T = float] no";
         assert_eq!(clean(text), "a.cc no");
+    }
+
+    #[test]
+    fn a_locale_that_is_missing_comes_with_advice() {
+        let text = "Failed to construct locale with name:en_US.UTF-8:locale::facet::_S_create_c_locale name not valid:\
+            Please, install necessary language-pack-XX and configure locales";
+        assert!(advice(text).unwrap().starts_with("the locale `en_US.UTF-8`, by which "));
+        assert_eq!(advice("Load model from <path> failed"), None);
     }
 
     #[test]

@@ -148,5 +148,10 @@ fn builder(threads: usize, provider: Provider, options: &LoadOptions) -> ort::Re
 }
 
 pub(super) fn load_error(path: &Path, reason: &ort::Error) -> EngineError {
-    EngineError::Load { path: path.into(), reason: message::clean(reason.message()) }
+    let said = message::clean(reason.message());
+    let reason = match message::advice(&said) {
+        Some(advice) => format!("{said}: {advice}"),
+        None => said,
+    };
+    EngineError::Load { path: path.into(), reason }
 }

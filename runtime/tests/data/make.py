@@ -154,3 +154,11 @@ write(
         h.make_tensor("places", T.INT64, [1], [1]),
     ],
 )
+
+# Changes case by the rules of a locale that no machine has.
+write(
+    "locale",
+    [h.make_node("StringNormalizer", ["x"], ["y"], case_change_action="LOWER", locale="xx_XX.UTF-8")],
+    [tensor("x", T.STRING, ["N"])],
+    [tensor("y", T.STRING, ["N"])],
+)
