@@ -28,4 +28,5 @@ pub mod pipeline;
 pub mod plan;
 pub mod probe;
 pub mod registry;
+pub mod sbom;
 pub mod sign;

@@ -43,6 +43,8 @@ pub struct Base {
     pub files: Vec<BaseFile>,
     /// Their owners, sorted by name; none on a host without dpkg.
     pub packages: Vec<Package>,
+    /// The `ID` of the host's distribution, such as `debian`.
+    pub distribution: Option<String>,
     /// What a person should know, in sentences.
     pub warnings: Vec<String>,
 }
@@ -66,6 +68,7 @@ pub(super) fn base(host: &Host, closure: &Closure) -> Result<(Contents, Base), E
     contents.folder("tmp", 0o1777)?;
     if let Some(file) = host.resolve(Path::new("/etc/os-release"), |_, _| ()) {
         let digest = contents.file("etc/os-release", 0o644, &file)?;
+        base.distribution = distribution(&fs::read_to_string(&file).map_err(files("read", &file))?);
         base.files.push(BaseFile { place: "/etc/os-release".into(), digest });
         owned.insert(host.absolute(&file));
     }
@@ -94,6 +97,13 @@ pub(super) fn base(host: &Host, closure: &Closure) -> Result<(Contents, Base), E
     }
     base.files.sort_by(|a, b| a.place.cmp(&b.place));
     Ok((contents, base))
+}
+
+/// The `ID` in an `os-release`: lower-case letters, digits, and few signs, as its manual page has it.
+fn distribution(text: &str) -> Option<String> {
+    let id = text.lines().find_map(|line| line.strip_prefix("ID="))?.trim_matches(['"', '\'']);
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    (!id.is_empty() && id.bytes().all(plain)).then(|| id.into())
 }
 
 fn bundle_is_there(base: &Base) -> bool {
@@ -133,5 +143,8 @@ mod tests {
             [("/etc/os-release", Digest::of("ID=x")), ("/etc/ssl/certs/ca-certificates.crt", Digest::of("bundle"))];
         assert_eq!(listed, expected);
         assert_eq!(base.warnings, Vec::<String>::new());
+        assert_eq!(base.distribution.as_deref(), Some("x"));
+        assert_eq!(distribution("NAME=x\nID=\"alma-linux\"\n").as_deref(), Some("alma-linux"));
+        assert_eq!(distribution("ID=a/b\n"), None);
     }
 }

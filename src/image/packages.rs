@@ -72,6 +72,28 @@ pub(super) fn owners(host: &Host, files: &BTreeSet<PathBuf>, also: &[&str]) -> V
 }
 
 impl Package {
+    /// Whether a file of the image, by its absolute place, is one of the package's.
+    pub fn owns(&self, place: &str) -> bool {
+        // Libraries may stand in the image in another folder than on the host, and never two of one name.
+        let name = Path::new(place).file_name();
+        let documents = Path::new("/usr/share/doc").join(&self.name);
+        Path::new(place).starts_with(documents) || self.files.iter().any(|file| file.file_name() == name)
+    }
+
+    /// One for tests.
+    #[cfg(test)]
+    pub(crate) fn made_up(name: &str, version: &str, files: &[&str]) -> Self {
+        Package {
+            name: name.into(),
+            version: version.into(),
+            architecture: "amd64".into(),
+            source: name.into(),
+            files: files.iter().map(PathBuf::from).collect(),
+            control: String::new(),
+            md5sums: String::new(),
+        }
+    }
+
     /// The entries for scanners: place in the image and bytes.
     pub(super) fn entries(&self) -> [(String, Vec<u8>); 2] {
         let place = format!("var/lib/dpkg/status.d/{}", self.name);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nimify_runtime::settings::{Optimize, Provider, Providers};
 use nimify_runtime::signature::Batching;
 
+use super::documents::{self, Documents};
 use super::error::files;
 use super::observer::{Observer, Step, Stopwatch};
 use super::report::{BuildReport, LayerRow};
@@ -86,16 +87,6 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     image::write_layout(&image, &layout)?;
     image.base.warnings.iter().for_each(|warning| watch.observer.warn(warning));
 
-    watch.step(Step::Sign)?;
-    let signed_by = sign(request, &plan, &stage, &layout)?;
-    watch.step(Step::Chart)?;
-    let chart = chart::render(&ChartRequest { plan: &plan, digest: image.digest })?;
-
-    watch.step(Step::Write)?;
-    if request.archive {
-        write_archive(&layout, &stage.path().join("dist/image.tar"))?;
-    }
-    let tree = output_files::tree(request, &plan, &parts, chart, old.as_ref())?;
     let used = locked::Used {
         plan: &plan,
         description: &description,
@@ -104,6 +95,18 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
         binary: &binary,
         image: &image,
     };
+    watch.step(Step::Sign)?;
+    let documents = documents::documents(request, &used)?;
+    documents.write(&stage.path().join("dist"))?;
+    let signed_by = sign(request, &plan, &stage, &documents)?;
+    watch.step(Step::Chart)?;
+    let chart = chart::render(&ChartRequest { plan: &plan, digest: image.digest })?;
+
+    watch.step(Step::Write)?;
+    if request.archive {
+        write_archive(&layout, &stage.path().join("dist/image.tar"))?;
+    }
+    let tree = output_files::tree(request, &plan, &parts, chart, old.as_ref())?;
     let lock = locked::lock(&used, &tree);
     if request.locked {
         locked::compare(request.output, old.as_ref(), &lock)?;
@@ -272,11 +275,19 @@ fn image_request(
     })
 }
 
-/// Signs the layout and puts the public key beside it.
-fn sign(request: &BuildRequest<'_>, plan: &ServicePlan, stage: &Stage, layout: &Path) -> Result<Option<String>, Error> {
+/// Signs the layout, attests the documents of it, and puts the public key beside it.
+fn sign(
+    request: &BuildRequest<'_>,
+    plan: &ServicePlan,
+    stage: &Stage,
+    documents: &Documents,
+) -> Result<Option<String>, Error> {
     let Signer::Key(key) = &request.signer else { return Ok(None) };
-    sign::sign_layout(layout, key, &plan.repository)?;
-    let path = stage.path().join("dist/cosign.pub");
+    let dist = stage.path().join("dist");
+    let layout = dist.join("image");
+    sign::sign_layout(&layout, key, &plan.repository)?;
+    sign::attest_layout(&layout, key, &documents.predicates())?;
+    let path = dist.join("cosign.pub");
     std::fs::write(&path, key.public().to_pem()).map_err(files("write", &path))?;
     Ok(Some(key.public().id().to_string()))
 }

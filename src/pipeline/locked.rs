@@ -128,7 +128,7 @@ fn toolchain(binary: &ServiceBinary) -> Option<Toolchain> {
 }
 
 /// The digest of everything that is printed or compiled from within nimify.
-fn templates() -> Digest {
+pub(super) fn templates() -> Digest {
     let trees = [("runtime", compile::workspace()), ("service", codegen::templates()), ("chart", chart::templates())];
     let mut lines = String::new();
     for (part, tree) in trees {

@@ -8,6 +8,7 @@
 //! Everything is written beside its destination; the last step puts all of it in place, or nothing.
 
 mod build;
+mod documents;
 mod error;
 mod locked;
 mod observer;

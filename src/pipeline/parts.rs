@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Error;
 use super::error::files;
+use super::{Error, documents};
 use crate::cache::Cache;
 use crate::image::onnxruntime::{self, OnnxRuntime};
 use crate::image::{self, Architecture};
@@ -30,7 +30,7 @@ pub fn repository_of(layout: &Path) -> Result<String, Error> {
     })
 }
 
-/// Checks every byte of the image in `layout`, then who signed it.
+/// Checks every byte of the image in `layout`, then who signed it, then the documents that lie beside it.
 pub fn verify(layout: &Path, trusted: &TrustedKeys) -> Result<Verdict, Error> {
     let verdict = sign::verify_layout(layout, trusted)?;
     let mut faults: Vec<Fault> = if let Verdict::Refused { faults } = &verdict { faults.clone() } else { Vec::new() };
@@ -39,6 +39,11 @@ pub fn verify(layout: &Path, trusted: &TrustedKeys) -> Result<Verdict, Error> {
         if !faults.iter().any(|known| known.place == fault.place) {
             faults.push(fault);
         }
+    }
+    if let (Verdict::Trusted { attested, .. }, Some(dist)) = (&verdict, layout.parent())
+        && layout.ends_with("dist/image")
+    {
+        faults.extend(documents::compare(dist, attested));
     }
     // A blob whose reading was broken off is no faulty one.
     crate::interrupt::check()?;

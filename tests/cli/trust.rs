@@ -68,6 +68,15 @@ fn a_changed_byte_anywhere_is_refused() {
     assert!(place.run(["verify", "digits"]).refused(7).contains("`blobs/sha256/more`"));
     std::fs::remove_file(place.at("digits/dist/image/blobs/sha256/more")).unwrap();
     place.run(["verify", "digits/dist/image"]).with(0);
+    for name in ["sbom.spdx.json", "sbom.cdx.json", "provenance.json"] {
+        let path = format!("digits/dist/{name}");
+        let whole = place.read(&path);
+        place.write(&path, whole.replacen("digits", "digit5", 1));
+        let refused = place.run(["verify", "digits"]).refused(7);
+        assert!(refused.contains(&format!("`dist/{name}` is not what is attested of the image")), "{refused}");
+        place.write(&path, whole);
+    }
+    place.run(["verify", "digits"]).with(0);
 }
 
 #[test]
@@ -81,11 +90,18 @@ fn a_trusted_image_says_who_signed_it_and_for_what() {
     <image>
     whole, every byte
     signed by <key> for digits
+    attested: https://spdx.dev/Document
+    attested: https://cyclonedx.org/bom
+    attested: https://slsa.dev/provenance/v1
     ");
     let json = place.run(["verify", "digits", "--format", "json"]).with(0);
     assert_snapshot!(plain(json.stdout), @r#"
     {
-      "attested": [],
+      "attested": [
+        "https://spdx.dev/Document",
+        "https://cyclonedx.org/bom",
+        "https://slsa.dev/provenance/v1"
+      ],
       "image": "<image>",
       "signatures": [
         {

@@ -1,0 +1,151 @@
+//! What is told of an image besides its bytes: bills of materials and provenance, written beside it and attested.
+
+use std::path::Path;
+
+use nimify_runtime::sources;
+use serde_json::Value;
+
+use super::Error;
+use super::build::BuildRequest;
+use super::error::files;
+use super::locked::{self, Used};
+use crate::compile::ServiceKind;
+use crate::digest::Digest;
+use crate::image::{Architecture, onnxruntime};
+use crate::model::ModelDescription;
+use crate::sbom::{self, BuildFacts, Inventory, ModelPart, RuntimePart};
+use crate::sign::{Fault, Predicate};
+
+/// The documents by their file below `dist/` and the kind by which they are attested.
+const KINDS: [(&str, &str); 3] =
+    [("sbom.spdx.json", sbom::SPDX), ("sbom.cdx.json", sbom::CYCLONEDX), ("provenance.json", sbom::PROVENANCE)];
+
+/// The three documents, in the order of [`KINDS`].
+pub(super) struct Documents([Value; 3]);
+
+impl Documents {
+    /// What is to be attested.
+    pub(super) fn predicates(&self) -> Vec<Predicate> {
+        let both = KINDS.iter().zip(&self.0);
+        both.map(|((_, kind), body)| Predicate { kind: (*kind).into(), body: body.clone() }).collect()
+    }
+
+    /// Writes the files into `dist`.
+    pub(super) fn write(&self, dist: &Path) -> Result<(), Error> {
+        for ((name, _), document) in KINDS.iter().zip(&self.0) {
+            let path = dist.join(name);
+            std::fs::write(&path, sbom::to_text(document)).map_err(files("write", &path))?;
+        }
+        Ok(())
+    }
+}
+
+/// The documents in `dist` that are not what is attested of the image.
+pub(super) fn compare(dist: &Path, attested: &[Predicate]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (name, kind) in KINDS {
+        let Ok(found) = std::fs::read(dist.join(name)) else { continue };
+        let mut same = attested.iter().filter(|predicate| predicate.kind == kind);
+        if !same.any(|predicate| sbom::to_text(&predicate.body).as_bytes() == found) {
+            let what = "is not what is attested of the image".to_string();
+            faults.push(Fault { place: format!("dist/{name}"), what });
+        }
+    }
+    faults
+}
+
+/// Tells of a build what it used.
+pub(super) fn documents(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Documents, Error> {
+    let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
+    let (nimify, _) = Digest::of_file(&executable).map_err(files("read", &executable))?;
+    let inventory = inventory(request, used)?;
+    let facts = BuildFacts {
+        config: asked(request)?,
+        nimify,
+        templates: locked::templates(),
+        lock: Digest::of(sources::LOCK),
+        service: match used.binary.kind {
+            ServiceKind::Generated => "generated".into(),
+            ServiceKind::Generic => "generic".into(),
+        },
+        toolchain: used.binary.toolchain.clone(),
+    };
+    Ok(Documents([sbom::spdx(&inventory), sbom::cyclonedx(&inventory), sbom::provenance(&inventory, &facts)]))
+}
+
+/// The config without what names keys, clusters or folders of this machine: they don't enter the image.
+fn asked(request: &BuildRequest<'_>) -> Result<Value, Error> {
+    let mut config = serde_json::to_value(request.config).expect("a config has text keys only");
+    for field in ["signing", "environments", "sample"] {
+        config.as_object_mut().and_then(|config| config.remove(field));
+    }
+    for field in ["/model", "/license/path"] {
+        if let Some(Value::String(path)) = config.pointer_mut(field) {
+            let name = Path::new(path.as_str()).file_name().map(|name| name.to_string_lossy().into_owned());
+            *path = name.unwrap_or_default();
+        }
+    }
+    Ok(config)
+}
+
+fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, Error> {
+    let (plan, image) = (used.plan, used.image);
+    let pinned = Architecture::host().is_some_and(|architecture| used.runtime.is_pinned(architecture));
+    Ok(Inventory {
+        name: plan.name.to_string(),
+        version: plan.settings.version.clone(),
+        description: plan.description.clone(),
+        architecture: image.architecture.oci().into(),
+        image: image.digest,
+        created: super::parts::source_date_epoch()?,
+        nimify: env!("CARGO_PKG_VERSION").into(),
+        model: model(request, used),
+        onnxruntime: RuntimePart { version: onnxruntime::VERSION.into(), digest: used.runtime.digest, pinned },
+        service: used.binary.digest,
+        crates: sbom::locked_crates(sources::LOCK).expect("the embedded lock file is one of cargo's"),
+        distribution: image.base.distribution.clone(),
+        packages: image.base.packages.clone(),
+        base: image.base.files.iter().map(|file| (file.place.display().to_string(), file.digest)).collect(),
+    })
+}
+
+fn model(request: &BuildRequest<'_>, used: &Used<'_>) -> ModelPart {
+    let description = used.description;
+    let beside = description.external_files.iter().map(|file| (file.path.as_str().to_string(), file.digest));
+    let derived = |derived: &crate::optimize::Derived| {
+        let files = derived.files.iter().map(|file| (file.name.as_str().to_string(), file.digest));
+        (derived.how.clone(), files.collect())
+    };
+    let values = |values: &[nimify_runtime::signature::ValueSpec]| {
+        values.iter().map(|value| (value.name.clone(), value.value_type.to_string())).collect()
+    };
+    let producer = format!("{} {}", description.contents.producer_name, description.contents.producer_version);
+    ModelPart {
+        name: used.plan.settings.name.clone(),
+        files: [(description.file_name.clone(), description.digest)].into_iter().chain(beside).collect(),
+        derived: used.derived.map(derived),
+        license: request.config.license.as_ref().map(|license| license.name.clone()),
+        producer: producer.trim().into(),
+        inputs: values(&used.plan.signature.inputs),
+        outputs: values(&used.plan.signature.outputs),
+        facts: facts(description),
+    }
+}
+
+/// The model's hyper-parameters, as far as a graph tells them.
+fn facts(description: &ModelDescription) -> Vec<(String, String)> {
+    let contents = &description.contents;
+    let opsets: Vec<String> = contents.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    let types: Vec<String> =
+        contents.parameter_types.iter().map(|(element, tensors)| format!("{element} ({tensors})")).collect();
+    let operators: Vec<String> =
+        contents.operators.iter().map(|(operator, times)| format!("{operator} ({times})")).collect();
+    let facts = [
+        ("format", format!("ONNX, IR version {}", contents.ir_version)),
+        ("operatorSets", opsets.join(", ")),
+        ("parameters", contents.parameters.to_string()),
+        ("parameterTypes", types.join(", ")),
+        ("operators", operators.join(", ")),
+    ];
+    facts.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_string(), value)).collect()
+}

@@ -1,0 +1,126 @@
+//! Image → what it consists of and what it was made from: SPDX 2.3, CycloneDX 1.6 and SLSA provenance, as plain values.
+//!
+//! Pure and the same each time: no clock, no random numbers, no file is touched. What stands in the documents is in the
+//! [`Inventory`] that the pipeline gathers.
+
+mod crates;
+mod cyclonedx;
+mod provenance;
+mod spdx;
+
+pub use crates::{Crate, NotALockFile, locked_crates};
+pub use cyclonedx::cyclonedx;
+pub use provenance::{BuildFacts, provenance};
+pub use spdx::spdx;
+
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::image::Package;
+
+/// The kind of an attested SPDX document.
+pub const SPDX: &str = "https://spdx.dev/Document";
+/// The kind of an attested CycloneDX document.
+pub const CYCLONEDX: &str = "https://cyclonedx.org/bom";
+/// The kind of an attested SLSA provenance.
+pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+
+/// Everything in an image.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    /// The image's name, without registry and tag.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it is for.
+    pub description: String,
+    /// The processor, as OCI calls it.
+    pub architecture: String,
+    /// The image's manifest.
+    pub image: Digest,
+    /// The time in the documents, seconds since 1970: that of the image.
+    pub created: u64,
+    /// The nimify that made it.
+    pub nimify: String,
+    /// The model.
+    pub model: ModelPart,
+    /// ONNX Runtime's library.
+    pub onnxruntime: RuntimePart,
+    /// The service's executable.
+    pub service: Digest,
+    /// What is compiled into it, sorted by name and version.
+    pub crates: Vec<Crate>,
+    /// The `ID` of the distribution that the base layer comes from, such as `debian`.
+    pub distribution: Option<String>,
+    /// The packages that own files of the base layer, sorted by name.
+    pub packages: Vec<Package>,
+    /// The files of the base layer by their absolute place, with digests, sorted by place.
+    pub base: Vec<(String, Digest)>,
+}
+
+/// The model in an image.
+#[derive(Debug, Clone)]
+pub struct ModelPart {
+    /// The name in the protocols.
+    pub name: String,
+    /// The user's files: name, digest. The graph comes first.
+    pub files: Vec<(String, Digest)>,
+    /// What the image has instead, where the build made another graph of it: how, and its files.
+    pub derived: Option<(String, Vec<(String, Digest)>)>,
+    /// The licence's name, as the config gives it.
+    pub license: Option<String>,
+    /// The tool that exported it.
+    pub producer: String,
+    /// Inputs: name, type and shape.
+    pub inputs: Vec<(String, String)>,
+    /// Outputs: name, type and shape.
+    pub outputs: Vec<(String, String)>,
+    /// Facts about the graph: parameters, operator sets, element types.
+    pub facts: Vec<(String, String)>,
+}
+
+/// ONNX Runtime in an image.
+#[derive(Debug, Clone)]
+pub struct RuntimePart {
+    /// Its version.
+    pub version: String,
+    /// The library.
+    pub digest: Digest,
+    /// Whether it is the library that this nimify pins.
+    pub pinned: bool,
+}
+
+impl Inventory {
+    /// The package URL of the image.
+    fn image_purl(&self) -> String {
+        format!("pkg:oci/{}@{}?tag={}", escape(&self.name), escape(&self.image.to_string()), escape(&self.version))
+    }
+
+    fn onnxruntime_purl(&self) -> String {
+        // Another library than the wheel's is not what that package's advisories are about.
+        let kind = if self.onnxruntime.pinned { "pypi" } else { "generic" };
+        format!("pkg:{kind}/onnxruntime@{}", escape(&self.onnxruntime.version))
+    }
+
+    fn package_purl(&self, package: &Package) -> String {
+        let distribution = self.distribution.as_deref().unwrap_or("debian");
+        let (name, version) = (escape(&package.name), escape(&package.version));
+        format!("pkg:deb/{distribution}/{name}@{version}?arch={}", escape(&package.architecture))
+    }
+}
+
+/// Percent-encodes what a package URL gives a meaning.
+fn escape(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// A document's text: indented, with a line break at its end, the same from the same value.
+pub fn to_text(document: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(document).expect("a document has text keys only");
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! A small inventory, and what the documents say of it. The whole documents are judged by others' validators.
+
+use super::*;
+use crate::image::Package;
+
+fn inventory() -> Inventory {
+    let library = "/usr/lib/x86_64-linux-gnu/libc.so.6";
+    Inventory {
+        name: "digits".into(),
+        version: "1.2.0+a".into(),
+        description: "classifies digits".into(),
+        architecture: "amd64".into(),
+        image: Digest::of("image"),
+        created: 0,
+        nimify: "0.1.0".into(),
+        model: ModelPart {
+            name: "digits".into(),
+            files: vec![("digits.onnx".into(), Digest::of("model")), ("weights.bin".into(), Digest::of("weights"))],
+            derived: Some(("optimized".into(), vec![("digits.optimized.onnx".into(), Digest::of("derived"))])),
+            license: Some("Apache-2.0".into()),
+            producer: "skl2onnx 1.20.0".into(),
+            inputs: vec![("x".into(), "float32[batch, 64]".into())],
+            outputs: vec![("label".into(), "int64[batch]".into())],
+            facts: vec![("parameters".into(), "650".into())],
+        },
+        onnxruntime: RuntimePart { version: "1.31.1".into(), digest: Digest::of("library"), pinned: true },
+        service: Digest::of("service"),
+        crates: vec![Crate { name: "anyhow".into(), version: "1.0.104".into(), checksum: Some(Digest::of("anyhow")) }],
+        distribution: Some("debian".into()),
+        packages: vec![Package::made_up("libc6", "2.41-12+deb13u1", &[library])],
+        base: vec![("/etc/os-release".into(), Digest::of("release")), (library.into(), Digest::of("libc"))],
+    }
+}
+
+fn facts() -> BuildFacts {
+    BuildFacts {
+        config: serde_json::json!({ "name": "digits" }),
+        nimify: Digest::of("nimify"),
+        templates: Digest::of("templates"),
+        lock: Digest::of("lock"),
+        service: "generated".into(),
+        toolchain: "rustc 1.95.0".into(),
+    }
+}
+
+fn text(value: &Value, path: &str) -> String {
+    value.pointer(path).and_then(Value::as_str).unwrap_or_else(|| panic!("{path} of {value}")).into()
+}
+
+#[test]
+fn spdx_relates_every_package_to_the_image() {
+    let document = spdx(&inventory());
+    let related = document["relationships"].as_array().unwrap();
+    for package in document["packages"].as_array().unwrap() {
+        let id = &package["SPDXID"];
+        assert!(related.iter().any(|r| r["relatedSpdxElement"] == *id || r["spdxElementId"] == *id), "{id}");
+    }
+    let owned = serde_json::json!({
+        "spdxElementId": "SPDXRef-Package-0", "relationshipType": "CONTAINS", "relatedSpdxElement": "SPDXRef-BaseFile-1",
+    });
+    assert!(related.contains(&owned), "{document}");
+    assert_eq!(text(&document, "/creationInfo/created"), "1970-01-01T00:00:00Z");
+}
+
+#[test]
+fn cyclonedx_describes_the_model_as_one_of_machine_learning() {
+    let document = cyclonedx(&inventory());
+    assert_eq!(text(&document, "/components/0/type"), "machine-learning-model");
+    assert_eq!(text(&document, "/components/0/hashes/0/content"), Digest::of("model").hex());
+    assert_eq!(text(&document, "/components/0/modelCard/modelParameters/inputs/0/format"), "x: float32[batch, 64]");
+    assert_eq!(document["components"][0]["components"].as_array().unwrap().len(), 2, "weights, derived graph");
+    let serial = text(&document, "/serialNumber");
+    assert_eq!((serial.len(), &serial[23..24]), (45, "8"), "{serial}");
+    let refs: Vec<&Value> = document["components"].as_array().unwrap().iter().map(|c| &c["bom-ref"]).collect();
+    for dependency in document["dependencies"].as_array().unwrap() {
+        for on in dependency["dependsOn"].as_array().unwrap() {
+            assert!(refs.contains(&on), "{on}");
+        }
+    }
+}
+
+#[test]
+fn package_urls_are_escaped() {
+    let inventory = inventory();
+    assert_eq!(inventory.package_purl(&inventory.packages[0]), "pkg:deb/debian/libc6@2.41-12%2Bdeb13u1?arch=amd64");
+    let own = Inventory { onnxruntime: RuntimePart { pinned: false, ..inventory.onnxruntime.clone() }, ..inventory };
+    assert_eq!(own.onnxruntime_purl(), "pkg:generic/onnxruntime@1.31.1");
+    assert!(own.image_purl().ends_with("?tag=1.2.0%2Ba"));
+}
+
+#[test]
+fn provenance_names_every_input_with_its_digest() {
+    let document = provenance(&inventory(), &facts());
+    let dependencies = document["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
+    let digests: Vec<String> = dependencies.iter().map(|one| text(one, "/digest/sha256")).collect();
+    for part in ["model", "weights", "library", "nimify", "templates", "lock", "anyhow", "release", "libc"] {
+        assert!(digests.contains(&Digest::of(part).hex()), "{part}");
+    }
+    assert_eq!(digests.len(), 9);
+}
+
+#[test]
+fn the_same_inventory_gives_the_same_bytes() {
+    let made =
+        || [spdx(&inventory()), cyclonedx(&inventory()), provenance(&inventory(), &facts())].map(|d| to_text(&d));
+    assert_eq!(made(), made());
+}
