@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sign::Algorithm;
+
 /// Turns a model file into a production inference service.
 #[derive(Debug, Parser)]
 #[command(name = "nimify", version, about, propagate_version = true, max_term_width = 110)]
@@ -167,7 +169,7 @@ pub(super) struct HowArgs {
     /// Do not sign the image
     #[arg(long)]
     pub(super) unsigned: bool,
-    /// Private key to sign with: a file or env://VARIABLE [default: the key store's]
+    /// Private key to sign with: a file, env://VARIABLE or exec://COMMAND [default: the key store's]
     #[arg(long, value_name = "KEY", conflicts_with = "unsigned")]
     pub(super) key: Option<String>,
     /// Also write dist/image.tar, which docker, podman and skopeo load
@@ -216,9 +218,9 @@ pub(super) struct PushArgs {
 pub(super) struct SignArgs {
     /// A folder written by `create` or `build`, or an OCI image layout
     pub(super) dir: PathBuf,
-    /// Private key: a file or env://VARIABLE [default: the key store's]
-    #[arg(long, value_name = "KEY")]
-    pub(super) key: Option<String>,
+    /// Private key: a file, env://VARIABLE or exec://COMMAND; may be given several times [default: the key store's]
+    #[arg(long = "key", value_name = "KEY")]
+    pub(super) keys: Vec<String>,
     /// The repository that the signature names [default: the image's own name]
     #[arg(long)]
     pub(super) repository: Option<String>,
@@ -228,9 +230,16 @@ pub(super) struct SignArgs {
 pub(super) struct VerifyArgs {
     /// A folder written by `create` or `build`, or an OCI image layout
     pub(super) dir: PathBuf,
-    /// A public key to trust, in PEM; may be given several times [default: the key store's]
-    #[arg(long = "key", value_name = "PUB")]
-    pub(super) keys: Vec<PathBuf>,
+    /// A public key to trust: a PEM file, env://VARIABLE or exec://COMMAND; may be given several times [default: the key
+    /// store's]
+    #[arg(long = "key", value_name = "PUB", conflicts_with = "env")]
+    pub(super) keys: Vec<String>,
+    /// How many different trusted keys have to have signed [default: 1]
+    #[arg(long, value_name = "COUNT")]
+    pub(super) threshold: Option<std::num::NonZeroUsize>,
+    /// Trust the keys of this environment of the folder's `nimify.yaml`
+    #[arg(long, value_name = "ENV")]
+    pub(super) env: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
 }
@@ -243,7 +252,7 @@ pub(super) struct KeysArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
-    /// Make a key pair in the key store, if there is none
+    /// Make the key pairs that the key store has none of yet: one for images, one for models
     Generate,
     /// Put a cosign private key into the key store
     Import {
@@ -255,7 +264,30 @@ pub(super) enum KeysCommand {
         /// Write the (encrypted) private key here
         #[arg(long, value_name = "FILE")]
         private: Option<PathBuf>,
+        /// Which pair: images are signed with the one, models with the other
+        #[arg(long, value_enum, default_value_t)]
+        kind: KeyKind,
     },
+}
+
+/// The pairs of a key store.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+pub(super) enum KeyKind {
+    /// Ed25519: for images
+    #[default]
+    Ed25519,
+    /// ECDSA P-256: for models
+    #[value(name = "ecdsa-p256")]
+    EcdsaP256,
+}
+
+impl From<KeyKind> for Algorithm {
+    fn from(kind: KeyKind) -> Self {
+        match kind {
+            KeyKind::Ed25519 => Algorithm::Ed25519,
+            KeyKind::EcdsaP256 => Algorithm::EcdsaP256,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -35,7 +35,7 @@ pub(super) fn run(args: &BuildArgs) -> Outcome {
 }
 
 /// Refuses an environment that the file doesn't describe, naming the nearest one that it does.
-fn known(environment: &str, config: &config::Config) -> Result<(), Failure> {
+pub(super) fn known(environment: &str, config: &config::Config) -> Result<(), Failure> {
     let names: Vec<String> = config.environments.keys().map(ToString::to_string).collect();
     if names.iter().any(|name| name == environment) {
         return Ok(());

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::config::{Config, ModelName, ModelPath, Repository};
 use crate::pipeline::{self, BuildReport, BuildRequest, Signer};
 use crate::plan::ServiceName;
-use crate::sign::{KeySource, KeyStore, Password};
+use crate::sign::{Algorithm, Error, KeySource, KeyStore, Password, SigningKey};
 use crate::{config, files, model};
 
 use super::args::{CreateArgs, Format, HowArgs, Service};
@@ -156,14 +156,30 @@ pub(super) fn signer(key: Option<KeySource>, how: &HowArgs, maker: Maker) -> Res
         return Ok(Signer::Nobody);
     }
     if key.is_some() || maker == Maker::Build {
-        return Ok(Signer::Key(Box::new(sign::signing_key(key)?)));
+        let image = sign::signing_key(key)?;
+        return Ok(Signer::Key { model: model_key(&image)?, image: Box::new(image) });
     }
     let store = KeyStore::of_user()?;
-    let ensured = store.ensure(&Password::from_environment())?;
-    if let Some(path) = ensured.made.filter(|_| !how.quiet) {
+    let password = Password::from_environment();
+    let [image, model] = [store.ensure(&password)?, store.ensure_of(Algorithm::EcdsaP256, &password)?];
+    for path in [&image.made, &model.made].into_iter().flatten().filter(|_| !how.quiet) {
         eprintln!("made a signing key: {}", path.display());
     }
-    Ok(Signer::Key(Box::new(ensured.key)))
+    Ok(Signer::Key { image: Box::new(image.key), model: Some(Box::new(model.key)) })
+}
+
+/// The key that signs the model where the image's own can't, not being an ECDSA one: the key store's, if there is one.
+fn model_key(image: &SigningKey) -> Result<Option<Box<SigningKey>>, Failure> {
+    if image.public().algorithm() == Algorithm::EcdsaP256 {
+        return Ok(None);
+    }
+    let store = KeyStore::of_user();
+    let password = Password::from_environment();
+    match store.and_then(|store| store.key_of(Algorithm::EcdsaP256, &password)) {
+        Ok(key) => Ok(Some(Box::new(key))),
+        Err(Error::NoKey { .. } | Error::NoHome) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,26 @@
 //! `nimify sign DIR`.
 
 use crate::pipeline;
-use crate::sign::{self, KeySource, KeyStore, Password, SigningKey};
+use crate::sign::{KeySource, KeyStore, Password, SigningKey};
 
 use super::args::SignArgs;
 use super::failure::{Failure, Outcome};
 
 pub(super) fn run(args: &SignArgs) -> Outcome {
-    let key = signing_key(args.key.as_deref().map(source))?;
+    let mut keys = args.keys.iter().map(|key| signing_key(Some(source(key)))).collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() {
+        keys.push(signing_key(None)?);
+    }
     let layout = pipeline::layout_in(&args.dir);
     let repository = match &args.repository {
         Some(repository) => repository.clone(),
         None => pipeline::repository_of(&layout).map_err(Failure::from)?,
     };
-    let signed = sign::sign_layout(&layout, &key, &repository).map_err(Failure::from)?;
-    super::print(&format!("signed {} with the key {}\n", signed.image, key.public().id()))
+    for key in keys {
+        let signed = pipeline::sign(&layout, &key, &repository).map_err(Failure::from)?;
+        super::print(&format!("signed {} with the key {}\n", signed.image, key.public().id()))?;
+    }
+    Ok(())
 }
 
 /// Where `--key` says that the key is.

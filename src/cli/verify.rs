@@ -1,5 +1,8 @@
 //! `nimify verify DIR`.
 
+use std::num::NonZeroUsize;
+
+use crate::config::{self, Overrides};
 use crate::pipeline;
 use crate::sign::{Error, KeySource, KeyStore, TrustedKeys, Verdict};
 
@@ -50,13 +53,40 @@ pub(super) fn run(args: &VerifyArgs) -> Outcome {
     }
 }
 
-/// The keys of the flags; without any, those in the user's key store.
+/// The keys of the flags, or those of an environment; without any, those in the user's key store.
 fn trusted(args: &VerifyArgs) -> Result<TrustedKeys, Failure> {
-    if args.keys.is_empty() {
-        return KeyStore::of_user().and_then(|store| store.trusted()).map_err(Failure::from);
+    let (keys, configured) = match &args.env {
+        Some(environment) => of_environment(args, environment)?,
+        None if args.keys.is_empty() => (KeyStore::of_user().and_then(|store| store.trusted())?, None),
+        None => (read(&args.keys.iter().map(|key| super::sign::source(key)).collect::<Vec<_>>())?, None),
+    };
+    let threshold = args.threshold.or(configured);
+    let Some(threshold) = threshold else { return Ok(keys) };
+    if !keys.is_empty() && threshold.get() > keys.len() {
+        let text = format!("{threshold} signers can't be found among {} different keys", keys.len());
+        return Err(Failure::say(Exit::Config, text));
     }
-    let sources: Vec<_> = args.keys.iter().cloned().map(KeySource::File).collect();
-    TrustedKeys::from_sources(&sources).map_err(|error| {
+    Ok(keys.with_threshold(threshold))
+}
+
+/// The keys that an environment of the folder's `nimify.yaml` trusts, and how many of them it takes.
+fn of_environment(args: &VerifyArgs, name: &str) -> Result<(TrustedKeys, Option<NonZeroUsize>), Failure> {
+    let path = args.dir.join("nimify.yaml");
+    let config = config::load(&path, &Overrides::default())?;
+    super::build::known(name, &config)?;
+    let environment = config.environments.iter().find(|(known, _)| known.as_str() == name);
+    let trust = environment.map(|(_, environment)| environment.trust.clone()).unwrap_or_default();
+    let folder = std::path::absolute(&args.dir).map_err(|error| super::failure::files("find", &args.dir, &error))?;
+    if trust.keys.is_empty() {
+        let text = format!("the environment `{name}` of `{}` trusts no keys", path.display());
+        return Err(Failure::say(Exit::Config, text).hint("`trust: { keys: [cosign.pub] }` names them".to_string()));
+    }
+    let sources: Vec<_> = trust.keys.iter().map(|key| key.source(&folder)).collect();
+    Ok((read(&sources)?, trust.threshold))
+}
+
+fn read(sources: &[KeySource]) -> Result<TrustedKeys, Failure> {
+    TrustedKeys::from_sources(sources).map_err(|error| {
         let missing = matches!(error, Error::NoKey { .. });
         let hint =
             missing.then(|| "`--key` takes the path of a public key, such as the signer's `cosign.pub`".to_string());

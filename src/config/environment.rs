@@ -1,6 +1,6 @@
 //! Environments: where a release runs, and what that changes in the chart's values.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,9 +58,12 @@ fn one() -> NonZeroU32 {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Trust {
-    /// Public keys: paths, or `env://NAME`.
+    /// Public keys: paths, `env://NAME` or `exec://COMMAND`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyReference>,
+    /// How many different ones of them have to have signed: 1 where this says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<NonZeroUsize>,
 }
 
 impl Environment {

@@ -382,7 +382,7 @@ pub enum Compression {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Signing {
-    /// The private key: a path, or `env://NAME`; the user's key store where this says nothing.
+    /// The private key: a path, `env://NAME` or `exec://COMMAND`; the user's key store where this says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyReference>,
 }

@@ -155,14 +155,16 @@ word! {
 }
 
 word! {
-    /// Where a key is: a path, or `env://NAME` for an environment variable that holds its text.
-    KeyReference, "^(env://[A-Za-z0-9_]+|(?!.*://).+)$",
+    /// Where a key is: a path, `env://NAME` for an environment variable that holds its text, or `exec://COMMAND` for a
+    /// command that signs with it.
+    KeyReference, r"^(env://[A-Za-z0-9_]+|exec://\s*\S.*|(?!.*://).+)$",
     |text| {
         let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
         match text.split_once("://") {
             Some(("env", variable)) if !variable.is_empty() && variable.chars().all(name) => Ok(()),
             Some(("env", _)) => Err(format!("`{text}` names no environment variable")),
-            Some(_) => Err(format!("`{text}` is not supported: give a path or `env://NAME`")),
+            Some(("exec", line)) if !line.trim().is_empty() => Ok(()),
+            Some(_) => Err(format!("`{text}` is not supported: give a path, `env://NAME` or `exec://COMMAND`")),
             None if text.is_empty() || text.contains("-----BEGIN") => {
                 Err("a key is named by its path or by `env://NAME`, never written here".into())
             }
@@ -176,7 +178,7 @@ impl KeyReference {
     pub fn source(&self, folder: &Path) -> KeySource {
         match KeySource::from_str(&self.0) {
             Ok(KeySource::File(path)) => KeySource::File(files::plain(&folder.join(path))),
-            Ok(variable) => variable,
+            Ok(elsewhere) => elsewhere,
             Err(never) => match never {},
         }
     }
@@ -242,7 +244,7 @@ mod tests {
         let source = |text: &str| text.parse::<KeyReference>().unwrap().source(folder);
         assert_eq!(source("env://KEY"), KeySource::Variable("KEY".into()));
         assert_eq!(source("cosign.key"), KeySource::File("/home/cosign.key".into()));
-        for bad in ["", "env://", "env://A B", "kms://x", "-----BEGIN PRIVATE KEY-----"] {
+        for bad in ["", "env://", "env://A B", "exec://", "exec:// ", "kms://x", "-----BEGIN PRIVATE KEY-----"] {
             refused::<KeyReference>(bad);
         }
     }

@@ -23,7 +23,7 @@ use crate::optimize::{self, Derived, Gain, OptimizeRequest, Outcome};
 use crate::output::{self, Stage};
 use crate::plan::{self, ServicePlan};
 use crate::probe::{self, ProbeReport};
-use crate::sign::{self, SigningKey};
+use crate::sign::{self, Algorithm, SigningKey};
 use crate::{codegen, openapi};
 
 /// Who signs the image.
@@ -31,8 +31,14 @@ use crate::{codegen, openapi};
 pub enum Signer {
     /// Nobody.
     Nobody,
-    /// The owner of this key.
-    Key(Box<SigningKey>),
+    /// The owner of these keys.
+    Key {
+        /// Signs the image.
+        image: Box<SigningKey>,
+        /// Signs the model, which takes an ECDSA key, where that of the image is none. Without either it has no
+        /// signature of its own.
+        model: Option<Box<SigningKey>>,
+    },
 }
 
 /// What is to be built, from what, into what.
@@ -98,7 +104,10 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     watch.step(Step::Sign)?;
     let documents = documents::documents(request, &used)?;
     documents.write(&stage.path().join("dist"))?;
-    let signed_by = sign(request, &plan, &stage, &documents)?;
+    let signed_by = sign(request, &used, &stage, &documents)?;
+    if matches!(&request.signer, Signer::Key { .. }) && model_signer(&request.signer).is_none() {
+        watch.observer.warn("the model has no signature of its own: there is no ECDSA P-256 key to make it with");
+    }
     watch.step(Step::Chart)?;
     let chart = chart::render(&ChartRequest { plan: &plan, digest: image.digest })?;
 
@@ -275,21 +284,36 @@ fn image_request(
     })
 }
 
-/// Signs the layout, attests the documents of it, and puts the public key beside it.
+/// Signs the layout, attests the documents of it, and puts the public key beside it; the same for the model.
 fn sign(
     request: &BuildRequest<'_>,
-    plan: &ServicePlan,
+    used: &locked::Used<'_>,
     stage: &Stage,
     documents: &Documents,
 ) -> Result<Option<String>, Error> {
-    let Signer::Key(key) = &request.signer else { return Ok(None) };
+    let Signer::Key { image: key, .. } = &request.signer else { return Ok(None) };
     let dist = stage.path().join("dist");
     let layout = dist.join("image");
-    sign::sign_layout(&layout, key, &plan.repository)?;
+    sign::sign_layout(&layout, key, &used.plan.repository)?;
     sign::attest_layout(&layout, key, &documents.predicates())?;
-    let path = dist.join("cosign.pub");
-    std::fs::write(&path, key.public().to_pem()).map_err(files("write", &path))?;
+    let mut beside = vec![("cosign.pub", key.public().to_pem().into_bytes())];
+    if let Some(key) = model_signer(&request.signer) {
+        let files = documents::model_files(used.description);
+        beside.push(("model.sig", sign::sign_model(key, used.plan.name.as_str(), &files)?));
+        beside.push(("model.pub", key.public().to_pem().into_bytes()));
+    }
+    for (name, bytes) in beside {
+        let path = dist.join(name);
+        std::fs::write(&path, bytes).map_err(files("write", &path))?;
+    }
     Ok(Some(key.public().id().to_string()))
+}
+
+/// The key that the model is signed with.
+fn model_signer(signer: &Signer) -> Option<&SigningKey> {
+    let Signer::Key { image, model } = signer else { return None };
+    let image = (image.public().algorithm() == Algorithm::EcdsaP256).then_some(image);
+    model.as_ref().or(image).map(|key| &**key)
 }
 
 fn write_archive(layout: &Path, target: &Path) -> Result<(), Error> {

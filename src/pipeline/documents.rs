@@ -54,6 +54,18 @@ pub(super) fn compare(dist: &Path, attested: &[Predicate]) -> Vec<Fault> {
     faults
 }
 
+/// The documents in `dist`, to be attested by one more signer. One that is no document of nimify's is a fault.
+pub(super) fn read(dist: &Path) -> Result<Vec<Predicate>, Fault> {
+    let mut found = Vec::new();
+    for (name, kind) in KINDS {
+        let Ok(bytes) = std::fs::read(dist.join(name)) else { continue };
+        let body = serde_json::from_slice(&bytes).ok().filter(|body| sbom::to_text(body).as_bytes() == bytes);
+        let fault = || Fault { place: format!("dist/{name}"), what: "is not as nimify wrote it".into() };
+        found.push(Predicate { kind: kind.into(), body: body.ok_or_else(fault)? });
+    }
+    Ok(found)
+}
+
 /// Tells of a build what it used.
 pub(super) fn documents(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Documents, Error> {
     let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
@@ -111,7 +123,6 @@ fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, E
 
 fn model(request: &BuildRequest<'_>, used: &Used<'_>) -> ModelPart {
     let description = used.description;
-    let beside = description.external_files.iter().map(|file| (file.path.as_str().to_string(), file.digest));
     let derived = |derived: &crate::optimize::Derived| {
         let files = derived.files.iter().map(|file| (file.name.as_str().to_string(), file.digest));
         (derived.how.clone(), files.collect())
@@ -122,7 +133,7 @@ fn model(request: &BuildRequest<'_>, used: &Used<'_>) -> ModelPart {
     let producer = format!("{} {}", description.contents.producer_name, description.contents.producer_version);
     ModelPart {
         name: used.plan.settings.name.clone(),
-        files: [(description.file_name.clone(), description.digest)].into_iter().chain(beside).collect(),
+        files: model_files(description),
         derived: used.derived.map(derived),
         license: request.config.license.as_ref().map(|license| license.name.clone()),
         producer: producer.trim().into(),
@@ -130,6 +141,12 @@ fn model(request: &BuildRequest<'_>, used: &Used<'_>) -> ModelPart {
         outputs: values(&used.plan.signature.outputs),
         facts: facts(description),
     }
+}
+
+/// The user's files, the graph first.
+pub(super) fn model_files(description: &ModelDescription) -> Vec<(String, Digest)> {
+    let beside = description.external_files.iter().map(|file| (file.path.as_str().to_string(), file.digest));
+    [(description.file_name.clone(), description.digest)].into_iter().chain(beside).collect()
 }
 
 /// The model's hyper-parameters, as far as a graph tells them.

@@ -22,7 +22,7 @@ mod service_files;
 pub use build::{BuildRequest, Signer, build};
 pub use error::Error;
 pub use observer::{Observer, Step};
-pub use parts::{layout_in, locate_onnxruntime, probe_request, read_sample, repository_of, verify};
+pub use parts::{layout_in, locate_onnxruntime, probe_request, read_sample, repository_of, sign, verify};
 pub use push::{Destination, push};
 pub use report::{BuildReport, LayerRow, StepRow};
 pub use serve::{ServeRequest, service_folder};

@@ -9,7 +9,7 @@ use crate::image::onnxruntime::{self, OnnxRuntime};
 use crate::image::{self, Architecture};
 use crate::model::ModelDescription;
 use crate::probe::ProbeRequest;
-use crate::sign::{self, Fault, TrustedKeys, Verdict};
+use crate::sign::{self, Fault, SignedLayout, SigningKey, TrustedKeys, Verdict};
 
 /// Largest sample that is read, bytes: more than the default limit of a request.
 const LARGEST_SAMPLE: u64 = 256 << 20;
@@ -48,6 +48,16 @@ pub fn verify(layout: &Path, trusted: &TrustedKeys) -> Result<Verdict, Error> {
     // A blob whose reading was broken off is no faulty one.
     crate::interrupt::check()?;
     Ok(if faults.is_empty() { verdict } else { Verdict::Refused { faults } })
+}
+
+/// Signs the image in `layout` for `repository`, and attests the documents that lie beside it.
+pub fn sign(layout: &Path, key: &SigningKey, repository: &str) -> Result<SignedLayout, Error> {
+    let dist = layout.parent().filter(|_| layout.ends_with("dist/image"));
+    let refused = |fault| sign::Error::Layout { path: layout.into(), fault };
+    let predicates = dist.map(documents::read).transpose().map_err(refused)?.unwrap_or_default();
+    let signed = sign::sign_layout(layout, key, repository)?;
+    sign::attest_layout(layout, key, &predicates)?;
+    Ok(signed)
 }
 
 /// Finds ONNX Runtime for the machine that this runs on.

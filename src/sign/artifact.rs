@@ -16,7 +16,7 @@ use super::layout::{
     Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, INDEX_FILE, Index, IndexEntry, Manifest, REF_NAME, blob_path, parse,
     read_blob, read_document,
 };
-use super::{Error, Fault};
+use super::{Error, Fault, PublicKey, bundle};
 use crate::digest::Digest;
 use crate::files;
 
@@ -190,6 +190,18 @@ impl<'a> Layout<'a> {
     pub(super) fn tagged(&self, tag: &str) -> Result<Option<Artifact>, Error> {
         let entry = self.index.manifests[1..].iter().find(|entry| entry.ref_name() == Some(tag));
         entry.map(|entry| self.read(entry)).transpose()
+    }
+
+    /// Whether a bundle of this statement that `key` made is there already: a command that signs may sign otherwise
+    /// each time.
+    pub(super) fn has_bundle(&self, statement: &[u8], key: &PublicKey) -> Result<bool, Error> {
+        let bundles = self.index.manifests[1..].iter().filter(|entry| entry.artifact_type.is_some());
+        for entry in bundles {
+            if self.read(entry)?.blobs.iter().any(|blob| bundle::holds(blob, statement, key)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn read(&self, entry: &IndexEntry) -> Result<Artifact, Error> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::PublicKey;
 use super::artifact::{Artifact, descriptor};
 use super::layout::{Descriptor, IMAGE_MANIFEST, Manifest};
-use super::statement::Envelope;
+use super::statement::{self, Envelope};
 
 /// The media type of a bundle, and the type of a manifest that holds one.
 pub(super) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -70,4 +70,12 @@ pub(super) fn artifact(image: &Descriptor, predicate_type: &str, key: &PublicKey
         tag: None,
         artifact_type: Some(BUNDLE.into()),
     }
+}
+
+/// Whether a bundle's bytes hold `statement`, signed by `key`.
+pub(super) fn holds(bundle: &[u8], statement: &[u8], key: &PublicKey) -> bool {
+    let Ok(Bundle { dsse_envelope: envelope, .. }) = serde_json::from_slice(bundle) else { return false };
+    let signed = statement::encode(&envelope.payload_type, statement);
+    STANDARD.decode(&envelope.payload).is_ok_and(|payload| payload == statement)
+        && envelope.signatures.iter().any(|one| STANDARD.decode(&one.sig).is_ok_and(|sig| key.verifies(&signed, &sig)))
 }

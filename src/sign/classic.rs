@@ -110,12 +110,15 @@ pub fn sign_layout(folder: &Path, key: &SigningKey, repository: &str) -> Result<
     let added = there != Some(true);
     let classic = match before {
         Some(before) if !added => before,
-        before => artifact::classic(tag, before, vec![layer(payload, key)]).map_err(refused)?,
+        before => artifact::classic(tag, before, vec![layer(payload, key)?]).map_err(refused)?,
     };
     layout.put(&classic)?;
     let signed = Predicate { kind: statement::SIGNED.into(), body: serde_json::json!({}) };
-    let envelope = statement::sign(key, &statement::about(&image.digest, &signed));
-    layout.put(&bundle::artifact(&image, &signed.kind, &key.public(), envelope))?;
+    let statement = statement::about(&image.digest, &signed);
+    if !layout.has_bundle(&statement, &key.public())? {
+        let envelope = statement::sign(key, &statement)?;
+        layout.put(&bundle::artifact(&image, &signed.kind, &key.public(), envelope))?;
+    }
     layout.save()?;
     Ok(SignedLayout { image: image.digest, signatures: classic.digest(), added })
 }
@@ -130,13 +133,16 @@ pub fn attest_layout(folder: &Path, key: &SigningKey, predicates: &[Predicate]) 
     let before = layout.tagged(&tag)?;
     let mut layers = Vec::new();
     for predicate in predicates {
-        let envelope = statement::sign(key, &statement::about(&image.digest, predicate));
-        let bytes = serde_json::to_vec(&envelope).expect("an envelope is JSON");
-        if !before.as_ref().is_some_and(|before| before.blobs.contains(&bytes)) {
-            let annotations = [(SIGNATURE, ""), (PREDICATE_TYPE, &predicate.kind)];
-            let annotations = annotations.map(|(name, value)| (name.to_string(), value.to_string())).into();
-            layers.push(ClassicLayer { media_type: DSSE, bytes, annotations });
+        let statement = statement::about(&image.digest, predicate);
+        // Both forms are made together.
+        if layout.has_bundle(&statement, &key.public())? {
+            continue;
         }
+        let envelope = statement::sign(key, &statement)?;
+        let bytes = serde_json::to_vec(&envelope).expect("an envelope is JSON");
+        let annotations = [(SIGNATURE, ""), (PREDICATE_TYPE, &predicate.kind)];
+        let annotations = annotations.map(|(name, value)| (name.to_string(), value.to_string())).into();
+        layers.push(ClassicLayer { media_type: DSSE, bytes, annotations });
         layout.put(&bundle::artifact(&image, &predicate.kind, &key.public(), envelope))?;
     }
     if !layers.is_empty() {
@@ -146,13 +152,13 @@ pub fn attest_layout(folder: &Path, key: &SigningKey, predicates: &[Predicate]) 
     layout.save()
 }
 
-fn layer(payload: Vec<u8>, key: &SigningKey) -> ClassicLayer {
-    let signature = STANDARD.encode(key.sign(&payload));
-    ClassicLayer {
+fn layer(payload: Vec<u8>, key: &SigningKey) -> Result<ClassicLayer, Error> {
+    let signature = STANDARD.encode(key.sign(&payload)?);
+    Ok(ClassicLayer {
         media_type: SIMPLE_SIGNING,
         bytes: payload,
         annotations: BTreeMap::from([(SIGNATURE.into(), signature)]),
-    }
+    })
 }
 
 /// Whether a signature of `payload` that `key` made is there already.

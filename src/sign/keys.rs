@@ -12,6 +12,7 @@ use p256::ecdsa;
 use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
+use super::command::KeyCommand;
 use super::{Error, KeyFault, envelope};
 use crate::digest::Digest;
 
@@ -171,6 +172,8 @@ pub struct SigningKey(Secret);
 enum Secret {
     Ed25519(ed25519_dalek::SigningKey),
     EcdsaP256(ecdsa::SigningKey),
+    /// In the hands of a command.
+    Held(KeyCommand, Box<PublicKey>),
 }
 
 impl SigningKey {
@@ -224,6 +227,9 @@ impl SigningKey {
             // Without the public half, so that it is PKCS#8 version 1: Go refuses version 2 for Ed25519.
             Secret::Ed25519(key) => KeypairBytes { secret_key: key.to_bytes(), public_key: None }.to_pkcs8_der(),
             Secret::EcdsaP256(key) => key.to_pkcs8_der(),
+            Secret::Held(command, _) => {
+                return Err(Error::Key { origin: command.origin(), fault: KeyFault::Held });
+            }
         }
         .expect("a private key has a PKCS#8 form");
         Ok(Zeroizing::new(encode(ENCRYPTED, &envelope::seal(der.as_bytes(), password)?)))
@@ -234,19 +240,28 @@ impl SigningKey {
         match &self.0 {
             Secret::Ed25519(key) => PublicKey::Ed25519(key.verifying_key()),
             Secret::EcdsaP256(key) => PublicKey::EcdsaP256(*key.verifying_key()),
+            Secret::Held(_, public) => (**public).clone(),
         }
     }
 
-    /// The signature over `message`, the same each time: 64 bytes of pure Ed25519, or ECDSA over the SHA-256 in DER,
-    /// its nonce derived from key and message (RFC 6979).
-    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+    /// The signature over `message`: 64 bytes of pure Ed25519, or ECDSA over the SHA-256 in DER, its nonce derived from
+    /// key and message (RFC 6979). The same each time, but where a command makes it that does otherwise. Only a command
+    /// can fail.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         match &self.0 {
-            Secret::Ed25519(key) => key.sign(message).to_vec(),
+            Secret::Ed25519(key) => Ok(key.sign(message).to_vec()),
             Secret::EcdsaP256(key) => {
                 let signature: ecdsa::Signature = key.sign(message);
-                signature.to_der().as_bytes().to_vec()
+                Ok(signature.to_der().as_bytes().to_vec())
             }
+            Secret::Held(command, public) => command.sign(message, public),
         }
+    }
+
+    /// A key that a command holds.
+    pub(super) fn held(command: KeyCommand) -> Result<Self, Error> {
+        let public = command.public_key()?;
+        Ok(SigningKey(Secret::Held(command, Box::new(public))))
     }
 }
 
@@ -311,7 +326,7 @@ mod tests {
         assert_eq!(key.to_pem(), public);
         let private = SigningKey::from_pem(private.as_bytes(), &Password::default(), "test").unwrap();
         assert_eq!(private.public(), key);
-        assert!(key.verifies(b"message", &private.sign(b"message")));
+        assert!(key.verifies(b"message", &private.sign(b"message").unwrap()));
     }
 
     #[test]
@@ -319,7 +334,7 @@ mod tests {
         let key = SigningKey::generate().unwrap();
         let Secret::Ed25519(secret) = &key.0 else { unreachable!("generated as Ed25519") };
         let prehashed = secret.sign_prehashed(Sha512::new().chain_update(b"message"), None).unwrap().to_vec();
-        for signature in [key.sign(b"message"), prehashed] {
+        for signature in [key.sign(b"message").unwrap(), prehashed] {
             assert!(key.public().verifies(b"message", &signature));
             assert!(!key.public().verifies(b"massage", &signature));
             assert!(!SigningKey::generate().unwrap().public().verifies(b"message", &signature));
@@ -341,7 +356,7 @@ mod tests {
             .map(|hex| u8::from_str_radix(hex, 16).unwrap())
             .collect();
         let key = SigningKey(Secret::EcdsaP256(ecdsa::SigningKey::from_slice(&secret).unwrap()));
-        let signature = key.sign(b"sample");
+        let signature = key.sign(b"sample").unwrap();
         let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,

@@ -11,9 +11,11 @@
 mod artifact;
 mod bundle;
 mod classic;
+mod command;
 mod envelope;
 mod keys;
 mod layout;
+mod model;
 mod source;
 mod statement;
 mod store;
@@ -22,6 +24,7 @@ mod verify;
 pub use artifact::{Artifact, artifacts, store_artifacts};
 pub use classic::{SignedLayout, attest_layout, attestation_tag, payload, sign_layout, signature_tag};
 pub use keys::{Algorithm, KeyId, Password, PublicKey, SigningKey};
+pub use model::sign_model;
 pub use source::KeySource;
 pub use statement::Predicate;
 pub use store::{Ensured, KeyStore, TrustedKeys};
@@ -123,6 +126,20 @@ pub enum KeyFault {
     /// The DER inside is a key of no kind that is known here.
     #[error("it is neither an Ed25519 nor an ECDSA P-256 key in PKCS#8 or SPKI form ({0})")]
     Der(String),
+    /// A key of another kind than the one that is needed.
+    #[error("it is {}, but should be {}", found.as_str(), wanted.as_str())]
+    Kind {
+        /// Its kind.
+        found: Algorithm,
+        /// The kind that is needed.
+        wanted: Algorithm,
+    },
+    /// The command that holds it doesn't do what it should.
+    #[error("{0}")]
+    Command(String),
+    /// It stays with the command that holds it.
+    #[error("it can't be taken out")]
+    Held,
     /// A key under which forged signatures verify.
     #[error("it is a weak key: a point of small order")]
     Weak,

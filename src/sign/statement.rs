@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::SigningKey;
+use super::{Error, SigningKey};
 use crate::digest::Digest;
 
 /// The media type of a statement.
@@ -87,13 +87,13 @@ pub(super) fn encode(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A statement in its envelope, signed.
-pub(super) fn sign(key: &SigningKey, payload: &[u8]) -> Envelope {
-    let signature = key.sign(&encode(IN_TOTO, payload));
-    Envelope {
+pub(super) fn sign(key: &SigningKey, payload: &[u8]) -> Result<Envelope, Error> {
+    let signature = key.sign(&encode(IN_TOTO, payload))?;
+    Ok(Envelope {
         payload: STANDARD.encode(payload),
         payload_type: IN_TOTO.into(),
         signatures: vec![EnvelopeSignature { keyid: String::new(), sig: STANDARD.encode(signature) }],
-    }
+    })
 }
 
 #[cfg(test)]

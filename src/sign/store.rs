@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! $XDG_CONFIG_HOME/nimify/keys/     0700
-//!   ed25519.key                     0600, the user's own pair
+//!   ed25519.key                     0600, the user's own pair, for images
 //!   ed25519.pub
+//!   ecdsa-p256.key                  0600, another, for models (and for images where there is no Ed25519 one)
+//!   ecdsa-p256.pub
 //!   trusted/<key id>.pub            keys of others that the user trusts
 //! ```
 
@@ -16,8 +18,12 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{Error, KeyFault, KeyId, KeySource, Password, PublicKey, SigningKey};
+use super::command::KeyCommand;
+use super::{Algorithm, Error, KeyFault, KeyId, KeySource, Password, PublicKey, SigningKey};
 use crate::files;
+
+/// The kinds of keys, the first that is there signs images.
+const KINDS: [Algorithm; 2] = [Algorithm::Ed25519, Algorithm::EcdsaP256];
 
 /// Largest key file that is read, bytes.
 const LARGEST_KEY: u64 = 64 << 10;
@@ -28,6 +34,7 @@ impl KeySource {
         let (text, origin) = match self {
             KeySource::File(path) => (read_private(path, 0o007)?, name(path)),
             KeySource::Variable(variable) => (read_variable(variable)?, format!("the variable `{variable}`")),
+            KeySource::Command(line) => return SigningKey::held(KeyCommand::new(line)),
         };
         SigningKey::from_pem(&text, password, &origin)
     }
@@ -39,6 +46,7 @@ impl KeySource {
             KeySource::Variable(variable) => {
                 PublicKey::from_pem(&read_variable(variable)?, &format!("the variable `{variable}`"))
             }
+            KeySource::Command(line) => KeyCommand::new(line).public_key(),
         }
     }
 }
@@ -121,55 +129,76 @@ impl KeyStore {
         &self.folder
     }
 
-    /// Where the user's private key is, or would be.
-    pub fn private_path(&self) -> PathBuf {
-        self.folder.join("ed25519.key")
+    /// Where the user's private key of this kind is, or would be.
+    pub fn private_path(&self, algorithm: Algorithm) -> PathBuf {
+        self.folder.join(format!("{}.key", algorithm.as_str()))
     }
 
     /// Where its public half is, or would be.
-    pub fn public_path(&self) -> PathBuf {
-        self.folder.join("ed25519.pub")
+    pub fn public_path(&self, algorithm: Algorithm) -> PathBuf {
+        self.folder.join(format!("{}.pub", algorithm.as_str()))
+    }
+
+    /// The kind of the key that signs images: Ed25519, unless there is only another.
+    fn for_images(&self) -> Algorithm {
+        let there = |algorithm: &Algorithm| self.private_path(*algorithm).exists();
+        KINDS.into_iter().find(there).unwrap_or(Algorithm::Ed25519)
     }
 
     fn trusted_folder(&self) -> PathBuf {
         self.folder.join("trusted")
     }
 
-    /// The user's private key: [`Error::NoKey`] where none was made yet.
+    /// The private key that the user's images are signed with: [`Error::NoKey`] where none was made yet.
     pub fn signing_key(&self, password: &Password) -> Result<SigningKey, Error> {
+        self.key_of(self.for_images(), password)
+    }
+
+    /// The user's private key of one kind: [`Error::NoKey`] where none was made yet.
+    pub fn key_of(&self, algorithm: Algorithm, password: &Password) -> Result<SigningKey, Error> {
         self.refuse_open_folder()?;
-        let path = self.private_path();
+        let path = self.private_path(algorithm);
         let key = SigningKey::from_pem(&read_private(&path, 0o077)?, password, &name(&path))?;
-        match read_public(&self.public_path()) {
+        if key.public().algorithm() != algorithm {
+            let fault = KeyFault::Kind { found: key.public().algorithm(), wanted: algorithm };
+            return Err(Error::Key { origin: name(&path), fault });
+        }
+        match read_public(&self.public_path(algorithm)) {
             Ok(public) if public == key.public() => Ok(key),
-            Ok(_) => Err(Error::OddPair { path: self.public_path() }),
+            Ok(_) => Err(Error::OddPair { path: self.public_path(algorithm) }),
             // A write that was cut off between the two: the private half is the one that counts.
             Err(Error::NoKey { .. }) => self.write_public(&key).map(|()| key),
             Err(error) => Err(error),
         }
     }
 
-    /// The user's private key, made now where there is none.
+    /// The private key for images, made now where there is none.
     pub fn ensure(&self, password: &Password) -> Result<Ensured, Error> {
-        match self.signing_key(password) {
+        self.ensure_of(self.for_images(), password)
+    }
+
+    /// The user's private key of one kind, made now where there is none.
+    pub fn ensure_of(&self, algorithm: Algorithm, password: &Password) -> Result<Ensured, Error> {
+        match self.key_of(algorithm, password) {
             Err(Error::NoKey { .. }) => {}
             found => return found.map(|key| Ensured { key, made: None }),
         }
-        let key = SigningKey::generate()?;
+        let key = SigningKey::generate_as(algorithm)?;
         match self.import(&key, password) {
-            Ok(()) => Ok(Ensured { key, made: Some(self.private_path()) }),
+            Ok(()) => Ok(Ensured { key, made: Some(self.private_path(algorithm)) }),
             // Another process was quicker.
-            Err(Error::Occupied { .. }) => self.signing_key(password).map(|key| Ensured { key, made: None }),
+            Err(Error::Occupied { .. }) => self.key_of(algorithm, password).map(|key| Ensured { key, made: None }),
             Err(error) => Err(error),
         }
     }
 
-    /// Puts a pair into an empty store, its private half encrypted under `password`. A pair that is there is never
-    /// overwritten: [`Error::Occupied`], unless it is the same.
+    /// Puts a pair into a store that has none of its kind, its private half encrypted under `password`. A pair that is
+    /// there is never overwritten: [`Error::Occupied`], unless it is the same.
     pub fn import(&self, key: &SigningKey, password: &Password) -> Result<(), Error> {
         self.make_folder(&self.folder)?;
         self.refuse_open_folder()?;
-        let path = self.private_path();
+        let algorithm = key.public().algorithm();
+        let path = self.private_path(algorithm);
         let text = key.to_pem(password)?;
         let failed = |source| Error::Io { attempt: "write", path: path.clone(), source };
         // A temporary file is 0600 from the start, and it appears under its name whole or not at all.
@@ -178,9 +207,9 @@ impl KeyStore {
         match file.persist_noclobber(&path) {
             Ok(_) => self.write_public(key),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                let present = match self.public_key()? {
+                let present = match self.public_key_of(algorithm)? {
                     Some(present) => present,
-                    None => self.signing_key(password)?.public(),
+                    None => self.key_of(algorithm, password)?.public(),
                 };
                 if present == key.public() { Ok(()) } else { Err(Error::Occupied { path, present: present.id() }) }
             }
@@ -188,9 +217,14 @@ impl KeyStore {
         }
     }
 
-    /// The public half of the user's pair; `None` where none was made yet.
+    /// The public half of the pair for images; `None` where none was made yet.
     pub fn public_key(&self) -> Result<Option<PublicKey>, Error> {
-        match read_public(&self.public_path()) {
+        self.public_key_of(self.for_images())
+    }
+
+    /// The public half of the user's pair of one kind; `None` where none was made yet.
+    pub fn public_key_of(&self, algorithm: Algorithm) -> Result<Option<PublicKey>, Error> {
+        match read_public(&self.public_path(algorithm)) {
             Err(Error::NoKey { .. }) => Ok(None),
             found => found.map(Some),
         }
@@ -206,13 +240,16 @@ impl KeyStore {
         Ok(path)
     }
 
-    /// The user's own key and those that they trust; none where the store is not there.
+    /// The user's own keys and those that they trust; none where the store is not there.
     pub fn trusted(&self) -> Result<TrustedKeys, Error> {
         if !self.folder.exists() {
             return Ok(TrustedKeys::default());
         }
         self.refuse_open_folder()?;
-        let mut keys: Vec<PublicKey> = self.public_key()?.into_iter().collect();
+        let mut keys = Vec::new();
+        for algorithm in KINDS {
+            keys.extend(self.public_key_of(algorithm)?);
+        }
         let folder = self.trusted_folder();
         let failed = |source| Error::Io { attempt: "read", path: folder.clone(), source };
         match fs::read_dir(&folder) {
@@ -231,7 +268,7 @@ impl KeyStore {
     }
 
     fn write_public(&self, key: &SigningKey) -> Result<(), Error> {
-        let path = self.public_path();
+        let path = self.public_path(key.public().algorithm());
         files::write_atomically(&path, key.public().to_pem().as_bytes())
             .and_then(|()| files::set_mode(&path, 0o600))
             .map_err(|source| Error::Io { attempt: "write", path, source })
@@ -308,12 +345,16 @@ mod tests {
         assert!(matches!(store.signing_key(&password), Err(Error::NoKey { .. })));
         assert!(store.trusted().unwrap().is_empty());
         let first = store.ensure(&password).unwrap();
-        assert_eq!(first.made, Some(store.private_path()));
+        assert_eq!(first.made, Some(store.private_path(Algorithm::Ed25519)));
         let second = store.ensure(&password).unwrap();
         assert!(second.made.is_none());
         assert_eq!(first.key.public(), second.key.public());
         assert_eq!(
-            [mode(store.folder()), mode(&store.private_path()), mode(&store.public_path())],
+            [
+                mode(store.folder()),
+                mode(&store.private_path(Algorithm::Ed25519)),
+                mode(&store.public_path(Algorithm::Ed25519))
+            ],
             [0o700, 0o600, 0o600]
         );
         assert!(matches!(store.ensure(&Password::default()), Err(Error::Key { fault: KeyFault::Password, .. })));
@@ -325,7 +366,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let store = KeyStore::at(home.path().join("keys"));
         store.ensure(&Password::default()).unwrap();
-        let key = store.private_path();
+        let key = store.private_path(Algorithm::Ed25519);
         files::set_mode(&key, 0o644).unwrap();
         let error = store.signing_key(&Password::default()).unwrap_err();
         assert!(error.to_string().contains("has the mode 0644"), "{error}");
@@ -344,11 +385,30 @@ mod tests {
         store.import(&mine, &Password::default()).unwrap();
         store.import(&mine, &Password::default()).unwrap();
         assert!(matches!(store.import(&other, &Password::default()), Err(Error::Occupied { .. })));
-        fs::write(store.public_path(), other.public().to_pem()).unwrap();
+        fs::write(store.public_path(Algorithm::Ed25519), other.public().to_pem()).unwrap();
         assert!(matches!(store.signing_key(&Password::default()), Err(Error::OddPair { .. })));
-        fs::remove_file(store.public_path()).unwrap();
+        fs::remove_file(store.public_path(Algorithm::Ed25519)).unwrap();
         assert_eq!(store.signing_key(&Password::default()).unwrap().public(), mine.public());
         assert_eq!(store.public_key().unwrap(), Some(mine.public()));
+    }
+
+    #[test]
+    fn a_store_has_a_pair_of_each_kind() {
+        let home = tempfile::tempdir().unwrap();
+        let store = KeyStore::at(home.path().join("keys"));
+        let password = Password::default();
+        let p256 = SigningKey::generate_as(Algorithm::EcdsaP256).unwrap();
+        store.import(&p256, &password).unwrap();
+        assert_eq!(store.signing_key(&password).unwrap().public(), p256.public(), "the only one signs images");
+        assert!(store.ensure(&password).unwrap().made.is_none());
+        let made = store.ensure_of(Algorithm::Ed25519, &password).unwrap();
+        assert_eq!(made.made, Some(store.private_path(Algorithm::Ed25519)));
+        assert_eq!(store.signing_key(&password).unwrap().public(), made.key.public());
+        assert_eq!(store.key_of(Algorithm::EcdsaP256, &password).unwrap().public(), p256.public());
+        assert_eq!(store.trusted().unwrap().len(), 2);
+        fs::copy(store.private_path(Algorithm::Ed25519), store.private_path(Algorithm::EcdsaP256)).unwrap();
+        let error = store.key_of(Algorithm::EcdsaP256, &password).unwrap_err();
+        assert!(error.to_string().contains("is ed25519, but should be ecdsa-p256"), "{error}");
     }
 
     #[test]

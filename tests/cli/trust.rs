@@ -218,9 +218,15 @@ fn keys_are_made_once_exported_and_imported() {
     error: there is no key in `<config>/nimify/keys`
      hint: `nimify keys generate` makes one
     ");
-    assert_snapshot!(place.run(["keys", "generate"]).with(0).stdout, @"made <config>/nimify/keys/ed25519.key");
+    assert_snapshot!(place.run(["keys", "generate"]).with(0).stdout, @"
+    made <config>/nimify/keys/ed25519.key
+    made <config>/nimify/keys/ecdsa-p256.key
+    ");
     let before = files_below(&store);
-    assert_snapshot!(place.run(["keys", "generate"]).with(0).stdout, @"there already: <config>/nimify/keys/ed25519.key");
+    assert_snapshot!(place.run(["keys", "generate"]).with(0).stdout, @"
+    there already: <config>/nimify/keys/ed25519.key
+    there already: <config>/nimify/keys/ecdsa-p256.key
+    ");
     assert!(before == files_below(&store));
 
     let public = place.run(["keys", "export"]).with(0);
@@ -283,4 +289,66 @@ fn keys_that_others_can_read_are_not_used() {
     error: `<config>/nimify/keys` has the mode 0755: what holds a private key should be open to its owner alone
      hint: `chmod go= <config>/nimify/keys`, and ask who may have read the key or changed it
     ");
+}
+
+#[test]
+fn as_many_signers_as_are_asked_for() {
+    let place = made::digits();
+    let other = Place::without_key();
+    other.run(["keys", "generate"]).with(0);
+    let theirs = |name: &str| other.config.join("nimify/keys").join(name).to_str().unwrap().to_string();
+    let verify = |more: &[&str]| {
+        let own = ["verify", "digits", "--key", "digits/dist/cosign.pub", "--key", &theirs("ed25519.pub")];
+        place.run([&own, more].concat())
+    };
+    verify(&[]).with(0);
+    let few = verify(&["--threshold", "2"]).refused(7);
+    assert!(few.contains("is intact, but signed by 1 of the 2 trusted keys that it takes"), "{few}");
+    place.run(["sign", "digits", "--key", &theirs("ed25519.key"), "--key", &theirs("ecdsa-p256.key")]).with(0);
+    verify(&["--threshold", "2"]).with(0);
+    let json = verify(&["--threshold", "2", "--format", "json"]).with(0).json();
+    assert_eq!(json["signatures"].as_array().unwrap().len(), 2);
+    let many = verify(&["--threshold", "3"]).refused(4);
+    assert!(many.contains("3 signers can't be found among 2 different keys"), "{many}");
+    // The same from an environment of the config.
+    place.write("digits/theirs.pub", std::fs::read_to_string(theirs("ecdsa-p256.pub")).unwrap());
+    let config = place.read("digits/nimify.yaml");
+    let trust = |keys: &str, threshold: u32| {
+        let text = format!("environments: {{ prod: {{ trust: {{ keys: [{keys}], threshold: {threshold} }} }} }}");
+        place.write("digits/nimify.yaml", format!("{config}{text}\n"));
+        place.run(["verify", "digits", "--env", "prod"])
+    };
+    trust("dist/cosign.pub, theirs.pub", 2).with(0);
+    assert!(trust("dist/cosign.pub", 2).refused(4).contains("among 1 different keys"));
+    let unknown = place.run(["verify", "digits", "--env", "prdo"]).refused(4);
+    assert!(unknown.contains("prod"), "{unknown}");
+}
+
+#[test]
+fn a_command_signs_with_a_key_that_nimify_never_sees() {
+    let place = made::digits();
+    place.write(
+        "hook",
+        "case $1 in\n\
+         public-key) openssl pkey -in hook.pem -pubout ;;\n\
+         sign) openssl dgst -sha256 -sign hook.pem ;;\n\
+         esac\n",
+    );
+    let made = std::process::Command::new("openssl")
+        .args(["genpkey", "-quiet", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "hook.pem"])
+        .current_dir(place.at("."))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let key = "exec://sh hook";
+    place.run(["sign", "digits", "--key", key]).with(0);
+    let signed = files_below(&place.at("digits/dist/image"));
+    place
+        .run(["verify", "digits/dist/image", "--key", "digits/dist/cosign.pub", "--key", key, "--threshold", "2"])
+        .with(0);
+    // openssl signs otherwise each time: what is there is not signed again.
+    place.run(["sign", "digits", "--key", key]).with(0);
+    assert!(signed == files_below(&place.at("digits/dist/image")));
+    let none = place.run(["sign", "digits", "--key", "exec://sh nowhere"]).refused(4);
+    assert!(none.contains("the command `sh nowhere` can't be used"), "{none}");
 }
