@@ -84,13 +84,14 @@ fn unread_answers_leave_less_to_large_requests_and_nothing_less_to_small_ones() 
     }
 }
 
-async fn over_http_2(address: SocketAddr, body: String) -> hyper::Response<Incoming> {
+/// A request of HTTP/2, of whose answer no more than the windows hold is read.
+async fn over_http_2(address: SocketAddr, path: &str, content_type: &str, body: Vec<u8>) -> hyper::Response<Incoming> {
     let stream = TokioIo::new(tokio::net::TcpStream::connect(address).await.unwrap());
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
     let (mut sender, connection) = builder.handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    let request = hyper::Request::post(format!("http://{address}/v1/predict"));
+    let request = hyper::Request::post(format!("http://{address}{path}")).header("content-type", content_type);
     sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.unwrap()
 }
 
@@ -98,14 +99,76 @@ async fn over_http_2(address: SocketAddr, body: String) -> hyper::Response<Incom
 fn over_http_2_it_is_the_same() {
     let service = holding(8);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let unread = runtime.block_on(over_http_2(service.address, large()));
+    let unread = runtime.block_on(over_http_2(service.address, "/v1/predict", "application/json", large().into()));
     assert_eq!(unread.status(), 200);
     service.predict(&one_row()).v1_error(429);
     let read = runtime.block_on(unread.into_body().collect()).unwrap().to_bytes();
     assert!(read.len() > 8_000_000, "{}", read.len());
     wait_until_taken(&service);
-    let unread = runtime.block_on(over_http_2(service.address, large()));
+    let unread = runtime.block_on(over_http_2(service.address, "/v1/predict", "application/json", large().into()));
     service.predict(&one_row()).v1_error(429);
     drop(unread);
     wait_until_taken(&service);
+}
+
+/// A field of protobuf whose value has a length.
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let (mut out, mut length) = (vec![number << 3 | 2], value.len());
+    while length > 0x7f {
+        out.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend_from_slice(value);
+    out
+}
+
+/// A `ModelInfer` of so many rows, whose answer has sixteen bytes for each.
+fn model_infer(rows: u32) -> Vec<u8> {
+    let varint = |mut value: u32| {
+        let mut out = Vec::new();
+        while value > 0x7f {
+            out.push((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+        out
+    };
+    let input = |name: &str, columns: u32| {
+        let shape = [varint(rows), varint(columns)].concat();
+        field(5, &[field(1, name.as_bytes()), field(2, b"FP32"), field(3, &shape)].concat())
+    };
+    let raw = |columns: u32| field(7, &vec![0; (rows * columns * 4) as usize]);
+    let message = [field(1, b"tiny"), input("x", 3), input("b", 1), raw(3), raw(1)].concat();
+    [vec![0], (message.len() as u32).to_be_bytes().to_vec(), message].concat()
+}
+
+#[test]
+fn by_grpc_it_is_the_same() {
+    let service = holding(16);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let ask = || {
+        let path = "/inference.GRPCInferenceService/ModelInfer";
+        over_http_2(service.grpc.unwrap(), path, "application/grpc", model_infer(400_000))
+    };
+    let status = |answer: &hyper::Response<Incoming>| answer.headers().get("grpc-status").cloned();
+    let mut unread = vec![runtime.block_on(ask())];
+    let refused = loop {
+        let answer = runtime.block_on(ask());
+        if status(&answer).is_some() {
+            break answer;
+        }
+        assert!(unread.len() < 10, "answers that nobody reads are held without end");
+        unread.push(answer);
+    };
+    assert!(refused.headers()["grpc-message"].to_str().unwrap().contains("`maxBufferedBytes`"));
+    // Read or dropped, it makes room.
+    for answer in unread {
+        let read = runtime.block_on(answer.into_body().collect()).unwrap();
+        assert_eq!(read.trailers().unwrap()["grpc-status"], "0");
+    }
+    let begun = Instant::now();
+    while status(&runtime.block_on(ask())).is_some() {
+        assert!(begun.elapsed() < PATIENCE, "what is held is never given back");
+    }
 }

@@ -182,7 +182,7 @@ async fn one(app: &App, call: &Call, message: Message<'_>) -> Bytes {
     .await;
     seen.answered(answered.as_ref().err(), false);
     match answered {
-        Ok(answer) => answer.into(),
+        Ok(answer) => app.budget.unsent(answer.into()),
         Err(error) => {
             let model_name = app.settings.name.clone();
             let answer = ModelInferResponse { id, model_name, ..Default::default() };

@@ -183,7 +183,7 @@ async fn dispatch(
     let mut messages = Messages::new(body, call.encoding, Limits::of(app));
     if method == Method::ModelInfer {
         let answer = infer::unary(app, &mut call, &mut messages, seen).await?;
-        return Ok(whole(answer, call.answers));
+        return Ok(whole(app, answer, call.answers));
     }
     let message = messages.only().await?;
     if method == Method::HealthWatch {
@@ -194,13 +194,13 @@ async fn dispatch(
         Method::HealthCheck => health::check(app, &message)?,
         other => documents::answer(app, other, &message)?,
     };
-    Ok(whole(compressed(answer, call.answers), call.answers))
+    Ok(whole(app, compressed(answer, call.answers), call.answers))
 }
 
 /// 200 with one message.
-fn whole(message: Vec<u8>, answers: Option<Coding>) -> Response<Body> {
+fn whole(app: &App, message: Vec<u8>, answers: Option<Coding>) -> Response<Body> {
     let is_compressed = message.first() == Some(&1);
-    let mut response = Response::new(Body::message(message.into()));
+    let mut response = Response::new(Body::message(app.budget.unsent(message.into())));
     if is_compressed {
         encoding(&mut response, answers);
     }
