@@ -1,7 +1,7 @@
 //! `SignedImage` → a registry, with its signatures; by the OCI distribution protocol.
 //!
 //! - [`Reference`], [`Repository`]: what an image is called there.
-//! - [`push`]: blobs that are there are not sent, neighbours' blobs are mounted, large ones go in chunks and go on where
+//! - [`push()`]: blobs that are there are not sent, neighbours' blobs are mounted, large ones go in chunks and go on where
 //!   they were broken off; the tag comes last, so that whoever follows it finds everything.
 //!
 //! The client is nimify's own, on `ureq`: the OCI client library for Rust, `oci-client`, sends a registry's credentials

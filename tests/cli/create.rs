@@ -12,8 +12,10 @@ fn create_writes_the_whole_tree() {
     let place = made::digits();
     let files: Vec<String> = files_below(&place.at("digits")).into_keys().collect();
     let (blobs, others): (Vec<_>, Vec<_>) = files.iter().partition(|name| name.starts_with("dist/image/blobs/sha256/"));
-    // Four layers, configuration and manifest; payload, configuration and manifest of the signature.
-    assert_eq!(blobs.len(), 9, "{blobs:#?}");
+    // Four layers, configuration and manifest. In the classic form, payload, configuration and manifest of the signature,
+    // and three envelopes, configuration and manifest of what is attested. As bundles, one and its manifest for each of
+    // the four, and the configuration that they share.
+    assert_eq!(blobs.len(), 6 + 3 + 5 + 9, "{blobs:#?}");
     assert_snapshot!(others.into_iter().cloned().collect::<Vec<_>>().join("\n"), @"
     chart/.helmignore
     chart/Chart.yaml
@@ -35,7 +37,12 @@ fn create_writes_the_whole_tree() {
     dist/cosign.pub
     dist/image/index.json
     dist/image/oci-layout
+    dist/model.pub
+    dist/model.sig
+    dist/provenance.json
     dist/report.json
+    dist/sbom.cdx.json
+    dist/sbom.spdx.json
     nimify.lock
     nimify.yaml
     openapi.yaml
@@ -152,8 +159,12 @@ fn quiet_says_nothing() {
 fn the_first_run_makes_a_key_and_says_where() {
     let place = Place::without_key();
     let ended = place.take("digits/digits.onnx").run(["create", "digits.onnx", "--yes"]).with(0);
-    assert_eq!(ended.stderr, "made a signing key: <config>/nimify/keys/ed25519.key\n");
-    assert_eq!(names(&place.config.join("nimify/keys")), ["ed25519.key", "ed25519.pub"]);
+    assert_snapshot!(ended.stderr, @"
+    made a signing key: <config>/nimify/keys/ed25519.key
+    made a signing key: <config>/nimify/keys/ecdsa-p256.key
+    ");
+    let keys = ["ecdsa-p256.key", "ecdsa-p256.pub", "ed25519.key", "ed25519.pub"];
+    assert_eq!(names(&place.config.join("nimify/keys")), keys);
 }
 
 #[test]
@@ -284,7 +295,8 @@ fn an_unsigned_image_says_so() {
     let place = Place::without_key();
     let ended = place.take("digits/digits.onnx").run(["create", "digits.onnx", "--yes", "--unsigned"]).with(0);
     assert!(ended.stdout.contains("signed by  nobody: --unsigned\n"), "{}", ended.stdout);
-    assert_eq!(names(&place.at("digits/dist")), ["image", "report.json"]);
+    let unsigned = ["image", "provenance.json", "report.json", "sbom.cdx.json", "sbom.spdx.json"];
+    assert_eq!(names(&place.at("digits/dist")), unsigned);
     assert!(!place.config.join("nimify").exists(), "no key is made where none is wanted");
     let refused = place.run(["build", "--config", "digits/nimify.yaml"]).refused(4);
     assert_snapshot!(refused, @"

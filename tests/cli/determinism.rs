@@ -21,10 +21,12 @@ fn two_folders_two_users_the_same_bytes() {
     let one = made::digits();
     let first = bytes(&one, "digits");
 
-    // The same key, imported; other folders, home, cache of packed layers, time zone, language, mask; touched inputs.
+    // The same keys, imported; other folders, home, cache of packed layers, time zone, language, mask; touched inputs.
     let other = Place::without_key();
-    let key = made::key_store().join("ed25519.key");
-    other.run([std::ffi::OsStr::new("keys"), "import".as_ref(), key.as_os_str()]).with(0);
+    for key in ["ed25519.key", "ecdsa-p256.key"] {
+        let key = made::key_store().join(key);
+        other.run([std::ffi::OsStr::new("keys"), "import".as_ref(), key.as_os_str()]).with(0);
+    }
     other.take("digits/digits.onnx");
     let past = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
     std::fs::File::options().append(true).open(other.at("digits.onnx")).unwrap().set_modified(past).unwrap();
