@@ -197,7 +197,7 @@ pub(super) struct LoadArgs {
 pub(super) struct PushArgs {
     /// A folder written by `create` or `build`, or an OCI image layout
     pub(super) dir: PathBuf,
-    /// Where to: REGISTRY/REPOSITORY[:TAG] [default: the image's own name, its version as the tag]
+    /// Where to: REGISTRY/REPOSITORY, or with a :TAG [default: the image's own name, its version as the tag]
     #[arg(long, value_name = "REFERENCE")]
     pub(super) to: Option<String>,
     /// Speak to the registry without TLS
