@@ -31,11 +31,31 @@ const POWERS: [f64; 23] = [
 /// Adds the digits at `at` to `mantissa`, which may wrap; gives where they end.
 #[inline]
 fn digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
+    while let Some(eight) = bytes[at.min(bytes.len())..].first_chunk().copied().and_then(eight_digits) {
+        *mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(eight);
+        at += 8;
+    }
     while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10) {
         *mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
         at += 1;
     }
     at
+}
+
+/// What eight digits mean, all at once; `None` where one of the bytes is no digit. A digit's upper half is 3, and stays
+/// so with 6 added; then neighbours become pairs, pairs fours, and fours the number, each in its part of the word.
+#[inline]
+fn eight_digits(bytes: [u8; 8]) -> Option<u64> {
+    const UPPER: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let word = u64::from_le_bytes(bytes);
+    if word & UPPER != ZEROS || word.wrapping_add(0x0606_0606_0606_0606) & UPPER != ZEROS {
+        return None;
+    }
+    let word = word - ZEROS;
+    let pairs = (word * 10 + (word >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
 impl<'b> Reader<'b> {
@@ -289,6 +309,20 @@ mod tests {
         assert!(read::<i64>("1e-99999999999999999999").unwrap_err().contains("whole"));
         assert!(read::<i64>("1e99999999999999999999").unwrap_err().contains("out of range"));
         assert!(read::<i64>(&"9".repeat(10_000)).unwrap_err().contains("9999… is out of range"));
+    }
+
+    #[test]
+    fn eight_digits_are_read_at_once_or_not_at_all() {
+        assert_eq!(eight_digits(*b"00000000"), Some(0));
+        assert_eq!(eight_digits(*b"12345678"), Some(12_345_678));
+        assert_eq!(eight_digits(*b"99999999"), Some(99_999_999));
+        for k in 0..8 {
+            for other in (0..=u8::MAX).filter(|byte| !byte.is_ascii_digit()) {
+                let mut bytes = *b"90909090";
+                bytes[k] = other;
+                assert_eq!(eight_digits(bytes), None, "{bytes:?}");
+            }
+        }
     }
 
     #[test]
