@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod access;
 mod app;
 pub mod arguments;
 pub mod batching;

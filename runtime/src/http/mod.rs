@@ -40,7 +40,6 @@ pub(crate) use documents::{Documents, read as read_file};
 pub(crate) use request_id::{REQUEST_ID, RequestIds, text as id_text};
 use respond::Response;
 use route::{Route, Target};
-pub(crate) use seen::OVERLOADED;
 use seen::Seen;
 use upload::Upload;
 pub(crate) use v2::EXTENSIONS;
