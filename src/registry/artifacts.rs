@@ -19,10 +19,7 @@ use super::error::files;
 use super::{Error, Repository};
 use crate::digest::Digest;
 use crate::image::{self, OpenedLayout, REF_NAME};
-use crate::sign::{self, SigningKey};
-
-/// The annotation of a tagged manifest's layers that holds a signature.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+use crate::sign::{self, SIGNATURE, SigningKey};
 
 /// One document about the image.
 #[derive(Debug, Clone, PartialEq)]

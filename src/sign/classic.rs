@@ -24,8 +24,8 @@ use crate::digest::Digest;
 
 /// The media type of a payload.
 pub(super) const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// The annotation that holds the signature in base64.
-pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// The annotation of a classic manifest's layers that holds the signature in base64.
+pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The `type` of a payload.
 pub(super) const PAYLOAD_TYPE: &str = "cosign container image signature";
 /// The media type of an attestation: an envelope.

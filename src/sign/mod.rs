@@ -22,7 +22,7 @@ mod store;
 mod verify;
 
 pub use artifact::{Artifact, artifacts, store_artifacts};
-pub use classic::{SignedLayout, attest_layout, attestation_tag, payload, sign_layout, signature_tag};
+pub use classic::{SIGNATURE, SignedLayout, attest_layout, attestation_tag, payload, sign_layout, signature_tag};
 pub use keys::{Algorithm, KeyId, Password, PublicKey, SigningKey};
 pub use model::sign_model;
 pub use source::KeySource;
