@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use archive::{Archive, archive};
-pub use base::{Base, BaseFile, USER};
+pub use base::{Base, BaseFile, BaseSource, USER};
 pub use closure::{Closure, closure};
 pub use describe::{REF_NAME, reference, rfc3339};
 pub use error::{Architecture, Attempt, Error};
@@ -33,7 +33,6 @@ pub use load::load;
 pub use packages::Package;
 pub use validate::{Fault, Limits, Problem, validate, validate_within};
 
-use closure::Host;
 use describe::Description;
 use layer::{Contents, Packed, Plan};
 
@@ -50,6 +49,8 @@ pub struct ImageRequest {
     pub version: String,
     /// For which processor; binary and library have to be made for it.
     pub architecture: Architecture,
+    /// What it stands on.
+    pub base: BaseSource,
     /// The service binary: `/nimify/service`.
     pub binary: PathBuf,
     /// ONNX Runtime's library: `/nimify/lib/…`.
@@ -101,7 +102,7 @@ pub const LARGEST_MODEL_LAYER: u64 = 4 << 30;
 /// Packs the layers, or takes them from the cache, and describes the image.
 pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
     let closure = closure(&request.binary, &[&request.onnxruntime], request.architecture)?;
-    let (base_files, base) = base::base(&Host { root: "/".into() }, &closure)?;
+    let (base_files, base) = base::lay(&request.base, &closure)?;
     let plan =
         |title, contents, packed, compression| Plan { title, contents, compression, packed, created: request.created };
     let mut plans = vec![

@@ -269,6 +269,7 @@ fn image_request(
         name: plan.repository.clone(),
         version: plan.settings.version.clone(),
         architecture,
+        base: image::BaseSource::Closure,
         binary: binary.path.clone(),
         onnxruntime: runtime.path.clone(),
         service_files: service_files::beside_the_binary(request, plan, generated)?,

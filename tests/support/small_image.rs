@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nimify::cache::Cache;
-use nimify::image::{Architecture, Compression, ImageRequest, LARGEST_MODEL_LAYER, onnxruntime};
+use nimify::image::{Architecture, BaseSource, Compression, ImageRequest, LARGEST_MODEL_LAYER, onnxruntime};
 
 /// The cache that tests share, so that ONNX Runtime is fetched and packed once.
 pub(crate) fn shared_cache() -> Cache {
@@ -20,6 +20,7 @@ pub(crate) fn request(binary: &Path, folder: &Path, cache: &Cache) -> ImageReque
         name: "small".into(),
         version: "1.2.3".into(),
         architecture,
+        base: BaseSource::Closure,
         binary: binary.into(),
         onnxruntime: library.expect("ONNX Runtime is to be had: run `tools/setup`").path,
         service_files: [("service.json".parse().expect("relative"), b"{}".to_vec())].into(),

@@ -1,56 +1,23 @@
-//! The base layer: the closure's libraries, certificates, and the few files in `/etc` that programs look for.
+//! The base of this machine's own files: the closure's libraries, certificates, and the few files in `/etc` that
+//! programs look for.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::closure::{Closure, Host};
-use super::error::{Error, files};
-use super::layer::Contents;
-use super::packages::{self, Package};
+use super::super::closure::{Closure, Host};
+use super::super::error::{Error, files};
+use super::super::layer::Contents;
+use super::super::packages;
+use super::{Base, BaseFile, CERTIFICATES, add_accounts, below_root, distribution};
 use crate::digest::Digest;
 
-/// The numeric user and group that services run as.
-pub const USER: u32 = 65532;
-
-const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\n\
-                      nonroot:x:65532:65532:nonroot:/nimify:/sbin/nologin\n\
-                      nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n";
-const GROUP: &str = "root:x:0:\nnonroot:x:65532:\nnogroup:x:65534:\n";
-const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n";
-
-/// Where distributions keep the bundle of certificate authorities; in the image it stands at the first of these.
-const CERTIFICATES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-/// One file that the base layer takes from this machine: for the lock file and the bill of materials.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseFile {
-    /// Its place in the image, absolute.
-    pub place: PathBuf,
-    /// Its bytes.
-    pub digest: Digest,
-}
-
-/// What the base layer was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Base {
-    /// Files of this machine, sorted by place.
-    pub files: Vec<BaseFile>,
-    /// Their owners, sorted by name; none on a host without dpkg.
-    pub packages: Vec<Package>,
-    /// The `ID` of the host's distribution, such as `debian`.
-    pub distribution: Option<String>,
-    /// What a person should know, in sentences.
-    pub warnings: Vec<String>,
-}
+/// Where distributions keep the bundle of certificate authorities.
+const BUNDLES: [&str; 4] =
+    [CERTIFICATES, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
 
 /// Lists the base layer around `closure`.
-pub(super) fn base(host: &Host, closure: &Closure) -> Result<(Contents, Base), Error> {
+pub(in crate::image) fn lay(host: &Host, closure: &Closure) -> Result<(Contents, Base), Error> {
     let mut contents = Contents::default();
     let mut base = Base::default();
     let mut owned = BTreeSet::new();
@@ -62,20 +29,17 @@ pub(super) fn base(host: &Host, closure: &Closure) -> Result<(Contents, Base), E
         base.files.push(BaseFile { place: place.clone(), digest });
         owned.insert(host.absolute(file));
     }
-    contents.bytes("etc/passwd", 0o644, PASSWD)?;
-    contents.bytes("etc/group", 0o644, GROUP)?;
-    contents.bytes("etc/nsswitch.conf", 0o644, NSSWITCH)?;
-    contents.folder("tmp", 0o1777)?;
+    add_accounts(&mut contents)?;
     if let Some(file) = host.resolve(Path::new("/etc/os-release"), |_, _| ()) {
         let digest = contents.file("etc/os-release", 0o644, &file)?;
         base.distribution = distribution(&fs::read_to_string(&file).map_err(files("read", &file))?);
         base.files.push(BaseFile { place: "/etc/os-release".into(), digest });
         owned.insert(host.absolute(&file));
     }
-    let bundle = CERTIFICATES.iter().find_map(|path| host.resolve(Path::new(path), |_, _| ()));
+    let bundle = BUNDLES.iter().find_map(|path| host.resolve(Path::new(path), |_, _| ()));
     match bundle {
         Some(file) => {
-            let place = CERTIFICATES[0];
+            let place = CERTIFICATES;
             let digest = contents.file(below_root(Path::new(place))?, 0o644, &file)?;
             base.files.push(BaseFile { place: place.into(), digest });
         }
@@ -99,20 +63,8 @@ pub(super) fn base(host: &Host, closure: &Closure) -> Result<(Contents, Base), E
     Ok((contents, base))
 }
 
-/// The `ID` in an `os-release`: lower-case letters, digits, and few signs, as its manual page has it.
-fn distribution(text: &str) -> Option<String> {
-    let id = text.lines().find_map(|line| line.strip_prefix("ID="))?.trim_matches(['"', '\'']);
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    (!id.is_empty() && id.bytes().all(plain)).then(|| id.into())
-}
-
 fn bundle_is_there(base: &Base) -> bool {
-    base.files.iter().any(|file| file.place == Path::new(CERTIFICATES[0]))
-}
-
-fn below_root(path: &Path) -> Result<&str, Error> {
-    let text = path.to_str().and_then(|path| path.strip_prefix('/'));
-    text.ok_or_else(|| Error::Describe(format!("`{}` can't be a path in the image", path.display())))
+    base.files.iter().any(|file| file.place == Path::new(CERTIFICATES))
 }
 
 #[cfg(test)]
@@ -123,7 +75,7 @@ mod tests {
     fn a_bare_host_gives_a_bare_base_with_a_warning() {
         let home = tempfile::tempdir().unwrap();
         let host = Host { root: home.path().into() };
-        let (_, base) = base(&host, &Closure::default()).unwrap();
+        let (_, base) = lay(&host, &Closure::default()).unwrap();
         assert_eq!((base.files.len(), base.packages.len(), base.warnings.len()), (0, 0, 1));
     }
 
@@ -137,7 +89,7 @@ mod tests {
         fs::write(host.at("/etc/pki/tls/certs/ca-bundle.crt"), "bundle").unwrap();
         fs::write(host.at("/usr/lib/os-release"), "ID=x").unwrap();
         std::os::unix::fs::symlink("../usr/lib/os-release", host.at("/etc/os-release")).unwrap();
-        let (_, base) = base(&host, &Closure::default()).unwrap();
+        let (_, base) = lay(&host, &Closure::default()).unwrap();
         let listed: Vec<_> = base.files.iter().map(|file| (file.place.to_str().unwrap(), file.digest)).collect();
         let expected =
             [("/etc/os-release", Digest::of("ID=x")), ("/etc/ssl/certs/ca-certificates.crt", Digest::of("bundle"))];

@@ -1,0 +1,82 @@
+//! What an image stands on: the layers below ONNX Runtime, one file a kind of base.
+
+pub(super) mod closure;
+
+use std::path::{Path, PathBuf};
+
+use super::closure::Closure;
+use super::error::Error;
+use super::layer::Contents;
+use super::packages::Package;
+use crate::digest::Digest;
+
+/// The numeric user and group that services run as.
+pub const USER: u32 = 65532;
+
+const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\n\
+                      nonroot:x:65532:65532:nonroot:/nimify:/sbin/nologin\n\
+                      nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n";
+const GROUP: &str = "root:x:0:\nnonroot:x:65532:\nnogroup:x:65534:\n";
+const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n";
+
+/// Where the bundle of certificate authorities stands in an image.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// What an image is to stand on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum BaseSource {
+    /// The libraries of this machine that the service and ONNX Runtime need, and nothing else.
+    #[default]
+    Closure,
+}
+
+/// One file that the base layer takes from this machine: for the lock file and the bill of materials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseFile {
+    /// Its place in the image, absolute.
+    pub place: PathBuf,
+    /// Its bytes.
+    pub digest: Digest,
+}
+
+/// What the base layer was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Base {
+    /// Files of this machine, sorted by place.
+    pub files: Vec<BaseFile>,
+    /// Their owners, sorted by name; none on a host without dpkg.
+    pub packages: Vec<Package>,
+    /// The `ID` of the distribution that they come from, such as `debian`.
+    pub distribution: Option<String>,
+    /// What a person should know, in sentences.
+    pub warnings: Vec<String>,
+}
+
+/// The files of the base layer, with what they were made from.
+///
+/// `needed` are the libraries that the service and ONNX Runtime ask for where the base is to have them from.
+pub(super) fn lay(source: &BaseSource, needed: &Closure) -> Result<(Contents, Base), Error> {
+    match source {
+        BaseSource::Closure => closure::lay(&super::closure::Host { root: "/".into() }, needed),
+    }
+}
+
+/// Users, groups, where names are looked up, and a place for temporary files.
+fn add_accounts(contents: &mut Contents) -> Result<(), Error> {
+    contents.bytes("etc/passwd", 0o644, PASSWD)?;
+    contents.bytes("etc/group", 0o644, GROUP)?;
+    contents.bytes("etc/nsswitch.conf", 0o644, NSSWITCH)?;
+    contents.folder("tmp", 0o1777)
+}
+
+/// The `ID` in an `os-release`: lower-case letters, digits, and few signs, as its manual page has it.
+fn distribution(text: &str) -> Option<String> {
+    let id = text.lines().find_map(|line| line.strip_prefix("ID="))?.trim_matches(['"', '\'']);
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    (!id.is_empty() && id.bytes().all(plain)).then(|| id.into())
+}
+
+fn below_root(path: &Path) -> Result<&str, Error> {
+    let text = path.to_str().and_then(|path| path.strip_prefix('/'));
+    text.ok_or_else(|| Error::Describe(format!("`{}` can't be a path in the image", path.display())))
+}
