@@ -75,6 +75,16 @@ pub(super) fn replace(text: &str, values: &[(&str, Value)]) -> Result<String, St
     Ok(lines.join("\n") + "\n")
 }
 
+/// The text with the scalar of one key replaced by `scalar`; `None` where the key has no line of its own.
+pub(super) fn with_scalar(text: &str, path: &str, scalar: &str) -> Option<String> {
+    let entry = entries(text).into_iter().find(|entry| entry.path == path)?;
+    let mut lines: Vec<&str> = text.lines().collect();
+    let line = lines[entry.line];
+    let replaced = format!("{} {scalar}", &line[..=line.find(':')?]);
+    lines[entry.line] = &replaced;
+    Some(lines.join("\n") + "\n")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -7,6 +7,7 @@
 mod annotated;
 mod environment;
 mod metadata;
+mod package;
 mod template;
 mod values;
 mod yaml;
@@ -20,6 +21,8 @@ use metadata::Metadata;
 use nimify_runtime::settings::duration;
 use values::Values;
 
+pub use package::{Package, image_of, package, pointed_at};
+
 /// What a chart is rendered from.
 #[derive(Debug, Clone, Copy)]
 pub struct ChartRequest<'a> {
@@ -29,8 +32,7 @@ pub struct ChartRequest<'a> {
     pub digest: Digest,
 }
 
-/// Why there is no chart. The first three are faults of the configuration, each with its own advice; the last two would
-/// be faults of nimify.
+/// Why there is no chart. Two would be faults of nimify: [`Error::Template`] and [`Error::Mangled`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A port is 0, which only a service outside a cluster can use.
@@ -50,6 +52,9 @@ pub enum Error {
     /// `charts-template/values.yaml` and the Rust that fills it don't fit together.
     #[error("the chart's template is inconsistent: {0}")]
     Template(String),
+    /// A folder holds no chart that helm would take.
+    #[error("the chart can't be packed: {0}")]
+    Package(String),
     /// The rendered `values.yaml` isn't what was meant.
     #[error("the rendered `values.yaml` doesn't say what was meant")]
     Mangled,

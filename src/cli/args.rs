@@ -200,6 +200,9 @@ pub(super) struct PushArgs {
     /// Where to: REGISTRY/REPOSITORY, or with a :TAG [default: the image's own name, its version as the tag]
     #[arg(long, value_name = "REFERENCE")]
     pub(super) to: Option<String>,
+    /// Push the chart too, below this: oci://REGISTRY/PATH, as for `helm push`. It runs the image from where it was pushed
+    #[arg(long, value_name = "OCI")]
+    pub(super) chart_to: Option<String>,
     /// Speak to the registry without TLS
     #[arg(long)]
     pub(super) plain_http: bool,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::pipeline::{self, Destination};
+use crate::pipeline::{self, Destination, Pushed};
 use crate::registry::{PushReport, Watch};
 
 use super::args::{Format, PushArgs};
@@ -13,8 +13,12 @@ use super::failure::{Failure, Outcome};
 use super::{report, sign};
 
 pub(super) fn run(args: &PushArgs) -> Outcome {
-    let destination =
-        Destination { to: args.to.clone(), plain_http: args.plain_http, key: args.key.as_deref().map(sign::source) };
+    let destination = Destination {
+        to: args.to.clone(),
+        chart_to: args.chart_to.clone(),
+        plain_http: args.plain_http,
+        key: args.key.as_deref().map(sign::source),
+    };
     let pushed = push(&args.dir, &destination, args.quiet)?;
     match args.format {
         Format::Json => super::print_json(&pushed),
@@ -24,19 +28,32 @@ pub(super) fn run(args: &PushArgs) -> Outcome {
 }
 
 /// Pushes with a bar on a terminal, and tells the warnings.
-fn push(folder: &Path, destination: &Destination, quiet: bool) -> Result<PushReport, Failure> {
+fn push(folder: &Path, destination: &Destination, quiet: bool) -> Result<Pushed, Failure> {
     let bar = Bar::new(quiet);
     let pushed = pipeline::push(folder, destination, &bar);
     bar.0.finish_and_clear();
     let pushed = pushed?;
     if !quiet {
-        pushed.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        warn(&pushed);
     }
     Ok(pushed)
 }
 
-/// Where it is now, and what it took.
-fn text(pushed: &PushReport) -> String {
+/// Tells the warnings.
+pub(super) fn warn(pushed: &Pushed) {
+    let reports = [&pushed.image].into_iter().chain(&pushed.chart);
+    reports.flat_map(|report| &report.warnings).for_each(|warning| eprintln!("warning: {warning}"));
+}
+
+/// Where everything is now, and what it took.
+pub(super) fn text(pushed: &Pushed) -> String {
+    let chart = pushed.chart.as_ref().map(|PushReport { repository, tag, digest, .. }| {
+        format!("pushed the chart oci://{repository}:{tag}\n{repository}@{digest}\n")
+    });
+    image_text(&pushed.image) + &chart.unwrap_or_default()
+}
+
+fn image_text(pushed: &PushReport) -> String {
     let PushReport { repository, tag, digest, .. } = pushed;
     let count = |how: &str| pushed.blobs.iter().filter(|blob| blob.how == how).count();
     format!(
@@ -50,10 +67,10 @@ fn text(pushed: &PushReport) -> String {
 }
 
 /// A bar of bytes on standard error, on a terminal only.
-struct Bar(ProgressBar);
+pub(super) struct Bar(pub(super) ProgressBar);
 
 impl Bar {
-    fn new(quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool) -> Self {
         let draw = !quiet && std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(
             Some(0),

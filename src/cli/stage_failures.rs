@@ -59,9 +59,11 @@ impl From<pipeline::Error> for Failure {
             Error::Cache(error) => from_cache(error),
             Error::Generate(inner) => failure(Exit::Internal, inner, None),
             Error::Interrupted(_) => interrupted(),
-            Error::Files { .. } | Error::Foreign(_) | Error::InTheWay { .. } | Error::OtherConfig(_) => {
-                failure(Exit::Files, &error, error.hint())
-            }
+            Error::Files { .. }
+            | Error::Foreign(_)
+            | Error::NoChart(_)
+            | Error::InTheWay { .. }
+            | Error::OtherConfig(_) => failure(Exit::Files, &error, error.hint()),
             Error::Edited(_) | Error::HooksWithoutCompiler => failure(Exit::Build, &error, error.hint()),
             Error::Architecture => failure(Exit::Tool, &error, error.hint()),
             _ => failure(Exit::Config, &error, error.hint()),

@@ -5,6 +5,7 @@
 //! machine. Layers go from seldom to often changed: `base`, `onnxruntime`, `service`, `model`.
 
 mod archive;
+mod artifact;
 mod base;
 mod closure;
 mod describe;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use archive::{Archive, archive};
+pub use artifact::{Artifact, ArtifactBlob, ArtifactContent, write_artifact};
 pub use base::{Base, BaseFile, BaseSource, USER};
 pub use closure::{Closure, closure};
 pub use describe::{REF_NAME, reference, rfc3339};

@@ -114,6 +114,9 @@ pub enum Error {
     /// `create` would overwrite a `nimify.yaml` that says something else.
     #[error("`{}` is there already and asks for something else", .0.display())]
     OtherConfig(PathBuf),
+    /// A folder without a chart.
+    #[error("there is no chart in `{}`", .0.display())]
+    NoChart(PathBuf),
     /// An image without a name.
     #[error("the image in `{}` has no name", .0.display())]
     Nameless(PathBuf),
@@ -175,6 +178,7 @@ impl Error {
             Error::HooksWithoutCompiler => {
                 "install cargo and build with `service: generated`, or delete the file: the next build writes it anew"
             }
+            Error::NoChart(_) => "`create` and `build` write one: give the folder that they wrote",
             Error::Nameless(_) => "name it with `--repository`",
             Error::Platform { .. } => "build on a machine of that kind, or leave `image.platform` out",
             Error::SourceDateEpoch(_) => "set it to a whole number, or unset it",

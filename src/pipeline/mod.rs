@@ -8,6 +8,7 @@
 //! Everything is written beside its destination; the last step puts all of it in place, or nothing.
 
 mod build;
+mod chart;
 mod documents;
 mod error;
 mod locked;
@@ -20,9 +21,10 @@ mod serve;
 mod service_files;
 
 pub use build::{BuildRequest, Signer, build};
+pub use chart::chart_in;
 pub use error::Error;
 pub use observer::{Observer, Step};
 pub use parts::{layout_in, locate_onnxruntime, probe_request, read_sample, repository_of, sign, verify};
-pub use push::{Destination, push};
+pub use push::{Destination, Pushed, push};
 pub use report::{BuildReport, LayerRow, StepRow};
 pub use serve::{ServeRequest, service_folder};

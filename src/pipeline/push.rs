@@ -1,9 +1,13 @@
-//! An image in a folder → a registry, signed for where it goes.
+//! An image in a folder → a registry, signed for where it goes; and the chart that runs it from there.
 
 use std::path::Path;
 
+use serde::Serialize;
+
+use super::chart::{self, ChartToPush};
 use super::{Error, layout_in, repository_of};
 use crate::cache::Cache;
+use crate::image;
 use crate::registry::{self, CHUNK, PushReport, PushRequest, Reference, Signing, Watch};
 use crate::sign::{self, KeySource, KeyStore, Password, SigningKey};
 
@@ -12,21 +16,41 @@ use crate::sign::{self, KeySource, KeyStore, Password, SigningKey};
 pub struct Destination {
     /// `REGISTRY/REPOSITORY[:TAG]`; `None` for the image's own name.
     pub to: Option<String>,
+    /// `oci://REGISTRY/PATH`, below which the chart goes under its name; `None` where it isn't pushed.
+    pub chart_to: Option<String>,
     /// Speak without TLS.
     pub plain_http: bool,
     /// The key that signs for the destination; `None` for the key store's, where that has signed the image.
     pub key: Option<KeySource>,
 }
 
-/// Pushes the image in `folder`, one that nimify wrote or an OCI layout.
-pub fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) -> Result<PushReport, Error> {
+/// What was pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pushed {
+    /// The image.
+    #[serde(flatten)]
+    pub image: PushReport,
+    /// The chart, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chart: Option<PushReport>,
+}
+
+/// Pushes the image in `folder`, one that nimify wrote or an OCI layout, and its chart where that is asked for.
+pub fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) -> Result<Pushed, Error> {
     let layout = layout_in(folder);
     let to = match &destination.to {
         Some(text) => Reference::with_registry(text)?,
         None => Reference::with_registry(&repository_of(&layout)?)?,
     };
+    let chart = match &destination.chart_to {
+        None => None,
+        Some(place) => {
+            let digest = image::open_layout(&layout)?.digest;
+            Some(ChartToPush::new(&chart::read(folder)?, place, &to.repository, &digest)?)
+        }
+    };
     let given = destination.key.is_some();
-    let key = key(destination)?;
+    let key = key(destination.key.as_ref())?;
     let cache = Cache::from_environment()?;
     let request = PushRequest {
         layout: &layout,
@@ -40,13 +64,16 @@ pub fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) -> Resu
         cache: Some(&cache),
         chunk: CHUNK,
     };
-    Ok(registry::push(&request, watch)?)
+    let image = registry::push(&request, watch)?;
+    // Last: whoever installs the chart finds its image.
+    let chart = chart.map(|chart| chart.push(key.as_ref(), destination.plain_http, watch)).transpose()?;
+    Ok(Pushed { image, chart })
 }
 
 /// The key that was named, else the key store's if it has one.
-fn key(destination: &Destination) -> Result<Option<SigningKey>, Error> {
+fn key(named: Option<&KeySource>) -> Result<Option<SigningKey>, Error> {
     let password = Password::from_environment();
-    if let Some(source) = &destination.key {
+    if let Some(source) = named {
         return Ok(Some(source.signing_key(&password)?));
     }
     match KeyStore::of_user().and_then(|store| store.signing_key(&password)) {

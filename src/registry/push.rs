@@ -231,7 +231,7 @@ impl Push<'_> {
             }
         }
         if artifacts.is_empty() {
-            warnings.push("the image is not signed".into());
+            warnings.push(format!("what is in `{}` is not signed", self.request.to.repository));
         }
         Ok((artifacts.len(), warnings))
     }
