@@ -6,19 +6,18 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use oci_spec::image::{Descriptor, ImageManifest};
+use oci_spec::image::Descriptor;
 use serde::Serialize;
-use tempfile::TempDir;
 
-use super::artifacts::{self, Artifact};
+use super::artifacts;
 use super::client::{Access, Client};
 use super::error::files;
-use super::upload::{Blob, Sent, Uploads};
+use super::upload::{Blob, Sent, Source, Uploads};
 use super::{Error, Reference, Watch, record};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::image::{self, OpenedLayout, blob_path, open_layout};
-use crate::sign::SigningKey;
+use crate::sign::{self, Artifact, SigningKey, Subject};
 
 /// From this size on a blob goes in chunks of this size.
 pub const CHUNK: u64 = 32 << 20;
@@ -210,24 +209,19 @@ impl Push<'_> {
 
     /// Sends what the layout says about the image: how many documents, and what a person should know.
     fn documents(&self) -> Result<(usize, Vec<String>), Error> {
-        let mut warnings = Vec::new();
-        let signed = self.signed()?;
-        let key = signed.as_ref().map(|(_, key)| *key);
-        let opened = signed.as_ref().map(|(scratch, _)| open_layout(scratch.path())).transpose()?;
-        let source = opened.as_ref().unwrap_or(self.layout);
-        let (artifacts, others) = artifacts::read(source)?;
-        for other in others {
-            warnings.push(format!("{other} in the layout is about another image: it was not pushed"));
-        }
+        let (artifacts, others) = artifacts::read(self.layout)?;
+        let mut warnings: Vec<String> = others
+            .iter()
+            .map(|other| format!("{other} in the layout is about another image: it was not pushed"))
+            .collect();
+        let artifacts = self.signed(artifacts)?;
         for artifact in &artifacts {
-            match artifact {
-                Artifact::Tagged { tag, manifest } => {
-                    let manifest = self.for_here(source, manifest, key, tag, &mut warnings);
-                    self.send_tagged(&source.folder, tag, &manifest)?;
+            match &artifact.tag {
+                Some(tag) => {
+                    warnings.extend(self.unfit(artifact, tag));
+                    self.send_tagged(tag, artifact)?;
                 }
-                Artifact::Referrer { descriptor, bytes, manifest } => {
-                    self.send_referrer(&source.folder, descriptor, bytes, manifest)?;
-                }
+                None => self.send_referrer(artifact)?,
             }
         }
         if artifacts.is_empty() {
@@ -236,74 +230,55 @@ impl Push<'_> {
         Ok((artifacts.len(), warnings))
     }
 
-    /// A copy of the layout's documents with a signature for the destination, where the key is at hand.
-    fn signed(&self) -> Result<Option<(TempDir, &SigningKey)>, Error> {
+    /// The documents with a signature for the destination, where the key is at hand: of one's own signatures those for
+    /// other repositories stay behind.
+    fn signed(&self, artifacts: Vec<Artifact>) -> Result<Vec<Artifact>, Error> {
         let (key, anew) = match self.request.signing {
-            Signing::Nobody => return Ok(None),
+            Signing::Nobody => return Ok(artifacts),
             Signing::Again(key) => (key, false),
             Signing::Anew(key) => (key, true),
         };
-        let (artifacts, _) = artifacts::read(self.layout)?;
-        let own = |artifact: &Artifact| {
-            let claims = artifacts::claims(&self.layout.folder, artifact.manifest(), Some(key));
-            claims.iter().flatten().any(|claim| claim.own)
-        };
+        let public = [key.public()];
+        let own = |artifact: &Artifact| artifact.claims(&public).iter().any(|claim| claim.own);
         if !anew && !artifacts.iter().any(own) {
-            return Ok(None);
+            return Ok(artifacts);
         }
-        Ok(Some((artifacts::sign_for(self.layout, key, &self.request.to.repository)?, key)))
-    }
-
-    /// The signatures that go along: of one's own only those for this repository, where there are some.
-    fn for_here(
-        &self,
-        source: &OpenedLayout,
-        manifest: &ImageManifest,
-        key: Option<&SigningKey>,
-        tag: &str,
-        warnings: &mut Vec<String>,
-    ) -> ImageManifest {
-        let claims = artifacts::claims(&source.folder, manifest, key);
         let here = self.request.to.repository.to_string();
-        let names: Vec<&str> = claims.iter().flatten().map(|claim| claim.repository.as_str()).collect();
-        if tag.ends_with(".sig") && !names.is_empty() && !names.contains(&here.as_str()) {
-            warnings.push(format!(
-                "its signatures name `{}`, not `{here}`: the key that made them is not at hand",
-                names.join("`, `")
-            ));
-        }
-        let keep = |claim: &Option<artifacts::Claim>| claim.as_ref().is_none_or(|c| !c.own || c.repository == here);
-        artifacts::only(manifest, &claims.iter().map(keep).collect::<Vec<_>>())
+        let descriptor = &self.layout.descriptor;
+        let media_type = descriptor.media_type().to_string();
+        let image = Subject { media_type: &media_type, digest: self.layout.digest, size: descriptor.size() };
+        let artifacts = sign::sign_artifacts(&self.layout.folder, &image, artifacts, key, &here)?;
+        Ok(artifacts.iter().map(|artifact| artifact.only_for(&here, &public)).collect())
     }
 
-    fn send_tagged(&self, folder: &Path, tag: &str, ours: &ImageManifest) -> Result<(), Error> {
-        let theirs = self.client().manifest(tag)?;
-        let joined = artifacts::join(theirs.as_ref().map(|manifest| manifest.bytes.as_slice()), ours);
-        let Some(joined) = joined.map_err(|reason| self.odd(tag, &reason))? else { return Ok(()) };
-        for layer in ours.layers() {
-            let blob = blob(folder, layer)?;
-            if joined.added.contains(&blob.digest) {
-                self.uploads.upload(&blob, &[])?;
-            }
-        }
-        let config = tempfile::NamedTempFile::new().map_err(files("write in", &std::env::temp_dir()))?;
-        fs::write(config.path(), &joined.config).map_err(files("write", config.path()))?;
-        let size = joined.config.len() as u64;
-        self.uploads.upload(&Blob { digest: Digest::of(&joined.config), size, file: config.path().into() }, &[])?;
-        self.put_manifest(tag, MANIFEST, &joined.manifest).map(drop)
+    /// Says so where no signature is for this repository.
+    fn unfit(&self, artifact: &Artifact, tag: &str) -> Option<String> {
+        let here = self.request.to.repository.to_string();
+        let names: Vec<String> = artifact.claims(&[]).into_iter().map(|claim| claim.repository).collect();
+        let unfit = tag.ends_with(".sig") && !names.is_empty() && !names.contains(&here);
+        unfit.then(|| {
+            let names = names.join("`, `");
+            format!("its signatures name `{names}`, not `{here}`: the key that made them is not at hand")
+        })
     }
 
-    fn send_referrer(
-        &self,
-        folder: &Path,
-        descriptor: &Descriptor,
-        bytes: &[u8],
-        manifest: &ImageManifest,
-    ) -> Result<(), Error> {
-        for descriptor in [manifest.config()].into_iter().chain(manifest.layers()) {
-            self.uploads.upload(&blob(folder, descriptor)?, &[])?;
-        }
-        let noted = self.put_manifest(&Digest::of(bytes).to_string(), MANIFEST, bytes)?;
+    fn send_tagged(&self, tag: &str, ours: &Artifact) -> Result<(), Error> {
+        let new = match self.client().manifest(tag)? {
+            None => Some(ours.clone()),
+            Some(there) => ours.merged_with(&there.bytes).map_err(|fault| self.odd(tag, &fault.to_string()))?,
+        };
+        let Some(new) = new else { return Ok(()) };
+        self.send_blobs(&new)?;
+        self.put_manifest(tag, MANIFEST, &new.manifest).map(drop)
+    }
+
+    fn send_blobs(&self, artifact: &Artifact) -> Result<(), Error> {
+        artifact.blobs.iter().try_for_each(|bytes| self.uploads.upload(&Blob::of(bytes.clone()), &[]).map(drop))
+    }
+
+    fn send_referrer(&self, document: &Artifact) -> Result<(), Error> {
+        self.send_blobs(document)?;
+        let noted = self.put_manifest(&document.digest().to_string(), MANIFEST, &document.manifest)?;
         let listed = match noted {
             Some(listed) => listed,
             None => self.lists_referrers()?,
@@ -312,10 +287,11 @@ impl Push<'_> {
             return Ok(());
         }
         let tag = artifacts::fallback_tag(&self.layout.digest);
+        let descriptor = artifacts::referrer(document).map_err(|reason| self.odd(&tag, &reason))?;
         // The index is read, added to and written: where another writer did the same meanwhile, once more.
         for _ in 0..MOST_LISTINGS {
             let before = self.client().manifest(&tag)?;
-            let listed = artifacts::listed(before.as_ref().map(|manifest| manifest.bytes.as_slice()), descriptor);
+            let listed = artifacts::listed(before.as_ref().map(|manifest| manifest.bytes.as_slice()), &descriptor);
             let Some(index) = listed.map_err(|reason| self.odd(&tag, &reason))? else { return Ok(()) };
             self.put_manifest(&tag, INDEX, &index)?;
         }
@@ -348,5 +324,5 @@ fn blob(folder: &Path, descriptor: &Descriptor) -> Result<Blob, Error> {
     if size != descriptor.size() {
         return Err(wrong(&file, format!("it has {size} bytes, its descriptor says {}", descriptor.size())));
     }
-    Ok(Blob { digest, size, file })
+    Ok(Blob { digest, size, source: Source::File(file) })
 }

@@ -15,6 +15,7 @@ use url::Url;
 use super::error::files;
 use super::place::{Inside, Place, PublicOnly};
 use super::retry::Trouble;
+use super::upload::Source;
 use super::{Error, Repository};
 use crate::interrupt;
 
@@ -31,9 +32,9 @@ const LARGEST_CERTIFICATES: u64 = 4 << 20;
 pub(super) enum Body<'a> {
     None,
     Bytes(&'a [u8]),
-    /// A part of a file.
-    File {
-        path: &'a Path,
+    /// A part of a blob.
+    Part {
+        source: &'a Source,
         offset: u64,
         length: u64,
         /// Is told of bytes as they leave.
@@ -113,16 +114,22 @@ impl Transport {
         let sent = match request.body {
             Body::None => agent.run(builder.body(SendBody::none()).map_err(invalid)?),
             Body::Bytes(bytes) => agent.run(builder.body(bytes).map_err(invalid)?),
-            Body::File { path, offset, length, moved, stop } => {
-                let mut file = File::open(path).map_err(files("read", path))?;
-                file.seek(SeekFrom::Start(offset)).map_err(files("read", path))?;
-                let mut reader = Watched { inner: file.take(length), moved, stop, broken: &mut broken };
+            Body::Part { source, offset, length, moved, stop } => {
+                let inner: Box<dyn Read + '_> = match source {
+                    Source::Bytes(bytes) => Box::new(bytes.get(offset as usize..).unwrap_or_default()),
+                    Source::File(path) => {
+                        let mut file = File::open(path).map_err(files("read", path))?;
+                        file.seek(SeekFrom::Start(offset)).map_err(files("read", path))?;
+                        Box::new(file)
+                    }
+                };
+                let mut reader = Watched { inner: inner.take(length), moved, stop, broken: &mut broken };
                 let builder = builder.header("Content-Length", length.to_string());
                 agent.run(builder.body(SendBody::from_reader(&mut reader)).map_err(invalid)?)
             }
         };
         interrupt::check()?;
-        if let (Some(source), Body::File { path, .. }) = (broken, request.body) {
+        if let (Some(source), Body::Part { source: Source::File(path), .. }) = (broken, request.body) {
             return Err(files("read", path)(source).into());
         }
         let sent = sent.map_err(|error| trouble(request, &error))?;
@@ -131,9 +138,9 @@ impl Transport {
     }
 }
 
-/// The part of a file on its way out.
+/// The part of a blob on its way out.
 struct Watched<'a> {
-    inner: io::Take<File>,
+    inner: io::Take<Box<dyn Read + 'a>>,
     moved: &'a (dyn Fn(u64) + Sync),
     stop: &'a (dyn Fn() -> bool + Sync),
     /// The file's own error, to be told from the network's.

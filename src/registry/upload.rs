@@ -19,7 +19,21 @@ const SMALLEST_CHUNK: u64 = 1 << 20;
 pub(super) struct Blob {
     pub(super) digest: Digest,
     pub(super) size: u64,
-    pub(super) file: PathBuf,
+    pub(super) source: Source,
+}
+
+/// Where a blob's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+impl Blob {
+    /// A small blob that no file holds.
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        Blob { digest: Digest::of(&bytes), size: bytes.len() as u64, source: Source::Bytes(bytes) }
+    }
 }
 
 /// How a blob came to be in the repository.
@@ -166,9 +180,9 @@ impl Uploads<'_> {
         Ok(Session { place, offset: 0, least, sure: true })
     }
 
-    /// A part of the blob's file as a body.
+    /// A part of the blob as a body.
     fn part<'a>(&self, blob: &'a Blob, offset: u64, length: u64, hooks: &'a Hooks<'a>) -> Body<'a> {
-        Body::File { path: &blob.file, offset, length, moved: hooks.moved, stop: hooks.stop }
+        Body::Part { source: &blob.source, offset, length, moved: hooks.moved, stop: hooks.stop }
     }
 
     /// The whole blob with the closing request.

@@ -1,5 +1,5 @@
-//! What refers to an image: manifests of signatures and attestations as plain values, read from a layout, put into one,
-//! and merged with what another place already has.
+//! What refers to an image: manifests of signatures and attestations as plain values, read from a layout, signed for
+//! another repository, and merged with what that place already has.
 //!
 //! ```text
 //! index.json ─┬─ the image
@@ -8,19 +8,20 @@
 //!             └─ …                  a bundle each           subject: the image
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::layout::{
-    Descriptor, IMAGE_INDEX, IMAGE_MANIFEST, INDEX_FILE, Index, IndexEntry, Manifest, REF_NAME, blob_path, parse,
-    read_blob, read_document,
-};
-use super::{Error, Fault, PublicKey, bundle};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::classic::{self, SIGNATURE, SIMPLE_SIGNING};
+use super::layout::{Descriptor, IMAGE_MANIFEST, LARGEST_DOCUMENT, Manifest, parse, read_blob, read_small_blob};
+use super::{Fault, PublicKey};
 use crate::digest::Digest;
-use crate::files;
 
 const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Largest blob of an artifact, bytes: all of them are held in memory.
+const LARGEST_BLOB: u64 = 8 * LARGEST_DOCUMENT;
 
 /// A manifest that refers to an image, with its blobs: small enough to be held in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,15 @@ pub struct Artifact {
     pub tag: Option<String>,
     /// What kind of referrer it is, where its manifest names the image as its subject.
     pub artifact_type: Option<String>,
+}
+
+/// What one classic signature says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// For which repository.
+    pub repository: String,
+    /// Whether a key at hand made it.
+    pub own: bool,
 }
 
 /// A layer of a classic artifact.
@@ -64,24 +74,97 @@ impl Artifact {
         Digest::of(&self.manifest)
     }
 
-    /// This classic artifact with the layers of the manifest `there`, which stands under the same tag elsewhere, put
-    /// before its own: nobody's signature is replaced. The blobs of `there` are not among those of the result, since
-    /// that place has them. A bundle is what it is: it comes back unchanged.
-    pub fn merged_with(&self, there: &[u8]) -> Result<Artifact, Fault> {
-        let Some(tag) = &self.tag else { return Ok(self.clone()) };
-        let theirs: Manifest = parse(tag, "a manifest of signatures", there)?;
-        let ours: Manifest = parse(tag, "a manifest of signatures", &self.manifest)?;
-        let config = ours.config.digest;
-        let mut layers = theirs.layers;
-        for layer in ours.layers {
-            if !layers.contains(&layer) {
-                layers.push(layer);
+    /// Reads the artifact whose manifest is a blob of the layout in `folder`, each part checked against its digest (but
+    /// not who made it). `None` where it is about something else than `image`, or no artifact at all.
+    pub fn about(
+        image: &Digest,
+        folder: &Path,
+        (digest, size): (&Digest, u64),
+        tag: Option<&str>,
+    ) -> Result<Option<Self>, Fault> {
+        let manifest = read_blob(folder, digest, size)?;
+        let Ok(parts) = serde_json::from_slice::<Manifest>(&manifest) else { return Ok(None) };
+        let is_about = match tag {
+            Some(tag) => tag.starts_with(&format!("sha256-{}.", image.hex())),
+            None => parts.subject.as_ref().is_some_and(|subject| subject.digest == *image),
+        };
+        let artifact_type = parts.artifact_type.clone();
+        if is_about { Self::from_parts(folder, manifest, &parts, tag, artifact_type).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn from_parts(
+        folder: &Path,
+        manifest: Vec<u8>,
+        parts: &Manifest,
+        tag: Option<&str>,
+        artifact_type: Option<String>,
+    ) -> Result<Self, Fault> {
+        let mut blobs: Vec<Vec<u8>> = Vec::new();
+        for part in [&parts.config].into_iter().chain(&parts.layers) {
+            let blob = read_small_blob(folder, &part.digest, part.size, LARGEST_BLOB)?;
+            if !blobs.contains(&blob) {
+                blobs.push(blob);
             }
         }
-        let (manifest, new_config) = classic_manifest(layers, theirs.annotations);
-        let blobs = self.blobs.iter().filter(|blob| Digest::of(blob) != config).cloned();
-        let blobs = std::iter::once(new_config).chain(blobs).collect();
-        Ok(Artifact { manifest, blobs, ..self.clone() })
+        Ok(Artifact { manifest, blobs, tag: tag.map(String::from), artifact_type })
+    }
+
+    /// What each of its classic signatures says, and whether one of `keys` made it.
+    pub fn claims(&self, keys: &[PublicKey]) -> Vec<Claim> {
+        let Ok(parts) = serde_json::from_slice::<Manifest>(&self.manifest) else { return Vec::new() };
+        parts.layers.iter().filter_map(|layer| self.claim(layer, keys)).collect()
+    }
+
+    fn claim(&self, layer: &Descriptor, keys: &[PublicKey]) -> Option<Claim> {
+        if layer.media_type != SIMPLE_SIGNING {
+            return None;
+        }
+        let payload = self.blobs.iter().find(|blob| Digest::of(blob) == layer.digest)?;
+        let repository = classic::repository_in(payload)?;
+        let signature = STANDARD.decode(layer.annotations.get(SIGNATURE)?).ok()?;
+        let own = keys.iter().any(|key| key.verifies(payload, &signature));
+        Some(Claim { repository, own })
+    }
+
+    /// This artifact without the signatures that `keys` made for other repositories than `repository`.
+    pub fn only_for(&self, repository: &str, keys: &[PublicKey]) -> Artifact {
+        let parts = serde_json::from_slice::<Manifest>(&self.manifest).ok().filter(|_| self.tag.is_some());
+        let Some(mut parts) = parts else { return self.clone() };
+        let stays =
+            |layer: &Descriptor| self.claim(layer, keys).is_some_and(|one| one.own && one.repository != repository);
+        let all = parts.layers.len();
+        parts.layers.retain(|layer| !stays(layer));
+        if parts.layers.len() == all {
+            return self.clone();
+        }
+        let (manifest, config) = classic_manifest(parts.layers.clone(), parts.annotations);
+        let named = |blob: &&Vec<u8>| parts.layers.iter().any(|layer| layer.digest == Digest::of(blob));
+        let blobs = [config].into_iter().chain(self.blobs.iter().filter(named).cloned()).collect();
+        Artifact { manifest, blobs, ..self.clone() }
+    }
+
+    /// This classic artifact with the layers of the manifest `there`, which stands under the same tag elsewhere, put
+    /// before its own: nobody's signature is replaced. Its blobs are those that have to be brought to that place: its
+    /// config, and the layers that are new there. `None` where that place has all of it. A bundle is what it is: it
+    /// comes back unchanged.
+    pub fn merged_with(&self, there: &[u8]) -> Result<Option<Artifact>, Fault> {
+        let Some(tag) = &self.tag else { return Ok(Some(self.clone())) };
+        let theirs: Manifest = parse(tag, "a manifest of signatures", there)?;
+        let ours: Manifest = parse(tag, "a manifest of signatures", &self.manifest)?;
+        let same = |a: &Descriptor, b: &Descriptor| {
+            a.digest == b.digest && a.annotations.get(SIGNATURE) == b.annotations.get(SIGNATURE)
+        };
+        let new: Vec<Descriptor> =
+            ours.layers.into_iter().filter(|layer| !theirs.layers.iter().any(|there| same(there, layer))).collect();
+        if new.is_empty() {
+            return Ok(None);
+        }
+        let brought = |blob: &&Vec<u8>| new.iter().any(|layer| layer.digest == Digest::of(blob));
+        let blobs: Vec<Vec<u8>> = self.blobs.iter().filter(brought).cloned().collect();
+        let layers = [theirs.layers, new.clone()].concat();
+        let (manifest, config) = classic_manifest(layers, theirs.annotations);
+        let blobs = std::iter::once(config).chain(blobs).collect();
+        Ok(Some(Artifact { manifest, blobs, ..self.clone() }))
     }
 }
 
@@ -96,12 +179,7 @@ pub(super) fn classic(tag: String, before: Option<Artifact>, more: Vec<ClassicLa
         blobs.extend(before.blobs.into_iter().filter(|blob| Digest::of(blob) != manifest.config.digest));
     }
     for layer in more {
-        layers.push(Descriptor {
-            media_type: layer.media_type.into(),
-            digest: Digest::of(&layer.bytes),
-            size: layer.bytes.len() as u64,
-            annotations: layer.annotations,
-        });
+        layers.push(Descriptor { annotations: layer.annotations, ..descriptor(layer.media_type, &layer.bytes) });
         if !blobs.contains(&layer.bytes) {
             blobs.push(layer.bytes);
         }
@@ -129,184 +207,15 @@ fn classic_manifest(layers: Vec<Descriptor>, annotations: BTreeMap<String, Strin
 
 /// What a manifest says of a blob.
 pub(super) fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
-    Descriptor {
-        media_type: media_type.into(),
-        digest: Digest::of(bytes),
-        size: bytes.len() as u64,
-        annotations: BTreeMap::new(),
-    }
-}
-
-/// The artifacts that follow the image in the layout in `folder`, in their order, each checked against its digests
-/// (but not who made them: that is [`verify_layout`](super::verify_layout)'s work).
-pub fn artifacts(folder: &Path) -> Result<Vec<Artifact>, Error> {
-    let layout = Layout::open(folder)?;
-    layout.index.manifests[1..].iter().map(|entry| layout.read(entry)).collect()
-}
-
-/// Puts artifacts into the layout in `folder`, behind its image: one under the same tag is replaced.
-pub fn store_artifacts(folder: &Path, artifacts: &[Artifact]) -> Result<(), Error> {
-    let mut layout = Layout::open(folder)?;
-    for artifact in artifacts {
-        layout.put(artifact)?;
-    }
-    layout.save()
-}
-
-/// A layout that is being added to.
-pub(super) struct Layout<'a> {
-    folder: &'a Path,
-    index: Index,
-    /// What artifacts that were replaced consisted of.
-    old: BTreeSet<Digest>,
-    changed: bool,
-}
-
-impl<'a> Layout<'a> {
-    /// Opens a layout: its image's manifest has to be there unchanged to be worth a signature.
-    pub(super) fn open(folder: &'a Path) -> Result<Self, Error> {
-        let open = || {
-            let bytes = read_document(folder, INDEX_FILE)?;
-            let index: Index = parse(INDEX_FILE, "an OCI image index", &bytes)?;
-            let image = index.manifests.first().ok_or_else(|| Fault::new(INDEX_FILE, "names no image"))?;
-            if ![IMAGE_MANIFEST, IMAGE_INDEX].contains(&image.media_type.as_str()) {
-                let what = format!("begins with a `{}`, but should begin with an image", image.media_type);
-                return Err(Fault::new(INDEX_FILE, what));
-            }
-            read_blob(folder, &image.digest, image.size)?;
-            Ok(index)
-        };
-        let index = open().map_err(|fault| refused(folder, fault))?;
-        Ok(Layout { folder, index, old: BTreeSet::new(), changed: false })
-    }
-
-    /// The image, as a manifest that has it as its subject names it.
-    pub(super) fn image(&self) -> Descriptor {
-        let IndexEntry { media_type, digest, size, .. } = self.index.manifests[0].clone();
-        Descriptor { media_type, digest, size, annotations: BTreeMap::new() }
-    }
-
-    /// The artifact under a tag.
-    pub(super) fn tagged(&self, tag: &str) -> Result<Option<Artifact>, Error> {
-        let entry = self.index.manifests[1..].iter().find(|entry| entry.ref_name() == Some(tag));
-        entry.map(|entry| self.read(entry)).transpose()
-    }
-
-    /// Whether a bundle of this statement that `key` made is there already: a command that signs may sign otherwise
-    /// each time.
-    pub(super) fn has_bundle(&self, statement: &[u8], key: &PublicKey) -> Result<bool, Error> {
-        let bundles = self.index.manifests[1..].iter().filter(|entry| entry.artifact_type.is_some());
-        for entry in bundles {
-            if self.read(entry)?.blobs.iter().any(|blob| bundle::holds(blob, statement, key)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn read(&self, entry: &IndexEntry) -> Result<Artifact, Error> {
-        let read = || {
-            let manifest = read_blob(self.folder, &entry.digest, entry.size)?;
-            let parts: Manifest = parse(&blob_path(&entry.digest), "a manifest of signatures", &manifest)?;
-            let mut blobs: Vec<Vec<u8>> = Vec::new();
-            for part in [&parts.config].into_iter().chain(&parts.layers) {
-                let blob = read_blob(self.folder, &part.digest, part.size)?;
-                if !blobs.contains(&blob) {
-                    blobs.push(blob);
-                }
-            }
-            let (tag, artifact_type) = (entry.ref_name().map(String::from), entry.artifact_type.clone());
-            Ok(Artifact { manifest, blobs, tag, artifact_type })
-        };
-        read().map_err(|fault| refused(self.folder, fault))
-    }
-
-    /// Adds an artifact, or replaces the one under its tag. One that is there already changes nothing.
-    pub(super) fn put(&mut self, artifact: &Artifact) -> Result<(), Error> {
-        let entry = IndexEntry {
-            media_type: IMAGE_MANIFEST.into(),
-            digest: artifact.digest(),
-            size: artifact.manifest.len() as u64,
-            artifact_type: artifact.artifact_type.clone(),
-            annotations: artifact.tag.iter().map(|tag| (REF_NAME.to_string(), tag.clone())).collect(),
-            platform: None,
-        };
-        if self.index.manifests.iter().any(|there| there.digest == entry.digest) {
-            return Ok(());
-        }
-        for blob in artifact.blobs.iter().chain([&artifact.manifest]) {
-            write(self.folder, &blob_path(&Digest::of(blob)), blob)?;
-        }
-        let same = |there: &IndexEntry| artifact.tag.is_some() && there.ref_name() == artifact.tag.as_deref();
-        match self.index.manifests[1..].iter().position(same) {
-            Some(at) => {
-                let before = std::mem::replace(&mut self.index.manifests[at + 1], entry);
-                let parts = self.read(&before)?;
-                self.old.extend(parts.blobs.iter().chain([&parts.manifest]).map(Digest::of));
-            }
-            None => self.index.manifests.push(entry),
-        }
-        self.changed = true;
-        Ok(())
-    }
-
-    /// Replaces `index.json` in one step: cut off before, the layout is what it was, but for blobs that nothing names.
-    /// Afterwards goes what only replaced artifacts needed.
-    pub(super) fn save(mut self) -> Result<(), Error> {
-        if !self.changed {
-            return Ok(());
-        }
-        write(self.folder, INDEX_FILE, &serde_json::to_vec(&self.index).expect("an index is JSON"))?;
-        if self.old.is_empty() {
-            return Ok(());
-        }
-        for entry in &self.index.manifests[1..] {
-            let artifact = self.read(entry)?;
-            for blob in artifact.blobs.iter().chain([&artifact.manifest]) {
-                self.old.remove(&Digest::of(blob));
-            }
-        }
-        for blob in &self.old {
-            let path = self.folder.join(blob_path(blob));
-            fs::remove_file(&path).map_err(|source| Error::Io { attempt: "remove", path, source })?;
-        }
-        Ok(())
-    }
-}
-
-fn refused(folder: &Path, fault: Fault) -> Error {
-    Error::Layout { path: folder.into(), fault }
-}
-
-fn write(folder: &Path, place: &str, bytes: &[u8]) -> Result<(), Error> {
-    let path = folder.join(place);
-    files::write_atomically(&path, bytes).map_err(|source| Error::Io { attempt: "write", path, source })
+    Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::additions::{artifacts, store_artifacts};
     use super::super::verify::tests::layout;
-    use super::super::{Predicate, SigningKey, attest_layout, sign_layout, signature_tag};
+    use super::super::{SigningKey, sign_layout};
     use super::*;
-
-    #[test]
-    fn artifacts_move_from_one_layout_to_another() {
-        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let image = layout(one.path());
-        assert_eq!(artifacts(one.path()).unwrap(), []);
-        let key = SigningKey::generate().unwrap();
-        sign_layout(one.path(), &key, "ml/digits").unwrap();
-        let predicate = Predicate { kind: "https://spdx.dev/Document".into(), body: serde_json::json!({ "a": 1 }) };
-        attest_layout(one.path(), &key, &[predicate]).unwrap();
-        let all = artifacts(one.path()).unwrap();
-        let tags: Vec<_> = all.iter().filter_map(|artifact| artifact.tag.clone()).collect();
-        assert_eq!(tags, [signature_tag(&image), format!("sha256-{}.att", image.hex())]);
-        assert_eq!(all.iter().filter(|artifact| artifact.artifact_type.is_some()).count(), 2, "a bundle each");
-        layout(two.path());
-        store_artifacts(two.path(), &all).unwrap();
-        store_artifacts(two.path(), &all).unwrap();
-        assert_eq!(files::read_tree(two.path()).unwrap(), files::read_tree(one.path()).unwrap());
-    }
 
     #[test]
     fn merging_keeps_the_signatures_of_both_places() {
@@ -317,12 +226,50 @@ mod tests {
         }
         let first = |folder: &Path| artifacts(folder).unwrap().remove(0);
         let (ours, theirs) = (first(here.path()), first(there.path()));
-        let merged = ours.merged_with(&theirs.manifest).unwrap();
+        let merged = ours.merged_with(&theirs.manifest).unwrap().unwrap();
         let layers = |manifest: &[u8]| serde_json::from_slice::<Manifest>(manifest).unwrap().layers;
         assert_eq!(layers(&merged.manifest), [layers(&theirs.manifest), layers(&ours.manifest)].concat());
-        assert_eq!(merged.merged_with(&theirs.manifest).unwrap().manifest, merged.manifest, "and again");
+        assert_eq!(merged.blobs.len(), 2, "the config and one payload");
+        let parts: Manifest = serde_json::from_slice(&merged.manifest).unwrap();
+        assert_eq!(parts.config.digest, Digest::of(&merged.blobs[0]));
+        assert_eq!(merged.merged_with(&merged.manifest).unwrap(), None, "nothing is new there");
+        assert_eq!(ours.merged_with(&merged.manifest).unwrap(), None);
         store_artifacts(there.path(), std::slice::from_ref(&merged)).unwrap();
         assert_eq!(crate::image::validate(there.path()), []);
         assert!(ours.merged_with(b"junk").is_err());
+    }
+
+    #[test]
+    fn what_others_wrote_beside_a_signature_stays_when_one_is_added() {
+        let here = tempfile::tempdir().unwrap();
+        layout(here.path());
+        sign_layout(here.path(), &SigningKey::generate().unwrap(), "ml/digits").unwrap();
+        let ours = artifacts(here.path()).unwrap().remove(0);
+        let mut theirs: serde_json::Value = serde_json::from_slice(&ours.manifest).unwrap();
+        theirs["layers"][0]["annotations"] = serde_json::json!({ SIGNATURE: "theirs", "x": "y" });
+        theirs["layers"][0]["urls"] = serde_json::json!(["u"]);
+        let merged = ours.merged_with(theirs.to_string().as_bytes()).unwrap().unwrap();
+        let merged: serde_json::Value = serde_json::from_slice(&merged.manifest).unwrap();
+        assert_eq!(merged["layers"][0], theirs["layers"][0]);
+    }
+
+    #[test]
+    fn ones_own_signatures_for_another_repository_stay_behind() {
+        let here = tempfile::tempdir().unwrap();
+        let [one, two] = [(); 2].map(|()| SigningKey::generate().unwrap());
+        layout(here.path());
+        for (key, repository) in [(&one, "a/b"), (&two, "a/b"), (&one, "c/d")] {
+            sign_layout(here.path(), key, repository).unwrap();
+        }
+        let all = artifacts(here.path()).unwrap();
+        let of = |artifact: &Artifact| -> Vec<(String, bool)> {
+            artifact.claims(&[one.public()]).into_iter().map(|claim| (claim.repository, claim.own)).collect()
+        };
+        let expected = [("a/b", true), ("a/b", false), ("c/d", true)].map(|(name, own)| (name.to_string(), own));
+        assert_eq!(of(&all[0]), expected);
+        let kept = all[0].only_for("c/d", &[one.public()]);
+        assert_eq!(of(&kept), expected[1..]);
+        assert_eq!(kept.blobs.len(), 3, "the config and two payloads: {kept:?}");
+        assert_eq!(all[1].only_for("c/d", &[one.public()]), all[1], "a bundle names no repository");
     }
 }

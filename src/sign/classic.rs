@@ -16,8 +16,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::artifact::{self, Artifact, ClassicLayer, Layout};
-use super::layout::{Manifest, parse};
+use super::additions::Layout;
+use super::artifact::{self, Artifact, ClassicLayer};
+use super::layout::{Descriptor, Manifest, parse};
 use super::statement::{self, Predicate};
 use super::{Error, Fault, PublicKey, SigningKey, bundle};
 use crate::digest::Digest;
@@ -25,7 +26,7 @@ use crate::digest::Digest;
 /// The media type of a payload.
 pub(super) const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// The annotation of a classic manifest's layers that holds the signature in base64.
-pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The `type` of a payload.
 pub(super) const PAYLOAD_TYPE: &str = "cosign container image signature";
 /// The media type of an attestation: an envelope.
@@ -102,25 +103,81 @@ pub fn attestation_tag(image: &Digest) -> String {
 pub fn sign_layout(folder: &Path, key: &SigningKey, repository: &str) -> Result<SignedLayout, Error> {
     let mut layout = Layout::open(folder)?;
     let image = layout.image();
+    let before = layout.artifacts()?;
     let refused = |fault| Error::Layout { path: folder.into(), fault };
-    let tag = signature_tag(&image.digest);
-    let before = layout.tagged(&tag)?;
     let payload = payload(repository, &image.digest);
-    let there = before.as_ref().map(|before| holds(before, &payload, &key.public())).transpose().map_err(refused)?;
-    let added = there != Some(true);
-    let classic = match before {
-        Some(before) if !added => before,
-        before => artifact::classic(tag, before, vec![layer(payload, key)?]).map_err(refused)?,
-    };
-    layout.put(&classic)?;
-    let signed = Predicate { kind: statement::SIGNED.into(), body: serde_json::json!({}) };
-    let statement = statement::about(&image.digest, &signed);
-    if !layout.has_bundle(&statement, &key.public())? {
-        let envelope = statement::sign(key, &statement)?;
-        layout.put(&bundle::artifact(&image, &signed.kind, &key.public(), envelope))?;
+    let tag = signature_tag(&image.digest);
+    let classic = before.iter().find(|artifact| artifact.tag.as_deref() == Some(&tag));
+    let there = classic.map(|before| holds(before, &payload, &key.public())).transpose().map_err(refused)?;
+    let after = sign(folder, &image, before, key, repository)?;
+    let classic = after.iter().find(|artifact| artifact.tag.as_deref() == Some(&tag));
+    let signatures = classic.expect("signing makes the classic form").digest();
+    for artifact in &after {
+        layout.put(artifact)?;
     }
     layout.save()?;
-    Ok(SignedLayout { image: image.digest, signatures: classic.digest(), added })
+    Ok(SignedLayout { image: image.digest, signatures, added: there != Some(true) })
+}
+
+/// An image as its artifacts name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// What its manifest is.
+    pub media_type: &'a str,
+    /// Its manifest's digest.
+    pub digest: Digest,
+    /// Its manifest's size, bytes.
+    pub size: u64,
+}
+
+/// The artifacts of the image in the layout `folder` with the signature of `key` for `repository` among them, as plain
+/// values: the layout stays as it is.
+pub fn sign_artifacts(
+    folder: &Path,
+    image: &Subject<'_>,
+    artifacts: Vec<Artifact>,
+    key: &SigningKey,
+    repository: &str,
+) -> Result<Vec<Artifact>, Error> {
+    let Subject { media_type, digest, size } = *image;
+    let image = Descriptor::new(media_type, digest, size);
+    sign(folder, &image, artifacts, key, repository)
+}
+
+/// Adds both forms where they are missing.
+fn sign(
+    folder: &Path,
+    image: &Descriptor,
+    mut artifacts: Vec<Artifact>,
+    key: &SigningKey,
+    repository: &str,
+) -> Result<Vec<Artifact>, Error> {
+    let refused = |fault| Error::Layout { path: folder.into(), fault };
+    let tag = signature_tag(&image.digest);
+    let payload = payload(repository, &image.digest);
+    let at = artifacts.iter().position(|artifact| artifact.tag.as_deref() == Some(&tag));
+    match at {
+        Some(at) if holds(&artifacts[at], &payload, &key.public()).map_err(refused)? => {}
+        Some(at) => {
+            let before = artifacts[at].clone();
+            artifacts[at] = artifact::classic(tag, Some(before), vec![layer(payload, key)?]).map_err(refused)?;
+        }
+        None => artifacts.push(artifact::classic(tag, None, vec![layer(payload, key)?]).map_err(refused)?),
+    }
+    let signed = Predicate { kind: statement::SIGNED.into(), body: serde_json::json!({}) };
+    let statement = statement::about(&image.digest, &signed);
+    if !has_bundle(&artifacts, &statement, &key.public()) {
+        let envelope = statement::sign(key, &statement)?;
+        artifacts.push(bundle::artifact(image, &signed.kind, &key.public(), envelope));
+    }
+    Ok(artifacts)
+}
+
+/// Whether a bundle of this statement that `key` made is there already: a command that signs may sign otherwise each
+/// time.
+fn has_bundle(artifacts: &[Artifact], statement: &[u8], key: &PublicKey) -> bool {
+    let bundles = artifacts.iter().filter(|artifact| artifact.artifact_type.is_some());
+    bundles.flat_map(|artifact| &artifact.blobs).any(|blob| bundle::holds(blob, statement, key))
 }
 
 /// Attests `predicates` of the image of the layout in `folder`, in both forms, signed with `key`. What is there already
@@ -130,12 +187,13 @@ pub fn attest_layout(folder: &Path, key: &SigningKey, predicates: &[Predicate]) 
     let mut layout = Layout::open(folder)?;
     let image = layout.image();
     let tag = attestation_tag(&image.digest);
-    let before = layout.tagged(&tag)?;
+    let all = layout.artifacts()?;
+    let before = all.iter().find(|artifact| artifact.tag.as_deref() == Some(&tag)).cloned();
     let mut layers = Vec::new();
     for predicate in predicates {
         let statement = statement::about(&image.digest, predicate);
         // Both forms are made together.
-        if layout.has_bundle(&statement, &key.public())? {
+        if has_bundle(&all, &statement, &key.public()) {
             continue;
         }
         let envelope = statement::sign(key, &statement)?;
@@ -150,6 +208,12 @@ pub fn attest_layout(folder: &Path, key: &SigningKey, predicates: &[Predicate]) 
         layout.put(&artifact::classic(tag, before, layers).map_err(refused)?)?;
     }
     layout.save()
+}
+
+/// For which repository a payload is.
+pub(super) fn repository_in(payload: &[u8]) -> Option<String> {
+    let payload: serde_json::Value = serde_json::from_slice(payload).ok()?;
+    payload.pointer("/critical/identity/docker-reference")?.as_str().map(String::from)
 }
 
 fn layer(payload: Vec<u8>, key: &SigningKey) -> Result<ClassicLayer, Error> {
@@ -175,7 +239,7 @@ fn holds(before: &Artifact, payload: &[u8], key: &PublicKey) -> Result<bool, Fau
 mod tests {
     use std::fs;
 
-    use super::super::artifact::artifacts;
+    use super::super::additions::artifacts;
     use super::super::layout::{INDEX_FILE, blob_path};
     use super::super::verify::tests::layout;
     use super::*;

@@ -18,7 +18,7 @@ pub(super) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+j
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Largest JSON document that is read into memory, bytes: what registries take for a manifest.
-const LARGEST_DOCUMENT: u64 = 4 << 20;
+pub(super) const LARGEST_DOCUMENT: u64 = 4 << 20;
 
 /// `index.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub(super) struct Platform {
     pub(super) variant: Option<String>,
 }
 
-/// A descriptor inside a manifest, which a digest covers: fields that are not needed here are passed over.
+/// A descriptor inside a manifest, which a digest covers: fields that are not needed here are carried along.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
@@ -70,6 +70,15 @@ pub(super) struct Descriptor {
     pub(super) size: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) annotations: BTreeMap<String, String>,
+    #[serde(flatten)]
+    pub(super) more: BTreeMap<String, serde_json::Value>,
+}
+
+impl Descriptor {
+    pub(super) fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        let (annotations, more) = (BTreeMap::new(), BTreeMap::new());
+        Descriptor { media_type: media_type.into(), digest, size, annotations, more }
+    }
 }
 
 /// An image manifest, or that of a signature.
@@ -96,9 +105,13 @@ pub(super) fn blob_path(digest: &Digest) -> String {
 
 /// Reads a file of the layout that is a JSON document.
 pub(super) fn read_document(layout: &Path, place: &str) -> Result<Vec<u8>, Fault> {
+    read_up_to(layout, place, LARGEST_DOCUMENT)
+}
+
+fn read_up_to(layout: &Path, place: &str, most: u64) -> Result<Vec<u8>, Fault> {
     let (path, size) = regular_file(layout, place)?;
-    if size > LARGEST_DOCUMENT {
-        return Err(Fault::new(place, format!("is {size} bytes, but should be at most {LARGEST_DOCUMENT}")));
+    if size > most {
+        return Err(Fault::new(place, format!("is {size} bytes, but should be at most {most}")));
     }
     fs::read(path).map_err(|error| Fault::new(place, format!("can't be read: {error}")))
 }
@@ -110,8 +123,13 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(place: &str, what: &str, bytes: &'a 
 
 /// Reads a blob that is a JSON document and checks it against its descriptor.
 pub(super) fn read_blob(layout: &Path, digest: &Digest, size: u64) -> Result<Vec<u8>, Fault> {
+    read_small_blob(layout, digest, size, LARGEST_DOCUMENT)
+}
+
+/// Reads a blob of at most `most` bytes and checks it against its descriptor.
+pub(super) fn read_small_blob(layout: &Path, digest: &Digest, size: u64, most: u64) -> Result<Vec<u8>, Fault> {
     let place = blob_path(digest);
-    let bytes = read_document(layout, &place)?;
+    let bytes = read_up_to(layout, &place, most)?;
     compare(&place, (Digest::of(&bytes), bytes.len() as u64), (*digest, size)).map(|()| bytes)
 }
 

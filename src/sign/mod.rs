@@ -8,6 +8,7 @@
 //!
 //! Not here: pushing and pulling signatures, and what an image has to look like inside its layers.
 
+mod additions;
 mod artifact;
 mod bundle;
 mod classic;
@@ -21,8 +22,11 @@ mod statement;
 mod store;
 mod verify;
 
-pub use artifact::{Artifact, artifacts, store_artifacts};
-pub use classic::{SIGNATURE, SignedLayout, attest_layout, attestation_tag, payload, sign_layout, signature_tag};
+pub use additions::{artifacts, store_artifacts};
+pub use artifact::{Artifact, Claim};
+pub use classic::{
+    SignedLayout, Subject, attest_layout, attestation_tag, payload, sign_artifacts, sign_layout, signature_tag,
+};
 pub use keys::{Algorithm, KeyId, Password, PublicKey, SigningKey};
 pub use model::sign_model;
 pub use source::KeySource;

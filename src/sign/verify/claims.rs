@@ -172,13 +172,11 @@ impl Check<'_> {
         if manifest.artifact_type.as_deref() != Some(BUNDLE) {
             return wrong("should have the `artifactType` of a bundle");
         }
-        let subject = Descriptor {
-            media_type: image.media_type.clone(),
-            digest: image.digest,
-            size: image.size,
-            annotations: Default::default(),
+        let is_image = |subject: &Descriptor| {
+            let Descriptor { media_type, digest, size, annotations, .. } = subject;
+            (media_type, digest, size) == (&image.media_type, &image.digest, &image.size) && annotations.is_empty()
         };
-        if manifest.subject.as_ref() != Some(&subject) {
+        if !manifest.subject.as_ref().is_some_and(is_image) {
             return wrong("has another subject than the image");
         }
         let [layer] = &manifest.layers[..] else { return wrong("should have one layer") };

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::tests::{FIRST, layout, predicate, put, trust};
 use super::*;
 use crate::files::{self, FileTree};
-use crate::sign::artifact::{Artifact, artifacts, store_artifacts};
+use crate::sign::additions::{artifacts, store_artifacts};
+use crate::sign::artifact::Artifact;
 use crate::sign::classic::{SIGNATURE, payload};
 use crate::sign::{Algorithm, SigningKey, attest_layout, attestation_tag, sign_layout, signature_tag};
 
