@@ -175,6 +175,12 @@ pub(super) struct HowArgs {
     /// Also write dist/image.tar, which docker, podman and skopeo load
     #[arg(long)]
     pub(super) archive: bool,
+    /// Push the image and its signatures to the repository that it is meant for
+    #[arg(long, conflicts_with = "offline")]
+    pub(super) push: bool,
+    /// Speak to registries without TLS
+    #[arg(long)]
+    pub(super) plain_http: bool,
     /// Write generated files anew even if they were edited
     #[arg(long)]
     pub(super) discard_edits: bool,

@@ -29,6 +29,8 @@ pub(super) fn run(args: &BuildArgs) -> Outcome {
         offline: args.how.offline,
         locked: args.locked,
         archive: args.how.archive,
+        push: args.how.push,
+        plain_http: args.how.plain_http,
         discard_edits: args.how.discard_edits,
     };
     create::finish(&request, &args.how)

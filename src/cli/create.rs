@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::config::{Config, ModelName, ModelPath, Repository};
 use crate::pipeline::{self, BuildReport, BuildRequest, Signer};
 use crate::plan::ServiceName;
+use crate::registry::Reference;
 use crate::sign::{Algorithm, Error, KeySource, KeyStore, Password, SigningKey};
 use crate::{config, files, model};
 
@@ -27,6 +28,8 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
         offline: args.how.offline,
         locked: false,
         archive: args.how.archive,
+        push: args.how.push,
+        plain_http: args.how.plain_http,
         discard_edits: args.how.discard_edits,
     };
     finish(&request, &args.how)
@@ -81,6 +84,11 @@ fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure>
     config.version = version;
     if repository.as_str() != service.as_str() {
         config.image.repository = Some(repository);
+    }
+    if args.how.plain_http
+        && let Ok(to) = Reference::with_registry(config.image.repository.as_ref().map_or("", Repository::as_str))
+    {
+        config.image.plain_http.push(word(to.repository.registry(), "--plain-http")?);
     }
     config.service = args.service.map(|service| match service {
         Service::Generated => config::ServiceKind::Generated,

@@ -6,6 +6,7 @@ use nimify_runtime::signature::Batching;
 
 use crate::compile::ServiceKind;
 use crate::pipeline::BuildReport;
+use crate::registry::PushReport;
 
 /// What was made: layers with their sizes, steps with their times, the digest, and what to do next.
 pub(super) fn text(report: &BuildReport, commands: &[String]) -> String {
@@ -35,6 +36,12 @@ pub(super) fn text(report: &BuildReport, commands: &[String]) -> String {
     }
     let signed = report.signed_by.as_ref().map_or("nobody: --unsigned".into(), |key| format!("the key {key}"));
     let _ = writeln!(text, "signed by  {signed}");
+    if let Some(pushed) = &report.pushed {
+        let PushReport { repository, tag, blobs, bytes_sent, .. } = pushed;
+        let sent = blobs.iter().filter(|blob| blob.how == "sent").count();
+        let _ =
+            writeln!(text, "pushed     {repository}:{tag}, {sent} of {} blobs ({})", blobs.len(), size(*bytes_sent));
+    }
     let _ = writeln!(text, "\nnext");
     for command in commands {
         let _ = writeln!(text, "  {command}");

@@ -31,7 +31,7 @@ pub use settings::{
 };
 pub use words::{
     CollectorUrl, DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, NotAWord, Platform, ProviderList,
-    Repository,
+    Registry, Repository,
 };
 
 use std::fmt;

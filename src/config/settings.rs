@@ -14,7 +14,8 @@ use super::environment::Environment;
 use super::measures::{Count, Duration, Share};
 use super::variables;
 use super::words::{
-    CollectorUrl, DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList, Repository,
+    CollectorUrl, DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList, Registry,
+    Repository,
 };
 
 /// The whole of `nimify.yaml`.
@@ -347,6 +348,9 @@ pub struct Image {
     /// Its repository, without tag; the service's name where this says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<Repository>,
+    /// Registries that are spoken to without TLS, such as `localhost:5000`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plain_http: Vec<Registry>,
     /// What it stands on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<ImageBase>,
@@ -356,6 +360,13 @@ pub struct Image {
     /// How its layers are compressed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+}
+
+impl Image {
+    /// Whether `registry` is spoken to without TLS.
+    pub fn plain_http(&self, registry: &str) -> bool {
+        self.plain_http.iter().any(|plain| plain.as_str() == registry)
+    }
 }
 
 /// What an image stands on.

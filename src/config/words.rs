@@ -130,6 +130,18 @@ word! {
 }
 
 word! {
+    /// A registry: its host, with a port where it has one of its own.
+    Registry, "^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?$",
+    |text| {
+        let what = |what: String| format!("`{text}` can't be a registry: {what}");
+        if !text.contains(['.', ':']) && text != "localhost" {
+            return Err(what("it should be a host, such as `localhost:5000` or `registry.example.com`".into()));
+        }
+        repository::check(&format!("{text}/a")).map_err(what)
+    }
+}
+
+word! {
     /// A DNS label (RFC 1123): the name of an environment or a namespace.
     DnsLabel, "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
     |text| {

@@ -10,7 +10,7 @@ use super::documents::{self, Documents};
 use super::error::files;
 use super::observer::{Observer, Step, Stopwatch};
 use super::report::{BuildReport, LayerRow};
-use super::{Error, locked, output_files, parts, service_files};
+use super::{Error, locked, output_files, parts, push, service_files};
 use crate::cache::Cache;
 use crate::chart::{self, ChartRequest};
 use crate::compile::{self, CompileRequest, ServiceBinary, ServiceSources};
@@ -23,6 +23,7 @@ use crate::optimize::{self, Derived, Gain, OptimizeRequest, Outcome};
 use crate::output::{self, Stage};
 use crate::plan::{self, ServicePlan};
 use crate::probe::{self, ProbeReport};
+use crate::registry::PushReport;
 use crate::sign::{self, Algorithm, SigningKey};
 use crate::{codegen, openapi};
 
@@ -60,6 +61,10 @@ pub struct BuildRequest<'a> {
     pub locked: bool,
     /// Write `dist/image.tar` too.
     pub archive: bool,
+    /// Push the image to the repository that the config names.
+    pub push: bool,
+    /// Speak to registries without TLS, to those too that the config doesn't name for it.
+    pub plain_http: bool,
     /// Write generated files anew even if they were edited.
     pub discard_edits: bool,
 }
@@ -70,6 +75,8 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let ground = output::survey(request.output).map_err(files("look at", request.output))?;
     let old = locked::read(request, ground)?;
     locked::check_ground(request, ground, old.as_ref())?;
+    // Before minutes of work: without a registry in its name the image can't go anywhere.
+    let destination = request.push.then(|| push::destination(request.config)).transpose()?;
     output::check_writable(request.output).map_err(files("write", request.output))?;
     let cache = Cache::from_environment()?;
 
@@ -120,8 +127,15 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     if request.locked {
         locked::compare(request.output, old.as_ref(), &lock)?;
     }
+    let pushed = match &destination {
+        None => None,
+        Some(to) => {
+            watch.step(Step::Push)?;
+            Some(push::built(request, to, &layout, &cache, watch.observer)?)
+        }
+    };
     let optimized = derived.as_ref().map(|derived| derived.gain);
-    let report = report(request, &plan, &image, &binary, Figures { probe, optimized, signed_by }, &mut watch);
+    let report = report(request, &plan, &image, &binary, Figures { probe, optimized, signed_by, pushed }, &mut watch);
     output_files::write(&stage, &tree, &lock, &report)?;
     crate::interrupt::check()?;
     let before = old.map(|lock| lock.generated).unwrap_or_default();
@@ -329,6 +343,7 @@ struct Figures {
     probe: ProbeReport,
     optimized: Option<Gain>,
     signed_by: Option<String>,
+    pushed: Option<PushReport>,
 }
 
 fn report(
@@ -357,5 +372,6 @@ fn report(
         measured: figures.probe.measured,
         optimized: figures.optimized,
         signed_by: figures.signed_by,
+        pushed: figures.pushed,
     }
 }

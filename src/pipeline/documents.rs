@@ -91,6 +91,7 @@ fn asked(request: &BuildRequest<'_>) -> Result<Value, Error> {
     for field in ["signing", "environments", "sample"] {
         config.as_object_mut().and_then(|config| config.remove(field));
     }
+    config.pointer_mut("/image").and_then(Value::as_object_mut).and_then(|image| image.remove("plainHttp"));
     for field in ["/model", "/license/path"] {
         if let Some(Value::String(path)) = config.pointer_mut(field) {
             let name = Path::new(path.as_str()).file_name().map(|name| name.to_string_lossy().into_owned());

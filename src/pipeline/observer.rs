@@ -1,9 +1,11 @@
 //! Who watches a build.
 
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::report::StepRow;
 use crate::compile::Progress;
+use crate::registry::Watch;
 
 /// The steps of a build, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -29,6 +31,8 @@ pub enum Step {
     Chart,
     /// Putting everything in place.
     Write,
+    /// Sending image and signatures to a registry.
+    Push,
 }
 
 impl Step {
@@ -45,6 +49,7 @@ impl Step {
             Step::Sign => "signing the image",
             Step::Chart => "writing the chart",
             Step::Write => "putting everything in place",
+            Step::Push => "pushing the image",
         }
     }
 }
@@ -110,4 +115,45 @@ pub(super) fn compile_progress(observer: &mut dyn Observer, progress: Progress) 
         Progress::Compiled { crates, of } => observer.detail(&format!("{crates} of {of} crates")),
         Progress::Diagnostic(text) => observer.warn(text.strip_prefix("warning: ").unwrap_or(&text).trim_end()),
     }
+}
+
+/// What has been transferred, counted by several threads.
+#[derive(Debug, Default)]
+struct Transfer {
+    expected: AtomicU64,
+    moved: AtomicI64,
+}
+
+impl Watch for Transfer {
+    fn expects(&self, bytes: u64) {
+        self.expected.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn moved(&self, bytes: i64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// How often an observer is told how far a transfer is.
+const TELL: Duration = Duration::from_millis(200);
+
+/// Runs a transfer on a thread of its own, so that the observer, which is this thread's, hears of it meanwhile.
+pub(super) fn transfer<T: Send>(observer: &mut dyn Observer, work: impl FnOnce(&dyn Watch) -> T + Send) -> T {
+    let transfer = Transfer::default();
+    let here = std::thread::current();
+    std::thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            let done = work(&transfer);
+            here.unpark();
+            done
+        });
+        while !working.is_finished() {
+            std::thread::park_timeout(TELL);
+            let million = |bytes: u64| bytes as f64 / 1e6;
+            let moved = transfer.moved.load(Ordering::Relaxed).max(0) as u64;
+            let expected = transfer.expected.load(Ordering::Relaxed);
+            observer.detail(&format!("{:.1} of {:.1} MB", million(moved), million(expected)));
+        }
+        working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }

@@ -4,9 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::build::BuildRequest;
 use super::chart::{self, ChartToPush};
+use super::observer::{self, Observer};
 use super::{Error, layout_in, repository_of};
 use crate::cache::Cache;
+use crate::config::Config;
 use crate::image;
 use crate::registry::{self, CHUNK, PushReport, PushRequest, Reference, Signing, Watch};
 use crate::sign::{self, KeySource, KeyStore, Password, SigningKey};
@@ -68,6 +71,33 @@ pub fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) -> Resu
     // Last: whoever installs the chart finds its image.
     let chart = chart.map(|chart| chart.push(key.as_ref(), destination.plain_http, watch)).transpose()?;
     Ok(Pushed { image, chart })
+}
+
+/// Where a build pushes to: the repository that the config names, with its registry.
+pub(super) fn destination(config: &Config) -> Result<Reference, Error> {
+    let repository = config.image.repository.as_ref().map_or(config.name.as_str(), |repository| repository.as_str());
+    Ok(Reference::with_registry(repository)?)
+}
+
+/// Pushes what a build has made, signed for this repository as it is.
+pub(super) fn built(
+    request: &BuildRequest<'_>,
+    to: &Reference,
+    layout: &Path,
+    cache: &Cache,
+    observer: &mut dyn Observer,
+) -> Result<PushReport, Error> {
+    let asked = PushRequest {
+        layout,
+        to,
+        plain_http: request.plain_http || request.config.image.plain_http(to.repository.registry()),
+        signing: Signing::Nobody,
+        cache: Some(cache),
+        chunk: CHUNK,
+    };
+    let report = observer::transfer(observer, |watch| registry::push(&asked, watch))?;
+    report.warnings.iter().for_each(|warning| observer.warn(warning));
+    Ok(report)
 }
 
 /// The key that was named, else the key store's if it has one.

@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::optimize::Gain;
 use crate::plan::ServiceName;
 use crate::probe::Measured;
+use crate::registry::PushReport;
 
 /// What was made.
 #[derive(Debug, Clone, Serialize)]
@@ -39,6 +40,9 @@ pub struct BuildReport {
     pub optimized: Option<Gain>,
     /// Id of the key that signed, `None` if unsigned.
     pub signed_by: Option<String>,
+    /// Where it was pushed to, and what was sent; `None` where that wasn't asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pushed: Option<PushReport>,
 }
 
 /// A layer of the image.

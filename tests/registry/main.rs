@@ -3,6 +3,7 @@
 //! docker-registry, skopeo and Docker come from the distribution, cosign and crane from `tools/setup`.
 #![expect(clippy::unwrap_used, reason = "what a test sets up may fail it")]
 
+mod build;
 mod chart;
 #[path = "../support/docker.rs"]
 #[expect(dead_code, reason = "not every test confines services")]
