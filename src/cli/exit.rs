@@ -104,7 +104,8 @@ impl Exit {
             Exit::Tool => "`nimify doctor` lists every tool, where it was looked for and how to get it.",
             Exit::Build => {
                 "The compiler's own message stands above. If a generated file was edited, move the edit to \
-                 `service/src/hooks.rs`, which is yours, or pass `--discard-edits`."
+                 `service/src/hooks.rs`, which is yours, or pass `--discard-edits`. If the image is larger than its \
+                 `image.budget`, the message lists the largest files: make the model smaller or raise the budget."
             }
             Exit::Trust => {
                 "Compare the digest with the one you expect, and the key with its owner's. A key beside an image is never \

@@ -120,6 +120,15 @@ fn from_image(error: &image::Error) -> Failure {
             error,
             Some("give a folder that `create` or `build` wrote, or an OCI image layout".into()),
         ),
+        Error::Budget(_) => failure(
+            Exit::Build,
+            error,
+            Some(
+                "take a smaller model (quantised, or stored in half precision), compress it with \
+                 `image.modelCompression: zstd`, or raise `image.budget`"
+                    .into(),
+            ),
+        ),
         Error::Files { .. } | Error::Changed { .. } => failure(Exit::Files, error, None),
         _ => failure(Exit::Build, error, None),
     }

@@ -22,12 +22,12 @@ mod words;
 pub use document::Place;
 pub use environment::{Autoscaling, Environment, Trust};
 pub use lock::{Difference, Lock, LockError, LockedDerived, LockedRuntime, Toolchain, compare, edited};
-pub use measures::{Count, Duration, Share};
+pub use measures::{Count, Duration, Share, Size};
 pub use overrides::Overrides;
 pub use schema::schema;
 pub use settings::{
-    ApiVersion, Batching, Compression, Config, Engine, Image, ImageBase, LicenseFile, Server, ServiceKind, Signing,
-    Tracing,
+    ApiVersion, Batching, Budget, Compression, Config, Engine, Image, ImageBase, LicenseFile, Server, ServiceKind,
+    Signing, Tracing,
 };
 pub use words::{
     CollectorUrl, DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, NotAWord, Platform, ProviderList,

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::environment::Environment;
-use super::measures::{Count, Duration, Share};
+use super::measures::{Count, Duration, Share, Size};
 use super::variables;
 use super::words::{
     CollectorUrl, DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList, Registry,
@@ -357,9 +357,27 @@ pub struct Image {
     /// The platform it is for; the machine's own where this says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// How its layers are compressed.
+    /// How its layers are compressed, but for the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// How the model's layers are compressed: weights hardly are, and cost time with each pull.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_compression: Option<Compression>,
+    /// What its layers have to keep to; a build that goes beyond it fails.
+    #[serde(skip_serializing_if = "is_default")]
+    pub budget: Budget,
+}
+
+/// Sizes as they are stored in a registry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Budget {
+    /// Most bytes of each layer, such as `500MB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<Size>,
+    /// Most bytes of all layers together, such as `2GB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Size>,
 }
 
 impl Image {
@@ -385,6 +403,8 @@ pub enum Compression {
     /// gzip, which every engine reads.
     #[default]
     Gzip,
+    /// Zstandard, which Docker reads since 23 and containerd since 1.5.
+    Zstd,
     /// As they are.
     None,
 }

@@ -15,7 +15,7 @@ service: generated
 server: { host: 0.0.0.0, port: 8000, grpcPort: 8001, metricsPort: null, maxConnections: auto, tls: { certificate: /tls/tls.crt, key: /tls/tls.key, clientCa: /tls/ca.crt }, compression: true, compressionMinBytes: 1024, maxBodyBytes: 1048576, maxBufferedBytes: 8589934592, maxConcurrency: 64, readTimeout: 10s, drainDelay: 2s, drainTimeout: 5s }
 batching: { maxBatchSize: 32, maxQueueDelay: 2ms, maxQueue: 1024, requestTimeout: 5s }
 engine: { provider: auto, threads: auto, instances: 1 }
-image: { repository: registry.example.com/ml/digits, base: closure, platform: linux/amd64, compression: gzip }
+image: { repository: registry.example.com/ml/digits, base: closure, platform: linux/amd64, compression: gzip, modelCompression: zstd, budget: { layer: 500MB, total: 2GB } }
 signing: { key: env://NIMIFY_SIGNING_KEY }
 environments:
   staging: { context: kind-staging, namespace: ml, replicas: 1, values: { podLabels: { team: ml } }, trust: { keys: [cosign.pub] } }

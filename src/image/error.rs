@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
+use super::budget::Overrun;
 use crate::cache;
 
 /// Why an image could not be made, written or read.
@@ -88,6 +89,9 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Layers, or all of them together, are larger than they may be.
+    #[error("the image is larger than its budget:{}", .0.iter().map(|overrun| format!("\n  {overrun}")).collect::<String>())]
+    Budget(Vec<Overrun>),
     /// A layout that something is to be done with is not one of ours.
     #[error("`{path}` is not an OCI image layout that holds an image: {reason}")]
     Layout {

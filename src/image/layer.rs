@@ -9,45 +9,15 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::write::GzEncoder;
-use flate2::{Compression as Level, GzBuilder};
-use oci_spec::image::MediaType;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::compress::{Compression, Compressor, Packed};
 use super::error::{Error, files};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::interrupt::Stoppable;
-
-/// How a layer's tar is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// As it is: for weights, which hardly compress.
-    None,
-    /// gzip: every engine reads it.
-    Gzip,
-}
-
-/// How often a layer is packed, and so how much time its compression may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packed {
-    /// Once on a machine: base and ONNX Runtime. Three times as slow for 3 % less.
-    Once,
-    /// With every build.
-    Often,
-}
-
-impl Packed {
-    fn gzip_level(self) -> u32 {
-        match self {
-            Packed::Once => 9,
-            Packed::Often => 6,
-        }
-    }
-}
 
 /// A layer that is to be packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,16 +29,6 @@ pub(super) struct Plan {
     pub(super) packed: Packed,
     /// Every time in it, seconds since 1970.
     pub(super) created: u64,
-}
-
-impl Compression {
-    /// The layer's media type.
-    pub fn media_type(self) -> MediaType {
-        match self {
-            Compression::None => MediaType::ImageLayer,
-            Compression::Gzip => MediaType::ImageLayerGzip,
-        }
-    }
 }
 
 /// A packed layer: plain facts, and where its bytes are.
@@ -126,6 +86,17 @@ impl Contents {
         Ok(digest)
     }
 
+    /// Every file with its size, by its path in the image.
+    pub(super) fn sizes(&self) -> Vec<(String, u64)> {
+        let size = |content: &Content| match content {
+            Content::Bytes(bytes) => Some(bytes.len() as u64),
+            Content::File { size, .. } => Some(*size),
+            Content::Folder | Content::Link(_) => None,
+        };
+        let files = self.0.iter().filter_map(|(path, (_, content))| Some((path, size(content)?)));
+        files.map(|(path, size)| (format!("/{}", path.as_str()), size)).collect()
+    }
+
     fn add(&mut self, path: &str, mode: u32, content: Content) -> Result<(), Error> {
         let collision = || Error::Collision { path: path.into() };
         let key: RelativePath = path.parse().map_err(|error| Error::Describe(format!("{error}")))?;
@@ -147,10 +118,11 @@ impl Contents {
 }
 
 impl Plan {
-    /// What the packed bytes depend on, as one digest. The version stands for the compressor's.
+    /// What the packed bytes depend on, as one digest. The version stands for the compressor's, and `blocks` for the way
+    /// that it is used.
     fn recipe(&self) -> Digest {
         let Plan { compression, packed, created, .. } = self;
-        let mut text = format!("nimify {} layer {compression:?} {packed:?} {created}\n", env!("CARGO_PKG_VERSION"));
+        let mut text = format!("nimify {} blocks {compression:?} {packed:?} {created}\n", env!("CARGO_PKG_VERSION"));
         for (path, (mode, content)) in &self.contents.0 {
             let what = match content {
                 Content::Folder => "folder".into(),
@@ -202,27 +174,27 @@ pub(super) fn pack(cache: &Cache, plan: &Plan) -> Result<Layer, Error> {
 
 /// Writes the layer to `out` (`place` names it in errors).
 fn write(plan: &Plan, out: impl Write, place: &Path) -> Result<Facts, Error> {
-    let wrong = || files("write", place);
     let stored = Hashing::new(out);
     match plan.compression {
         Compression::None => {
-            let mut stored = write_tar(plan, stored, place)?;
-            stored.flush().map_err(wrong())?;
-            let (digest, size) = stored.finish();
+            let (digest, size) = flushed(write_tar(plan, stored, place)?, place)?;
             Ok(Facts { digest, diff_id: digest, size, uncompressed_size: size })
         }
-        Compression::Gzip => {
-            // No name, no time, and 255, "unknown", for the system.
-            let level = Level::new(plan.packed.gzip_level());
-            let gzip = GzBuilder::new().mtime(0).operating_system(255).write(stored, level);
-            let tar: Hashing<GzEncoder<_>> = write_tar(plan, Hashing::new(gzip), place)?;
-            let (gzip, diff_id, uncompressed_size) = tar.take_apart();
-            let mut stored = gzip.finish().map_err(wrong())?;
-            stored.flush().map_err(wrong())?;
-            let (digest, size) = stored.finish();
-            Ok(Facts { digest, diff_id, size, uncompressed_size })
-        }
+        Compression::Gzip => write_compressed(plan, Compressor::gzip(stored, plan.packed), place),
+        Compression::Zstd => write_compressed(plan, Compressor::zstd(stored, plan.packed), place),
     }
+}
+
+fn write_compressed<W: Write>(plan: &Plan, out: Compressor<Hashing<W>>, place: &Path) -> Result<Facts, Error> {
+    let tar = write_tar(plan, Hashing::new(out), place)?;
+    let (compressor, diff_id, uncompressed_size) = tar.take_apart();
+    let (digest, size) = flushed(compressor.finish().map_err(files("write", place))?, place)?;
+    Ok(Facts { digest, diff_id, size, uncompressed_size })
+}
+
+fn flushed<W: Write>(mut stored: Hashing<W>, place: &Path) -> Result<(Digest, u64), Error> {
+    stored.flush().map_err(files("write", place))?;
+    Ok(stored.finish())
 }
 
 fn write_tar<W: Write>(plan: &Plan, out: W, place: &Path) -> Result<W, Error> {
@@ -376,6 +348,9 @@ mod tests {
         assert_eq!((facts.digest, facts.size), (Digest::of(&gzip), gzip.len() as u64));
         assert_eq!((facts.diff_id, facts.uncompressed_size), (plain.digest, plain.size));
         assert_eq!(gzip[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], "no name, no time, no system");
+        let (zstd, facts) = tar_of(&contents, Compression::Zstd);
+        assert_eq!((facts.digest, facts.size), (Digest::of(&zstd), zstd.len() as u64));
+        assert_eq!((facts.diff_id, facts.uncompressed_size), (plain.digest, plain.size));
     }
 
     #[test]

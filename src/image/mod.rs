@@ -7,7 +7,9 @@
 mod archive;
 mod artifact;
 mod base;
+mod budget;
 mod closure;
+mod compress;
 mod describe;
 mod elf;
 mod error;
@@ -25,18 +27,21 @@ use std::path::PathBuf;
 pub use archive::{Archive, archive};
 pub use artifact::{Artifact, ArtifactBlob, ArtifactContent, write_artifact};
 pub use base::{Base, BaseFile, BaseSource, USER};
+pub use budget::{Budget, Overrun, OverrunLayer};
 pub use closure::{Closure, closure};
+pub use compress::Compression;
 pub use describe::{REF_NAME, reference, rfc3339};
 pub use error::{Architecture, Attempt, Error};
-pub use layer::{Compression, Layer};
+pub use layer::Layer;
 pub(crate) use layout::digest_of;
 pub use layout::{OpenedLayout, blob_path, open_layout, write_layout};
 pub use load::load;
 pub use packages::Package;
 pub use validate::{Fault, Limits, Problem, validate, validate_within};
 
+use compress::Packed;
 use describe::Description;
-use layer::{Contents, Packed, Plan};
+use layer::{Contents, Plan};
 
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -67,6 +72,8 @@ pub struct ImageRequest {
     pub model_compression: Compression,
     /// The model's files are spread over layers of at most so many bytes; a larger file has a layer of its own.
     pub largest_model_layer: u64,
+    /// What the layers have to keep to.
+    pub budget: Budget,
     /// Every time in the image, seconds since 1970: `SOURCE_DATE_EPOCH`, or 0.
     pub created: u64,
     /// The port that the service listens on.
@@ -115,6 +122,11 @@ pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
     let models = model_files(request)?.into_iter();
     plans.extend(models.map(|files| plan("model", files, Packed::Often, request.model_compression)));
     let layers = plans.iter().map(|plan| layer::pack(cache, plan)).collect::<Result<Vec<_>, _>>()?;
+    let sizes: Vec<_> = layers.iter().zip(plans.iter().map(|plan| plan.contents.sizes())).collect();
+    let overruns = budget::overruns(&request.budget, &sizes);
+    if !overruns.is_empty() {
+        return Err(Error::Budget(overruns));
+    }
     let annotations = annotations(request);
     let description = Description {
         architecture: request.architecture,

@@ -17,7 +17,7 @@ use crate::compile::{self, CompileRequest, ServiceBinary, ServiceSources};
 use crate::config::{self, Config, Lock};
 use crate::files::{FileTree, RelativePath};
 use crate::image::onnxruntime::OnnxRuntime;
-use crate::image::{self, Architecture, Compression, Image, ImageRequest};
+use crate::image::{self, Architecture, Budget, Compression, Image, ImageRequest};
 use crate::model::{self, Limits, ModelDescription};
 use crate::optimize::{self, Derived, Gain, OptimizeRequest, Outcome};
 use crate::output::{self, Stage};
@@ -275,8 +275,10 @@ fn image_request(
     if let Some(asked) = request.config.image.platform.as_ref().filter(|asked| asked.as_str() != host) {
         return Err(Error::Platform { asked: asked.to_string(), host });
     }
-    let compression = match request.config.image.compression.unwrap_or_default() {
+    let asked = &request.config.image;
+    let compression = |word| match word {
         config::Compression::Gzip => Compression::Gzip,
+        config::Compression::Zstd => Compression::Zstd,
         config::Compression::None => Compression::None,
     };
     Ok(ImageRequest {
@@ -288,9 +290,13 @@ fn image_request(
         onnxruntime: runtime.path.clone(),
         service_files: service_files::beside_the_binary(request, plan, generated)?,
         models,
-        compression,
-        model_compression: compression,
+        compression: compression(asked.compression.unwrap_or_default()),
+        model_compression: compression(asked.model_compression.unwrap_or(config::Compression::None)),
         largest_model_layer: image::LARGEST_MODEL_LAYER,
+        budget: Budget {
+            layer: asked.budget.layer.map(|size| size.0.get()),
+            total: asked.budget.total.map(|size| size.0.get()),
+        },
         created: parts::source_date_epoch()?,
         port: plan.settings.server.port,
         grpc_port: plan.settings.server.grpc_port,

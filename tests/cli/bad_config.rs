@@ -99,6 +99,28 @@ fn a_config_that_lacks_something() {
 }
 
 #[test]
+fn an_image_beyond_its_budget() {
+    assert_snapshot!(refused("image: { budget: { layer: 1.5GB } }\n"), @"
+    error: nimify.yaml:4:27: `image.budget.layer`: should be a size such as `500MB` or `2GiB`, but is `1.5GB`
+     hint: `nimify schema` prints what `nimify.yaml` can hold
+    ");
+    let place = Place::new();
+    let config = format!("{HEAD}service: generic\nimage: {{ budget: {{ layer: 9MB, total: 1TB }} }}\n");
+    place.take("digits/digits.onnx").write("nimify.yaml", config);
+    let stderr = place.run(["build", "--unsigned"]).refused(6);
+    let mut lines = stderr.lines();
+    assert_eq!(lines.next(), Some("error: the image is larger than its budget:"));
+    let layer = lines.next().unwrap();
+    assert!(
+        layer.trim_start().starts_with("layer 2, `onnxruntime`: 1") && layer.ends_with(" of `image.budget.layer`"),
+        "{layer}"
+    );
+    assert!(lines.next().unwrap().trim_start().starts_with("/nimify/lib/libonnxruntime.so."), "{stderr}");
+    assert!(lines.next().unwrap().contains("hint: take a smaller model"), "{stderr}");
+    assert_eq!(place.entries(), ["digits.onnx", "nimify.yaml"], "something is left behind");
+}
+
+#[test]
 fn a_platform_that_is_not_this_one() {
     let other = if cfg!(target_arch = "x86_64") { "arm64" } else { "amd64" };
     let stderr = refused(&format!("image: {{ platform: linux/{other} }}\n"));

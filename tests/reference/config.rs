@@ -45,6 +45,7 @@ fn stated(path: &str) -> Option<String> {
     match path {
         "image.base" => word(serde_json::to_value(ImageBase::default()).unwrap()),
         "image.compression" => word(serde_json::to_value(Compression::default()).unwrap()),
+        "image.modelCompression" => word(serde_json::to_value(Compression::None).unwrap()),
         "service" => Some("`generated` where cargo is there".into()),
         _ => None,
     }
@@ -147,6 +148,7 @@ fn kind(root: &Value, schema: &Value) -> String {
     match types.as_slice() {
         ["integer"] => "number".into(),
         ["string"] if schema["pattern"] == "^[0-9]+(us|ms|s|m|h)$" => "duration".into(),
+        ["string"] if schema["pattern"] == "^[0-9]+([kMGT]B|[KMGT]iB|B)?$" => "size".into(),
         ["string"] => "text".into(),
         ["array"] => format!("list of {}", kind(root, resolved(root, &schema["items"]))),
         ["object"] => "section".into(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nimify::cache::Cache;
-use nimify::image::{Architecture, BaseSource, Compression, ImageRequest, LARGEST_MODEL_LAYER, onnxruntime};
+use nimify::image::{Architecture, BaseSource, Budget, Compression, ImageRequest, LARGEST_MODEL_LAYER, onnxruntime};
 
 /// The cache that tests share, so that ONNX Runtime is fetched and packed once.
 pub(crate) fn shared_cache() -> Cache {
@@ -28,6 +28,7 @@ pub(crate) fn request(binary: &Path, folder: &Path, cache: &Cache) -> ImageReque
         compression: Compression::Gzip,
         model_compression: Compression::None,
         largest_model_layer: LARGEST_MODEL_LAYER,
+        budget: Budget::default(),
         created: 0,
         port: 8000,
         grpc_port: Some(8001),

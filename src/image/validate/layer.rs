@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use flate2::read::MultiGzDecoder;
-
 use super::Limits;
 use super::fault::Problem;
 use crate::digest::Digest;
-use crate::image::layer::{Compression, Hashing};
+use crate::image::compress::Compression;
+use crate::image::layer::Hashing;
 
 /// What a layer turned out to be.
 pub(super) struct Seen {
@@ -27,10 +26,7 @@ pub(super) fn read(
     tell: &mut dyn FnMut(Option<&str>, Problem),
 ) -> io::Result<Seen> {
     let mut stored = Hashing::new(stored);
-    let diff_id = match compression {
-        Compression::None => inside(&mut stored, limits, tell),
-        Compression::Gzip => inside(MultiGzDecoder::new(&mut stored), limits, tell),
-    };
+    let diff_id = inside(compression.reader(&mut stored)?, limits, tell);
     io::copy(&mut stored, &mut io::sink())?;
     Ok(Seen { stored: stored.finish(), diff_id })
 }

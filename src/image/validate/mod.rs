@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 pub use fault::{Fault, Problem};
 
+use super::compress::Compression;
 use super::describe::REF_NAME;
-use super::layer::Compression;
 use super::layout::{LARGEST_JSON, blob_path, digest_of};
 use crate::digest::Digest;
 
@@ -191,22 +191,18 @@ impl Check<'_> {
     }
 
     fn layer(&mut self, place: &str, descriptor: &Descriptor, diff_id: Option<&str>, is_image: bool) {
-        let compression = match descriptor.media_type() {
-            MediaType::ImageLayer => Compression::None,
-            MediaType::ImageLayerGzip => Compression::Gzip,
-            other => {
-                if is_image {
-                    self.tell(place, Problem::MediaType(other.to_string()));
-                }
-                // A signature's payload stands as it is: its content is itself.
-                let found = self.plain_blob(place, descriptor);
-                if let (Some(found), Some(said), false) = (found, diff_id, is_image)
-                    && found.to_string() != said
-                {
-                    self.tell(blob_name(&found), Problem::DiffId { said: said.into(), found });
-                }
-                return;
+        let Some(compression) = Compression::of_media_type(descriptor.media_type()) else {
+            if is_image {
+                self.tell(place, Problem::MediaType(descriptor.media_type().to_string()));
             }
+            // A signature's payload stands as it is: its content is itself.
+            let found = self.plain_blob(place, descriptor);
+            if let (Some(found), Some(said), false) = (found, diff_id, is_image)
+                && found.to_string() != said
+            {
+                self.tell(blob_name(&found), Problem::DiffId { said: said.into(), found });
+            }
+            return;
         };
         let Some((digest, file)) = self.open_blob(place, descriptor) else { return };
         let name = blob_name(&digest);
