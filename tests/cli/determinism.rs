@@ -1,7 +1,9 @@
 //! Equal inputs give equal bytes: in another folder, of another user, in another time zone.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::command::{Place, copy_tree, files_below};
@@ -28,26 +30,58 @@ fn two_folders_two_users_the_same_bytes() {
         other.run([std::ffi::OsStr::new("keys"), "import".as_ref(), key.as_os_str()]).with(0);
     }
     other.take("digits/digits.onnx");
-    let past = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
-    std::fs::File::options().append(true).open(other.at("digits.onnx")).unwrap().set_modified(past).unwrap();
     let cache = other.at("cache");
     made::cache_with_binaries(&cache);
-    let home = other.at("home");
+    let (home, library) = (other.at("home"), other.at("onnxruntime.so"));
     std::fs::create_dir(&home).unwrap();
+    std::fs::copy(made::onnxruntime(), &library).unwrap();
+    touch(&other.work);
     let mut command = other.command("sh");
-    command.args(["-c", "umask 077; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_nimify")]);
+    let script = format!("umask 077; exec {}\"$0\" \"$@\"", as_somebody_else(&[&other.work, &other.config]));
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_nimify")]);
     command.args(["create", "digits.onnx", "--yes", "--quiet", "--output", "some/where else/digits"]);
     command.env("TZ", "Pacific/Kiritimati").env("LC_ALL", "C").env("LANG", "tr_TR.UTF-8").env("HOME", &home);
-    command.env("NIMIFY_CACHE", &cache).env("NIMIFY_ONNXRUNTIME", made::onnxruntime()).env("USER", "somebody");
+    command.env("NIMIFY_CACHE", &cache).env("NIMIFY_ONNXRUNTIME", &library).env("USER", "somebody");
     command.env("CARGO_HOME", own_cargo_home()).env("RUSTFLAGS", "-Copt-level=0").arg0("another-name");
     keep_rustup(&mut command);
     other.finish(&mut command).with(0);
+    let folder = other.at("some/where else/digits");
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(std::fs::metadata(&folder).unwrap().uid(), SOMEBODY, "it ran as somebody else");
+    }
 
     let second = bytes(&other, "some/where else/digits");
     assert_eq!(first.keys().collect::<Vec<_>>(), second.keys().collect::<Vec<_>>());
     let differing: Vec<_> =
         first.iter().filter(|(name, bytes)| second[*name] != **bytes).map(|(name, _)| name).collect();
     assert!(differing.is_empty(), "{differing:?}");
+}
+
+/// A user whom no machine knows.
+const SOMEBODY: u32 = 54_321;
+
+/// Every file below was changed long ago, each at another time.
+fn touch(folder: &Path) {
+    let files = walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap).filter(|file| file.file_type().is_file());
+    for (at, file) in files.enumerate() {
+        let past = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400 + at as u64);
+        std::fs::File::options().append(true).open(file.path()).unwrap().set_modified(past).unwrap();
+    }
+}
+
+/// What to write before a command so that another user runs it, to whom these folders then belong: only root can do
+/// that. The user may read what is root's, such as the toolchain, and is as much a stranger to it otherwise.
+fn as_somebody_else(folders: &[&Path]) -> String {
+    if !rustix::process::geteuid().is_root() {
+        return String::new();
+    }
+    for folder in folders {
+        for entry in walkdir::WalkDir::new(folder) {
+            std::os::unix::fs::lchown(entry.unwrap().path(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        }
+    }
+    let rights = "+dac_read_search";
+    format!("setpriv --reuid {SOMEBODY} --regid {SOMEBODY} --clear-groups --inh-caps {rights} --ambient-caps {rights} ")
 }
 
 /// Crates lie in the user's own cargo home, wherever `HOME` points to.
