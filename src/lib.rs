@@ -6,9 +6,11 @@
 //! ModelFile ─model→ ModelSignature ─plan→ ServicePlan ─┬─openapi→ OpenApiDocument
 //!                                                      └─codegen→ ServiceSources ─compile→ ServiceBinary
 //! ServiceBinary + ONNX Runtime + model ─image→ Image ─sign→ SignedImage ─┬─chart→ Chart
-//!                                                                        └─registry→ pushed
+//!                                                                        ├─registry→ pushed
+//!                                                                        └─bundle→ one file
 //! ```
 
+pub mod bundle;
 pub mod cache;
 pub mod chart;
 pub mod cli;

@@ -5,6 +5,8 @@
 
 #![allow(dead_code, unused_imports, reason = "a part of each package is compiled, and not all of that is called")]
 
+#[path = "../../src/bundle/mod.rs"]
+pub mod bundle;
 #[path = "../../src/config/mod.rs"]
 pub mod config;
 #[path = "../../src/digest.rs"]

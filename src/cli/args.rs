@@ -28,6 +28,8 @@ pub(super) enum Command {
     Load(LoadArgs),
     /// Push an image and its signatures to a registry
     Push(PushArgs),
+    /// Write image, signatures, chart and documents into one file for an air gap
+    Bundle(BundleArgs),
     /// Sign an image
     Sign(SignArgs),
     /// Check every byte and signature of an image
@@ -224,6 +226,68 @@ pub(super) struct PushArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct BundleArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<BundleCommand>,
+    /// A folder written by `create` or `build`, or an OCI image layout
+    #[arg(required = true)]
+    pub(super) dir: Option<PathBuf>,
+    /// The file to write [default: NAME-VERSION.bundle.tar]
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Private key that vouches for what is in it: a file, env://VARIABLE or exec://COMMAND; may be given several times
+    /// [default: the key store's, if it has one]
+    #[arg(long = "key", value_name = "KEY", conflicts_with = "unsigned")]
+    pub(super) keys: Vec<String>,
+    /// Let nobody vouch for chart and documents; the image's own signatures go along all the same
+    #[arg(long)]
+    pub(super) unsigned: bool,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub(super) force: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BundleCommand {
+    /// Check a bundle and push what is in it to a registry
+    Import(ImportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// A file written by `nimify bundle`
+    pub(super) file: PathBuf,
+    /// Where to: REGISTRY, or REGISTRY/PREFIX; the image goes below it under its name, the chart below it under `charts/`
+    #[arg(long, value_name = "REGISTRY")]
+    pub(super) to: String,
+    /// Speak to the registry without TLS
+    #[arg(long)]
+    pub(super) plain_http: bool,
+    /// A public key to trust: a PEM file, env://VARIABLE or exec://COMMAND; may be given several times [default: the key
+    /// store's]
+    #[arg(long = "key", value_name = "PUB", conflicts_with = "unsigned")]
+    pub(super) keys: Vec<String>,
+    /// How many different trusted keys have to have signed [default: 1]
+    #[arg(long, value_name = "COUNT", conflicts_with = "unsigned")]
+    pub(super) threshold: Option<std::num::NonZeroUsize>,
+    /// Take it in whoever signed it; every digest is checked all the same
+    #[arg(long)]
+    pub(super) unsigned: bool,
+    /// Private key to sign with for the destination: a file, env://VARIABLE or exec://COMMAND [default: the key store's,
+    /// if it has signed the image]
+    #[arg(long, value_name = "KEY")]
+    pub(super) signing_key: Option<String>,
+    /// Report only errors
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct SignArgs {
     /// A folder written by `create` or `build`, or an OCI image layout
     pub(super) dir: PathBuf,
@@ -237,7 +301,7 @@ pub(super) struct SignArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// A folder written by `create` or `build`, or an OCI image layout
+    /// A folder written by `create` or `build`, an OCI image layout, or a file written by `bundle`
     pub(super) dir: PathBuf,
     /// A public key to trust: a PEM file, env://VARIABLE or exec://COMMAND; may be given several times [default: the key
     /// store's]

@@ -2,6 +2,7 @@
 
 mod args;
 mod build;
+mod bundle;
 mod completions;
 mod create;
 mod doctor;
@@ -70,6 +71,7 @@ fn done(command: Command) -> Outcome {
         Command::Build(args) => build::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Push(args) => push::run(&args),
+        Command::Bundle(args) => bundle::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Keys(args) => keys::run(&args),

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use crate::{cache, chart, compile, config, image, interrupt, model, pipeline, probe, registry, sign};
+use crate::{bundle, cache, chart, compile, config, image, interrupt, model, pipeline, probe, registry, sign};
 
 use super::exit::Exit;
 use super::failure::{Failure, interrupted};
@@ -59,7 +59,13 @@ impl From<pipeline::Error> for Failure {
             Error::Cache(error) => from_cache(error),
             Error::Generate(inner) => failure(Exit::Internal, inner, None),
             Error::Interrupted(_) => interrupted(),
-            Error::Files { .. }
+            Error::NotWhole { .. } => failure(Exit::Trust, &error, error.hint()),
+            Error::Bundle { source, .. } => {
+                let exit = if matches!(source, bundle::Error::Broken { .. }) { Exit::Trust } else { Exit::Files };
+                failure(exit, &error, error.hint())
+            }
+            Error::FileInTheWay(_)
+            | Error::Files { .. }
             | Error::Foreign(_)
             | Error::NoChart(_)
             | Error::InTheWay { .. }

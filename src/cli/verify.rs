@@ -1,6 +1,7 @@
-//! `nimify verify DIR`.
+//! `nimify verify DIR` and `nimify verify FILE`.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use crate::config::{self, Overrides};
 use crate::pipeline;
@@ -11,56 +12,101 @@ use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 
 pub(super) fn run(args: &VerifyArgs) -> Outcome {
+    if args.dir.is_file() {
+        return bundle(args);
+    }
     let layout = pipeline::layout_in(&args.dir);
     let verdict = pipeline::verify(&layout, &trusted(args)?).map_err(Failure::from)?;
     if args.format == Format::Json {
         super::print_json(&json(&verdict))?;
     }
-    match verdict {
-        Verdict::Trusted { image, signatures, attested } => {
-            if args.format == Format::Text {
-                super::print(&format!("{image}\nwhole, every byte\n"))?;
-                for signature in signatures {
-                    let place = signature.repository.map(|name| format!(" for {name}")).unwrap_or_default();
-                    super::print(&format!("signed by {}{place}\n", signature.key))?;
-                }
-                for predicate in attested {
-                    super::print(&format!("attested: {}\n", predicate.kind))?;
-                }
-            }
-            Ok(())
+    tell(&verdict, args)
+}
+
+/// A file that `nimify bundle` wrote. Whom to trust is never taken from the file itself.
+fn bundle(args: &VerifyArgs) -> Outcome {
+    if args.env.is_some() {
+        let text = "a bundle says nothing about environments: `--key` names the keys to trust";
+        return Err(Failure::say(Exit::Usage, text));
+    }
+    let bundle = pipeline::unpack_bundle(&args.dir)?;
+    let verdict = bundle.verify(&trusted(args)?)?;
+    if args.format == Format::Json {
+        let mut json = json(&verdict.image);
+        json["bundle"] = serde_json::json!(bundle.digest());
+        json["bundleSignedBy"] = verdict.signers.iter().map(ToString::to_string).collect();
+        super::print_json(&json)?;
+    }
+    tell(&verdict.image, args)?;
+    super::bundle::check(&verdict, &args.dir)?;
+    if args.format == Format::Text {
+        for key in &verdict.signers {
+            super::print(&format!("chart and documents: by {key}\n"))?;
         }
-        Verdict::TooFewSigners { image, signers, threshold } => Err(Failure::say(
+    }
+    Ok(())
+}
+
+/// Says what was found of a trusted image; anything else is a failure.
+fn tell(verdict: &Verdict, args: &VerifyArgs) -> Outcome {
+    let Verdict::Trusted { image, signatures, attested } = verdict else { return Err(refused(verdict, &args.dir)) };
+    if args.format == Format::Text {
+        super::print(&format!("{image}\nwhole, every byte\n"))?;
+        for signature in signatures {
+            let place = signature.repository.as_ref().map(|name| format!(" for {name}")).unwrap_or_default();
+            super::print(&format!("signed by {}{place}\n", signature.key))?;
+        }
+        for predicate in attested {
+            super::print(&format!("attested: {}\n", predicate.kind))?;
+        }
+    }
+    Ok(())
+}
+
+/// Why an image that is not trusted isn't.
+pub(super) fn refused(verdict: &Verdict, place: &Path) -> Failure {
+    match verdict {
+        Verdict::Trusted { image, .. } => Failure::say(Exit::Internal, format!("{image} is trusted")),
+        Verdict::TooFewSigners { image, signers, threshold } => Failure::say(
             Exit::Trust,
             format!("{image} is intact, but signed by {} of the {threshold} trusted keys that it takes", signers.len()),
         )
-        .hint("`nimify sign DIR --key KEY` adds a signature".to_string())),
-        Verdict::IntactSignerUnknown { image, signatures } => Err(Failure::say(
+        .hint("`nimify sign DIR --key KEY` adds a signature".to_string()),
+        Verdict::IntactSignerUnknown { image, signatures } => Failure::say(
             Exit::Trust,
-            format!("{image} is intact, signer unknown: no trusted key made {}", of(signatures)),
+            format!("{image} is intact, signer unknown: no trusted key made {}", of(*signatures)),
         )
-        .hint("get the signer's public key from its owner and pass it with `--key`".to_string())),
-        Verdict::Unsigned { image } => Err(Failure::say(Exit::Trust, format!("{image} is intact, but not signed"))
-            .hint("`nimify sign DIR` signs it with your key".to_string())),
+        .hint("get the signer's public key from its owner and pass it with `--key`".to_string()),
+        Verdict::Unsigned { image } => Failure::say(Exit::Trust, format!("{image} is intact, but not signed"))
+            .hint("`nimify sign DIR` signs it with your key".to_string()),
         Verdict::Refused { faults } => {
             let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-            Err(Failure {
+            Failure {
                 exit: Exit::Trust,
-                messages: vec![format!("`{}` is refused", args.dir.display()), faults.join("\n")],
+                messages: vec![format!("`{}` is refused", place.display()), faults.join("\n")],
                 hint: Some("build or fetch it again: a changed byte can't be told from an attack".into()),
-            })
+            }
         }
     }
 }
 
 /// The keys of the flags, or those of an environment; without any, those in the user's key store.
 fn trusted(args: &VerifyArgs) -> Result<TrustedKeys, Failure> {
-    let (keys, configured) = match &args.env {
-        Some(environment) => of_environment(args, environment)?,
-        None if args.keys.is_empty() => (KeyStore::of_user().and_then(|store| store.trusted())?, None),
-        None => (read(&args.keys.iter().map(|key| super::sign::source(key)).collect::<Vec<_>>())?, None),
+    let Some(environment) = &args.env else { return trusted_keys(&args.keys, args.threshold) };
+    let (keys, configured) = of_environment(args, environment)?;
+    with_threshold(keys, args.threshold.or(configured))
+}
+
+/// The keys of the flags; without any, those in the user's key store.
+pub(super) fn trusted_keys(keys: &[String], threshold: Option<NonZeroUsize>) -> Result<TrustedKeys, Failure> {
+    let keys = match keys {
+        [] => KeyStore::of_user().and_then(|store| store.trusted())?,
+        keys => read(&keys.iter().map(|key| super::sign::source(key)).collect::<Vec<_>>())?,
     };
-    let threshold = args.threshold.or(configured);
+    with_threshold(keys, threshold)
+}
+
+fn with_threshold(keys: TrustedKeys, threshold: Option<NonZeroUsize>) -> Result<TrustedKeys, Failure> {
     let Some(threshold) = threshold else { return Ok(keys) };
     if !keys.is_empty() && threshold.get() > keys.len() {
         let text = format!("{threshold} signers can't be found among {} different keys", keys.len());

@@ -62,15 +62,27 @@ pub fn archive(folder: &Path, out: &mut impl Write) -> Result<u64, Error> {
     io::copy(&mut Stoppable(&mut archive), out).map_err(files("archive", folder))
 }
 
+fn name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// The files beside the blobs by which tools find the image, and that one alone: by their names, sorted.
+pub fn loadable(layout: &OpenedLayout, tags: &[String]) -> Result<[(&'static str, Vec<u8>); 3], Error> {
+    let manifest = DockerManifest {
+        config: name(&layout.config),
+        repo_tags: tags.to_vec(),
+        layers: layout.layers.iter().map(name).collect(),
+    };
+    Ok([
+        ("index.json", describe::index_of(layout.descriptor.clone())?),
+        ("manifest.json", describe::canonical(&[manifest])?),
+        ("oci-layout", layout::MARK.to_vec()),
+    ])
+}
+
 impl Archive {
     /// The archive of the image in `layout`, which the engine is to tag with `tags`.
     pub fn new(layout: &OpenedLayout, tags: &[String]) -> Result<Self, Error> {
-        let name = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
-        let manifest = DockerManifest {
-            config: name(&layout.config),
-            repo_tags: tags.to_vec(),
-            layers: layout.layers.iter().map(name).collect(),
-        };
         let mut blobs: BTreeMap<String, (Digest, i128)> = BTreeMap::new();
         let descriptors = [&layout.descriptor, layout.manifest.config()].into_iter().chain(layout.manifest.layers());
         for descriptor in descriptors {
@@ -91,9 +103,9 @@ impl Archive {
             archive.push(Part::Blob { path, digest, size }, size);
             archive.pad(size);
         }
-        archive.file("index.json", describe::index_of(layout.descriptor.clone())?)?;
-        archive.file("manifest.json", describe::canonical(&[manifest])?)?;
-        archive.file("oci-layout", layout::MARK.to_vec())?;
+        for (name, bytes) in loadable(layout, tags)? {
+            archive.file(name, bytes)?;
+        }
         // Two empty blocks end a tar.
         archive.push(Part::Bytes(vec![0; 1024]), 1024);
         Ok(archive)

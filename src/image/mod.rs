@@ -24,7 +24,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use archive::{Archive, archive};
+pub use archive::{Archive, archive, loadable};
 pub use artifact::{Artifact, ArtifactBlob, ArtifactContent, write_artifact};
 pub use base::{Base, BaseFile, BaseSource, USER};
 pub use budget::{Budget, Overrun, OverrunLayer};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::config::{Difference, LockError};
 use crate::files::RelativePath;
 use crate::interrupt::Interrupted;
-use crate::{cache, chart, codegen, compile, image, model, plan, probe, registry, sign};
+use crate::sign::Fault;
+use crate::{bundle, cache, chart, codegen, compile, image, model, plan, probe, registry, sign};
 
 /// Why a pipeline ended.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +115,25 @@ pub enum Error {
     /// `create` would overwrite a `nimify.yaml` that says something else.
     #[error("`{}` is there already and asks for something else", .0.display())]
     OtherConfig(PathBuf),
+    /// An image that is to be bundled, but isn't whole.
+    #[error("`{}` is not whole:\n{}", path.display(), lines(faults))]
+    NotWhole {
+        /// The layout.
+        path: PathBuf,
+        /// What is wrong with it.
+        faults: Vec<Fault>,
+    },
+    /// A bundle that is not taken.
+    #[error("`{}` is refused", path.display())]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: bundle::Error,
+    },
+    /// Something else stands where a file is to go.
+    #[error("`{}` is there already and holds something else", .0.display())]
+    FileInTheWay(PathBuf),
     /// A folder without a chart.
     #[error("there is no chart in `{}`", .0.display())]
     NoChart(PathBuf),
@@ -144,8 +164,8 @@ fn names(entries: &[&str]) -> String {
     entries.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn lines(differences: &[Difference]) -> String {
-    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+fn lines<T: ToString>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// An I/O error with what was attempted on which path.
@@ -178,6 +198,12 @@ impl Error {
             Error::HooksWithoutCompiler => {
                 "install cargo and build with `service: generated`, or delete the file: the next build writes it anew"
             }
+            Error::NotWhole { .. } => "build it again: a changed byte can't be told from an attack",
+            Error::FileInTheWay(_) => "choose another file with `--output`, or replace it with `--force`",
+            Error::Bundle { source: bundle::Error::Broken { .. }, .. } => {
+                "fetch the file again, and compare its digest with the one that `nimify bundle` printed"
+            }
+            Error::Bundle { source: bundle::Error::NoBundle(_), .. } => "give a file that `nimify bundle` wrote",
             Error::NoChart(_) => "`create` and `build` write one: give the folder that they wrote",
             Error::Nameless(_) => "name it with `--repository`",
             Error::Platform { .. } => "build on a machine of that kind, or leave `image.platform` out",

@@ -8,6 +8,7 @@
 //! Everything is written beside its destination; the last step puts all of it in place, or nothing.
 
 mod build;
+mod bundle;
 mod chart;
 mod documents;
 mod error;
@@ -21,10 +22,11 @@ mod serve;
 mod service_files;
 
 pub use build::{BuildRequest, Signer, build};
+pub use bundle::{BundleReport, BundleRequest, BundleVerdict, UnpackedBundle, bundle, unpack_bundle};
 pub use chart::chart_in;
 pub use error::Error;
 pub use observer::{Observer, Step};
 pub use parts::{layout_in, locate_onnxruntime, probe_request, read_sample, repository_of, sign, verify};
-pub use push::{Destination, Pushed, push};
+pub use push::{Destination, Pushed, key_at_hand, push};
 pub use report::{BuildReport, LayerRow, StepRow};
 pub use serve::{ServeRequest, service_folder};

@@ -53,7 +53,7 @@ pub fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) -> Resu
         }
     };
     let given = destination.key.is_some();
-    let key = key(destination.key.as_ref())?;
+    let key = key_at_hand(destination.key.as_ref())?;
     let cache = Cache::from_environment()?;
     let request = PushRequest {
         layout: &layout,
@@ -101,7 +101,7 @@ pub(super) fn built(
 }
 
 /// The key that was named, else the key store's if it has one.
-fn key(named: Option<&KeySource>) -> Result<Option<SigningKey>, Error> {
+pub fn key_at_hand(named: Option<&KeySource>) -> Result<Option<SigningKey>, Error> {
     let password = Password::from_environment();
     if let Some(source) = named {
         return Ok(Some(source.signing_key(&password)?));

@@ -13,6 +13,7 @@ mod artifact;
 mod bundle;
 mod classic;
 mod command;
+mod contents;
 mod envelope;
 mod keys;
 mod layout;
@@ -27,6 +28,7 @@ pub use artifact::{Artifact, Claim};
 pub use classic::{
     SignedLayout, Subject, attest_layout, attestation_tag, payload, sign_artifacts, sign_layout, signature_tag,
 };
+pub use contents::{contents_signer, sign_contents};
 pub use keys::{Algorithm, KeyId, Password, PublicKey, SigningKey};
 pub use model::sign_model;
 pub use source::KeySource;

@@ -19,17 +19,22 @@ fn put(folder: &Path, media_type: &str, bytes: &[u8]) -> Value {
 
 /// An image of layers of these sizes, the same bytes each time.
 pub(crate) fn make(folder: &Path, sizes: &[usize]) -> Digest {
-    let layer = |size: &usize| {
+    let bytes = |size: &usize| {
         let mut state = *size as u64 + 1;
-        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+        std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 56) as u8
         })
         .take(*size)
-        .collect();
-        put(folder, "application/vnd.oci.image.layer.v1.tar", &bytes)
+        .collect::<Vec<u8>>()
     };
-    let layers: Vec<Value> = sizes.iter().map(layer).collect();
+    make_of(folder, &sizes.iter().map(bytes).collect::<Vec<_>>())
+}
+
+/// An image of these layers.
+pub(crate) fn make_of(folder: &Path, layers: &[Vec<u8>]) -> Digest {
+    let layer = |bytes: &Vec<u8>| put(folder, "application/vnd.oci.image.layer.v1.tar", bytes);
+    let layers: Vec<Value> = layers.iter().map(layer).collect();
     let diff_ids: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
     let config = json!({
         "architecture": "amd64", "os": "linux", "config": {},

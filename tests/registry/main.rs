@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test sets up may fail it")]
 
 mod build;
+mod bundle;
 mod chart;
 #[path = "../support/docker.rs"]
 #[expect(dead_code, reason = "not every test confines services")]
