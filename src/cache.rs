@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::interrupt;
 
 /// Kinds of entries: one folder of the cache each. Other folders of the cache are not pruned by it.
-pub const KINDS: [&str; 3] = ["layers", "onnxruntime", "pushed"];
+pub const KINDS: [&str; 5] = ["apt", "debian", "layers", "onnxruntime", "pushed"];
 
 /// Why the cache can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,16 @@ impl Cache {
     /// The cache's folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// A folder of `kind` that changes over time, for this run alone as long as the file given back is open.
+    pub fn alone(&self, kind: &'static str, name: &str) -> Result<(PathBuf, File), Error> {
+        debug_assert!(KINDS.contains(&kind), "`{kind}` isn't listed in KINDS");
+        let place = self.root.join(kind).join(name);
+        fs::create_dir_all(&place).map_err(files("make", &place))?;
+        let lock = lock_file(&self.root.join(kind).join(format!("{name}.lock")))?;
+        wait_for(&lock).map_err(files("lock", &place))?;
+        Ok((place, lock))
     }
 
     /// Takes the entry `key` of `kind`, making it if it isn't there or fails its check.

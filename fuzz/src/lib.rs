@@ -9,6 +9,8 @@
 pub mod bundle;
 #[path = "../../src/config/mod.rs"]
 pub mod config;
+#[path = "../../src/image/debian/deb.rs"]
+pub mod deb;
 #[path = "../../src/digest.rs"]
 pub mod digest;
 #[path = "../../src/files.rs"]

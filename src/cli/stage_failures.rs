@@ -117,6 +117,7 @@ fn from_image(error: &image::Error) -> Failure {
     };
     match error {
         Error::Cache(error) => from_cache(error),
+        Error::Debian(error) => from_debian(error),
         Error::OnnxRuntime { .. } => failure(Exit::Tool, error, pip()),
         Error::MissingLibrary { library, .. } => {
             failure(Exit::Tool, error, Some(format!("install the package that has `{library}`")))
@@ -138,6 +139,38 @@ fn from_image(error: &image::Error) -> Failure {
         Error::Files { .. } | Error::Changed { .. } => failure(Exit::Files, error, None),
         _ => failure(Exit::Build, error, None),
     }
+}
+
+fn from_debian(error: &image::debian::Error) -> Failure {
+    use image::debian::Error;
+    let (exit, hint) = match error {
+        Error::NoApt { .. } => {
+            (Exit::Tool, Some("build on a Debian, or in a container of one; `image.base: closure` needs no apt"))
+        }
+        Error::NoSources { .. } => (
+            Exit::Tool,
+            Some("add Debian's sources and its package `debian-archive-keyring`, or take `image.base: closure`"),
+        ),
+        Error::Unsigned { .. } => {
+            (Exit::Trust, Some("name the key in `Signed-By` instead: a base is made of signed packages alone"))
+        }
+        Error::Untrusted { .. } => {
+            (Exit::Trust, Some("the package `debian-archive-keyring` has the keys of Debian's releases"))
+        }
+        Error::Expired { .. } => {
+            (Exit::Trust, Some("use a mirror that is up to date, and check this machine's clock with `date`"))
+        }
+        Error::Digest { .. } | Error::Package { .. } => (Exit::Trust, None),
+        Error::Releases { .. } => (Exit::Config, Some("leave the sources of one release in apt's settings")),
+        Error::NoPackage { version: Some(_), .. } => {
+            (Exit::Network, Some("mirrors keep the newest versions alone: build without `--locked` to take these"))
+        }
+        Error::NotCached { .. } => (Exit::Network, Some("build once without `--offline`")),
+        Error::Files { .. } => (Exit::Files, None),
+        Error::Apt { .. } => (Exit::Network, Some("`apt-get update` says whether apt reaches its sources")),
+        _ => (Exit::Build, None),
+    };
+    failure(exit, error, hint.map(String::from))
 }
 
 fn from_load(error: &image::load::Error) -> Failure {

@@ -24,6 +24,9 @@ pub struct Lock {
     pub onnxruntime: LockedRuntime,
     /// The files of the base layer, by their absolute paths in the image.
     pub base: BTreeMap<String, Digest>,
+    /// The packages of Debian that the base layer consists of, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debian: Option<LockedDebian>,
     /// All templates together.
     pub templates: Digest,
     /// What compiled the service; `None` for the generic one that came with nimify.
@@ -65,6 +68,26 @@ pub struct LockedRuntime {
     pub digest: Digest,
     /// The kind of place it came from, such as `python` or `override`: never a path of this machine.
     pub source: String,
+}
+
+/// A base of Debian packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedDebian {
+    /// The release's code name.
+    pub release: String,
+    /// By name.
+    pub packages: BTreeMap<String, LockedPackage>,
+}
+
+/// One package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedPackage {
+    /// Its version.
+    pub version: String,
+    /// The package file.
+    pub digest: Digest,
 }
 
 /// What compiled the service.
@@ -205,6 +228,13 @@ mod tests {
                 source: "python".into(),
             },
             base: BTreeMap::from([("/lib/libc.so.6".into(), Digest::of("libc"))]),
+            debian: Some(LockedDebian {
+                release: "bookworm".into(),
+                packages: BTreeMap::from([(
+                    "libc6".into(),
+                    LockedPackage { version: "2.36-9".into(), digest: Digest::of("libc6") },
+                )]),
+            }),
             templates: Digest::of("templates"),
             toolchain: Some(Toolchain {
                 rustc: "rustc 1.95.0\nhost: x86_64-unknown-linux-gnu\n".into(),

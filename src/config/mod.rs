@@ -21,7 +21,9 @@ mod words;
 
 pub use document::Place;
 pub use environment::{Autoscaling, Environment, Trust};
-pub use lock::{Difference, Lock, LockError, LockedDerived, LockedRuntime, Toolchain, compare, edited};
+pub use lock::{
+    Difference, Lock, LockError, LockedDebian, LockedDerived, LockedPackage, LockedRuntime, Toolchain, compare, edited,
+};
 pub use measures::{Count, Duration, Share, Size};
 pub use overrides::Overrides;
 pub use schema::schema;

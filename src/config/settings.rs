@@ -389,11 +389,13 @@ impl Image {
 
 /// What an image stands on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum ImageBase {
     /// The shared libraries that the service needs, and nothing else.
     #[default]
     Closure,
+    /// Packages of Debian by this machine's apt, without programs.
+    DebianPackages,
 }
 
 /// How layers are compressed.

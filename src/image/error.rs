@@ -22,6 +22,9 @@ pub enum Error {
     /// The cache can't be used.
     #[error(transparent)]
     Cache(#[from] cache::Error),
+    /// There is no base of Debian packages.
+    #[error(transparent)]
+    Debian(#[from] super::debian::Error),
     /// A file that goes into the image as a program or library is not one.
     #[error("`{path}` can't be read as a 64-bit Linux program or library: {reason}")]
     Elf {

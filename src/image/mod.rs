@@ -1,8 +1,8 @@
 //! Service binary + ONNX Runtime + model → [`Image`]: reproducible layers, their configuration and manifest; and the
 //! image's ways out: an OCI layout, an archive, an engine.
 //!
-//! Nothing is pulled: the base layer is the closure of libraries that the binary and ONNX Runtime need on this
-//! machine. Layers go from seldom to often changed: `base`, `onnxruntime`, `service`, `model`.
+//! What an image stands on is one of [`base`]'s kinds, by default the closure of libraries that the binary and ONNX
+//! Runtime need on this machine. Layers go from seldom to often changed: `base`, `onnxruntime`, `service`, `model`.
 
 mod archive;
 mod artifact;
@@ -10,6 +10,7 @@ mod base;
 mod budget;
 mod closure;
 mod compress;
+pub mod debian;
 mod describe;
 mod elf;
 mod error;
@@ -110,8 +111,7 @@ pub const LARGEST_MODEL_LAYER: u64 = 4 << 30;
 
 /// Packs the layers, or takes them from the cache, and describes the image.
 pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
-    let closure = closure(&request.binary, &[&request.onnxruntime], request.architecture)?;
-    let (base_files, base) = base::lay(&request.base, &closure)?;
+    let (base_files, base) = base::lay(request)?;
     let plan =
         |title, contents, packed, compression| Plan { title, contents, compression, packed, created: request.created };
     let mut plans = vec![

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::closure::Host;
+use crate::digest::Digest;
 
 /// A distribution package that owns files of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Package {
     pub architecture: String,
     /// The source package, by which vulnerabilities are tracked.
     pub source: String,
+    /// The package file that it was taken from; `None` where it is installed on the machine that built.
+    pub digest: Option<Digest>,
     /// Its files in the image, absolute.
     pub files: BTreeSet<PathBuf>,
     /// The control fields, as they go into the image.
@@ -55,23 +58,33 @@ pub(super) fn owners(host: &Host, files: &BTreeSet<PathBuf>, also: &[&str]) -> V
         }
     }
     let package = |(name, files): (String, BTreeSet<PathBuf>)| {
-        let stanza = stanzas.get(&name)?;
-        let field = |name: &str| stanza.get(name).cloned();
+        let sums = md5sums(host, &name, &files);
+        Package::from_fields(stanzas.get(&name)?, files, sums)
+    };
+    owned.into_iter().filter_map(package).collect()
+}
+
+impl Package {
+    /// The package with these control fields; `None` if they name none.
+    pub(super) fn from_fields(
+        fields: &BTreeMap<String, String>,
+        files: BTreeSet<PathBuf>,
+        md5sums: String,
+    ) -> Option<Self> {
+        let field = |name: &str| fields.get(name).cloned();
         let control: String = FIELDS.iter().filter_map(|name| Some(format!("{name}: {}\n", field(name)?))).collect();
         Some(Package {
             name: field("Package")?,
             version: field("Version")?,
             architecture: field("Architecture")?,
             source: field("Source").or_else(|| field("Package"))?,
-            md5sums: md5sums(host, &name, &files),
+            digest: None,
             files,
             control,
+            md5sums,
         })
-    };
-    owned.into_iter().filter_map(package).collect()
-}
+    }
 
-impl Package {
     /// Whether a file of the image, by its absolute place, is one of the package's.
     pub fn owns(&self, place: &str) -> bool {
         // Libraries may stand in the image in another folder than on the host, and never two of one name.
@@ -88,6 +101,7 @@ impl Package {
             version: version.into(),
             architecture: "amd64".into(),
             source: name.into(),
+            digest: None,
             files: files.iter().map(PathBuf::from).collect(),
             control: String::new(),
             md5sums: String::new(),
@@ -125,11 +139,27 @@ fn owned_files(host: &Host, files: &BTreeSet<PathBuf>) -> BTreeMap<String, BTree
 
 /// The stanzas of dpkg's status file that are installed, by the names of their list files.
 fn status(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
-    let mut stanzas = BTreeMap::new();
-    for stanza in text.split("\n\n") {
+    let mut installed = BTreeMap::new();
+    for fields in stanzas(text) {
+        let get = |name: &str| fields.get(name).map_or("", String::as_str);
+        if !get("Status").ends_with(" installed") {
+            continue;
+        }
+        let name = match get("Multi-Arch") {
+            "same" => format!("{}:{}", get("Package"), get("Architecture")),
+            _ => get("Package").into(),
+        };
+        installed.insert(name, fields);
+    }
+    installed
+}
+
+/// The stanzas of a text of control fields, each as its fields.
+pub(super) fn stanzas(text: &str) -> Vec<BTreeMap<String, String>> {
+    let stanza = |text: &str| {
         let mut fields: BTreeMap<String, String> = BTreeMap::new();
         let mut last = String::new();
-        for line in stanza.lines() {
+        for line in text.lines() {
             if line.starts_with([' ', '\t']) {
                 if let Some(value) = fields.get_mut(&last) {
                     value.push('\n');
@@ -140,17 +170,9 @@ fn status(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
                 fields.insert(last.clone(), value.trim().into());
             }
         }
-        let get = |name: &str| fields.get(name).map_or("", String::as_str);
-        if !get("Status").ends_with(" installed") {
-            continue;
-        }
-        let name = match get("Multi-Arch") {
-            "same" => format!("{}:{}", get("Package"), get("Architecture")),
-            _ => get("Package").into(),
-        };
-        stanzas.insert(name, fields);
-    }
-    stanzas
+        fields
+    };
+    text.split("\n\n").map(stanza).filter(|fields| !fields.is_empty()).collect()
 }
 
 /// The lines of the package's list of checksums that are about `files`.

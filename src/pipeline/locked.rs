@@ -95,6 +95,7 @@ pub(super) fn lock(used: &Used<'_>, tree: &OutputTree) -> Lock {
         derived: used.derived.map(derived),
         onnxruntime: onnxruntime(used.runtime),
         base,
+        debian: used.image.base.debian.as_ref().map(super::base::locked),
         templates: templates(),
         toolchain: toolchain(used.binary),
         service: match used.binary.kind {

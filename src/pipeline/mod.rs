@@ -7,6 +7,7 @@
 //!
 //! Everything is written beside its destination; the last step puts all of it in place, or nothing.
 
+mod base;
 mod build;
 mod bundle;
 mod chart;

@@ -29,7 +29,7 @@ pub fn cyclonedx(inventory: &Inventory) -> Value {
     }
     for owner in &inventory.packages {
         let purl = inventory.package_purl(owner);
-        let mut component = component("library", &purl, &owner.name, None);
+        let mut component = component("library", &purl, &owner.name, owner.digest.as_ref());
         component["version"] = owner.version.clone().into();
         component["purl"] = purl.clone().into();
         component["properties"] = json!([property("nimify:sourcePackage", &owner.source)]);

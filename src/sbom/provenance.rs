@@ -57,6 +57,13 @@ fn dependencies(inventory: &Inventory, facts: &BuildFacts) -> Vec<Value> {
             all.push(json!({ "uri": found.purl(), "digest": { "sha256": checksum.hex() } }));
         }
     }
+    for package in &inventory.packages {
+        if let Some(digest) = &package.digest {
+            let mut file = named(&package.name, digest);
+            file["uri"] = inventory.package_purl(package).into();
+            all.push(file);
+        }
+    }
     for (place, digest) in &inventory.base {
         let owner = inventory.packages.iter().find(|package| package.owns(place));
         let mut file = named(place, digest);

@@ -137,7 +137,7 @@ impl Document {
         }
         for (at, owner) in inventory.packages.iter().enumerate() {
             let id = format!("SPDXRef-Package-{at}");
-            let package = self.package(&id, &owner.name, "INSTALL", None);
+            let package = self.package(&id, &owner.name, "INSTALL", owner.digest.as_ref());
             package.set("versionInfo", owner.version.clone());
             package.set("sourceInfo", format!("built from the source package {}", owner.source));
             package.purl(&inventory.package_purl(owner));

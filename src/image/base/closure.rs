@@ -17,7 +17,7 @@ const BUNDLES: [&str; 4] =
     [CERTIFICATES, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
 
 /// Lists the base layer around `closure`.
-pub(in crate::image) fn lay(host: &Host, closure: &Closure) -> Result<(Contents, Base), Error> {
+pub(super) fn lay(host: &Host, closure: &Closure) -> Result<(Contents, Base), Error> {
     let mut contents = Contents::default();
     let mut base = Base::default();
     let mut owned = BTreeSet::new();

@@ -1,10 +1,12 @@
 //! What an image stands on: the layers below ONNX Runtime, one file a kind of base.
 
-pub(super) mod closure;
+mod closure;
+mod debian;
 
 use std::path::{Path, PathBuf};
 
-use super::closure::Closure;
+use super::ImageRequest;
+use super::debian::DebianBase;
 use super::error::Error;
 use super::layer::Contents;
 use super::packages::Package;
@@ -28,6 +30,8 @@ pub enum BaseSource {
     /// The libraries of this machine that the service and ONNX Runtime need, and nothing else.
     #[default]
     Closure,
+    /// Packages of Debian.
+    Debian(DebianBase),
 }
 
 /// One file that the base layer takes from this machine: for the lock file and the bill of materials.
@@ -39,25 +43,29 @@ pub struct BaseFile {
     pub digest: Digest,
 }
 
-/// What the base layer was made from.
+/// What the base layer was made from: files of this machine, or packages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Base {
     /// Files of this machine, sorted by place.
     pub files: Vec<BaseFile>,
-    /// Their owners, sorted by name; none on a host without dpkg.
+    /// Their owners, or the packages that the layer consists of, sorted by name; none on a host without dpkg.
     pub packages: Vec<Package>,
     /// The `ID` of the distribution that they come from, such as `debian`.
     pub distribution: Option<String>,
+    /// The release and versions of the packages, where the layer consists of such.
+    pub debian: Option<super::debian::Packages>,
     /// What a person should know, in sentences.
     pub warnings: Vec<String>,
 }
 
 /// The files of the base layer, with what they were made from.
-///
-/// `needed` are the libraries that the service and ONNX Runtime ask for where the base is to have them from.
-pub(super) fn lay(source: &BaseSource, needed: &Closure) -> Result<(Contents, Base), Error> {
-    match source {
-        BaseSource::Closure => closure::lay(&super::closure::Host { root: "/".into() }, needed),
+pub(super) fn lay(request: &ImageRequest) -> Result<(Contents, Base), Error> {
+    match &request.base {
+        BaseSource::Closure => {
+            let needed = super::closure(&request.binary, &[&request.onnxruntime], request.architecture)?;
+            closure::lay(&super::closure::Host { root: "/".into() }, &needed)
+        }
+        BaseSource::Debian(debian) => debian::lay(debian),
     }
 }
 
