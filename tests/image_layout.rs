@@ -82,6 +82,11 @@ fn the_layout_is_whole_and_small_and_other_tools_read_it() {
     assert_eq!(said["Architecture"], image.architecture.oci());
     // Unpacks every layer on the way, and so checks their digests.
     must("skopeo", &["copy", "--quiet", &source, &format!("dir:{}", home.path().join("copy").display())]);
+    // So does umoci, which goes by the letter of the specification, and puts them on top of each other.
+    let unpacked = home.path().join("unpacked");
+    let from = format!("{}:small:1.2.3", layout.display());
+    must("umoci", &["unpack", "--rootless", "--image", &from, unpacked.to_str().unwrap()]);
+    assert!(unpacked.join("rootfs/nimify/service").is_file() && unpacked.join("rootfs/models/model.onnx").is_file());
     let names = must("tar", &["--list", "--file", tar.to_str().unwrap()]);
     assert!(names.contains("manifest.json\n") && names.contains("index.json\n"), "{names}");
 }

@@ -64,6 +64,31 @@ failureThreshold: {{ .failureThreshold }}
   readOnly: true
 {{- end -}}
 
+{{/* The volume of a model that is not in the image; nothing where it is. */}}
+{{- define "nimify.modelVolume" -}}
+{{- $model := .Values.model -}}
+{{- if eq $model.source "imageVolume" -}}
+- name: model
+  image:
+    reference: {{ required "model.image is empty: name the image with the model" $model.image | quote }}
+    pullPolicy: {{ $model.pullPolicy }}
+{{- else if eq $model.source "persistentVolumeClaim" -}}
+- name: model
+  persistentVolumeClaim:
+    claimName: {{ required "model.claimName is empty: name the claim with the model" $model.claimName | quote }}
+    readOnly: true
+{{- else if eq $model.source "initContainer" -}}
+- name: model
+  emptyDir: {}
+{{- end -}}
+{{- end -}}
+
+{{/* The folder in which it is mounted. */}}
+{{- define "nimify.modelFolder" -}}
+{{- $path := ternary "" .Values.model.path (eq .Values.model.source "initContainer") | trimAll "/" -}}
+{{- if $path -}}{{ printf "/mnt/model/%s" $path }}{{- else -}}/mnt/model{{- end -}}
+{{- end -}}
+
 {{/* How many pods run at least. */}}
 {{- define "nimify.fewestReplicas" -}}
 {{- if .Values.autoscaling.enabled -}}{{ .Values.autoscaling.minReplicas }}{{- else -}}{{ .Values.replicaCount }}{{- end -}}

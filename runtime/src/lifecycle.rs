@@ -85,7 +85,9 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Nobody said where ONNX Runtime is.
-    #[error("no ONNX Runtime is named: set `engine.onnxruntime` in the settings, or `NIMIFY_ONNXRUNTIME`")]
+    #[error(
+        "no ONNX Runtime is named, and none lies in `lib/` beside the program: set `engine.onnxruntime` in the settings, or `NIMIFY_ONNXRUNTIME`"
+    )]
     NoOnnxRuntime,
     /// ONNX Runtime can't be opened.
     #[error(transparent)]

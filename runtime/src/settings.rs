@@ -236,7 +236,7 @@ pub struct EngineSettings {
     pub instances: Option<usize>,
     /// When ONNX Runtime rewrites the graph into a quicker one.
     pub optimize: Optimize,
-    /// ONNX Runtime's library; `None` looks at `NIMIFY_ONNXRUNTIME`.
+    /// ONNX Runtime's library; `None` takes the one in `lib/` beside the program.
     pub onnxruntime: Option<PathBuf>,
 }
 

@@ -41,6 +41,7 @@ pub(super) struct Values {
     name_override: NameOrEmpty,
     fullname_override: NameOrEmpty,
     image: Image,
+    model: Model,
     image_pull_secrets: Vec<Object>,
     replica_count: u32,
     server: Server,
@@ -94,6 +95,35 @@ enum PullPolicy {
     Always,
     IfNotPresent,
     Never,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Model {
+    source: ModelSource,
+    image: String,
+    pull_policy: PullPolicy,
+    claim_name: String,
+    path: String,
+    init_container: InitContainer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+enum ModelSource {
+    Baked,
+    ImageVolume,
+    PersistentVolumeClaim,
+    InitContainer,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct InitContainer {
+    image: String,
+    command: Vec<String>,
+    args: Vec<String>,
+    env: Vec<EnvironmentVariable>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

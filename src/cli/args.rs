@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::pipeline::ModelForm;
 use crate::sign::Algorithm;
 
 /// Turns a model file into a production inference service.
@@ -211,6 +212,12 @@ pub(super) struct PushArgs {
     /// Push the chart too, below this: oci://REGISTRY/PATH, as for `helm push`. It runs the image from where it was pushed
     #[arg(long, value_name = "OCI")]
     pub(super) chart_to: Option<String>,
+    /// Push the model too, by itself: REGISTRY/REPOSITORY, or with a :TAG [default tag: the model's version]
+    #[arg(long, value_name = "REFERENCE")]
+    pub(super) model_to: Option<String>,
+    /// In which form the model goes
+    #[arg(long, value_enum, default_value_t, requires = "model_to")]
+    pub(super) model_as: ModelAs,
     /// Speak to the registry without TLS
     #[arg(long)]
     pub(super) plain_http: bool,
@@ -223,6 +230,26 @@ pub(super) struct PushArgs {
     pub(super) quiet: bool,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
+}
+
+/// In which form a model goes to a registry by itself.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum ModelAs {
+    /// A CNCF ModelPack artifact, a file a layer: for `oras pull`, and runtimes that mount artifacts
+    #[default]
+    #[value(name = "modelpack")]
+    ModelPack,
+    /// An image of nothing else: for Kubernetes' image volumes
+    Image,
+}
+
+impl From<ModelAs> for ModelForm {
+    fn from(form: ModelAs) -> Self {
+        match form {
+            ModelAs::ModelPack => ModelForm::ModelPack,
+            ModelAs::Image => ModelForm::Image,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

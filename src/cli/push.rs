@@ -5,7 +5,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::pipeline::{self, Destination, Pushed};
+use crate::pipeline::{self, Destination, ModelDestination, Pushed};
 use crate::registry::{PushReport, Watch};
 
 use super::args::{Format, PushArgs};
@@ -16,6 +16,7 @@ pub(super) fn run(args: &PushArgs) -> Outcome {
     let destination = Destination {
         to: args.to.clone(),
         chart_to: args.chart_to.clone(),
+        model_to: args.model_to.clone().map(|to| ModelDestination { to, form: args.model_as.into() }),
         plain_http: args.plain_http,
         key: args.key.as_deref().map(sign::source),
     };
@@ -41,7 +42,7 @@ fn push(folder: &Path, destination: &Destination, quiet: bool) -> Result<Pushed,
 
 /// Tells the warnings.
 pub(super) fn warn(pushed: &Pushed) {
-    let reports = [&pushed.image].into_iter().chain(&pushed.chart);
+    let reports = [&pushed.image].into_iter().chain(&pushed.chart).chain(&pushed.model);
     reports.flat_map(|report| &report.warnings).for_each(|warning| eprintln!("warning: {warning}"));
 }
 
@@ -50,7 +51,10 @@ pub(super) fn text(pushed: &Pushed) -> String {
     let chart = pushed.chart.as_ref().map(|PushReport { repository, tag, digest, .. }| {
         format!("pushed the chart oci://{repository}:{tag}\n{repository}@{digest}\n")
     });
-    image_text(&pushed.image) + &chart.unwrap_or_default()
+    let model = pushed.model.as_ref().map(|PushReport { repository, tag, digest, .. }| {
+        format!("pushed the model {repository}:{tag}\n{repository}@{digest}\n")
+    });
+    image_text(&pushed.image) + &chart.unwrap_or_default() + &model.unwrap_or_default()
 }
 
 fn image_text(pushed: &PushReport) -> String {

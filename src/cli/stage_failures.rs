@@ -68,6 +68,7 @@ impl From<pipeline::Error> for Failure {
             | Error::Files { .. }
             | Error::Foreign(_)
             | Error::NoChart(_)
+            | Error::NoModel(_)
             | Error::InTheWay { .. }
             | Error::OtherConfig(_) => failure(Exit::Files, &error, error.hint()),
             Error::Edited(_) | Error::HooksWithoutCompiler => failure(Exit::Build, &error, error.hint()),

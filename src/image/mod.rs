@@ -20,6 +20,7 @@ mod ldcache;
 pub mod load;
 pub mod onnxruntime;
 mod packages;
+mod unpack;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub(crate) use layout::digest_of;
 pub use layout::{OpenedLayout, blob_path, open_layout, write_layout};
 pub use load::load;
 pub use packages::Package;
+pub use unpack::{UnpackedFile, unpack};
 pub use validate::{Fault, Limits, Problem, validate, validate_within};
 
 use compress::Packed;

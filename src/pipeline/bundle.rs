@@ -75,7 +75,7 @@ pub fn bundle(request: &BundleRequest<'_>) -> Result<BundleReport, Error> {
     let layout = layout_in(request.folder);
     let opened = image::open_layout(&layout)?;
     if let Verdict::Refused { faults } = sign::verify_layout(&layout, &TrustedKeys::default())? {
-        return Err(Error::NotWhole { path: layout, faults });
+        return Err(Error::NotWhole { path: layout, faults: faults.iter().map(ToString::to_string).collect() });
     }
     let name = opened.reference.clone().ok_or_else(|| Error::Nameless(layout.clone()))?;
     let (mut parts, chart) = beside(request.folder)?;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::config::{Difference, LockError};
 use crate::files::RelativePath;
 use crate::interrupt::Interrupted;
-use crate::sign::Fault;
 use crate::{bundle, cache, chart, codegen, compile, image, model, plan, probe, registry, sign};
 
 /// Why a pipeline ended.
@@ -116,12 +115,12 @@ pub enum Error {
     #[error("`{}` is there already and asks for something else", .0.display())]
     OtherConfig(PathBuf),
     /// An image that is to be bundled, but isn't whole.
-    #[error("`{}` is not whole:\n{}", path.display(), lines(faults))]
+    #[error("`{}` is not whole:\n{}", path.display(), faults.join("\n"))]
     NotWhole {
         /// The layout.
         path: PathBuf,
         /// What is wrong with it.
-        faults: Vec<Fault>,
+        faults: Vec<String>,
     },
     /// A bundle that is not taken.
     #[error("`{}` is refused", path.display())]
@@ -137,6 +136,9 @@ pub enum Error {
     /// A folder without a chart.
     #[error("there is no chart in `{}`", .0.display())]
     NoChart(PathBuf),
+    /// An image without a model that nimify put there.
+    #[error("no layer of the image in `{}` holds a model", .0.display())]
+    NoModel(PathBuf),
     /// An image without a name.
     #[error("the image in `{}` has no name", .0.display())]
     Nameless(PathBuf),
@@ -164,8 +166,8 @@ fn names(entries: &[&str]) -> String {
     entries.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn lines<T: ToString>(all: &[T]) -> String {
-    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+fn lines(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// An I/O error with what was attempted on which path.
@@ -204,7 +206,7 @@ impl Error {
                 "fetch the file again, and compare its digest with the one that `nimify bundle` printed"
             }
             Error::Bundle { source: bundle::Error::NoBundle(_), .. } => "give a file that `nimify bundle` wrote",
-            Error::NoChart(_) => "`create` and `build` write one: give the folder that they wrote",
+            Error::NoChart(_) | Error::NoModel(_) => "`create` and `build` write one: give the folder that they wrote",
             Error::Nameless(_) => "name it with `--repository`",
             Error::Platform { .. } => "build on a machine of that kind, or leave `image.platform` out",
             Error::SourceDateEpoch(_) => "set it to a whole number, or unset it",

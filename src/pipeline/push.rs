@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::build::BuildRequest;
 use super::chart::{self, ChartToPush};
+use super::model::{self, ModelDestination};
 use super::observer::{self, Observer};
 use super::{Error, layout_in, repository_of};
 use crate::cache::Cache;
@@ -21,6 +22,8 @@ pub struct Destination {
     pub to: Option<String>,
     /// `oci://REGISTRY/PATH`, below which the chart goes under its name; `None` where it isn't pushed.
     pub chart_to: Option<String>,
+    /// Where the model goes by itself; `None` where it isn't pushed.
+    pub model_to: Option<ModelDestination>,
     /// Speak without TLS.
     pub plain_http: bool,
     /// The key that signs for the destination; `None` for the key store's, where that has signed the image.
@@ -36,6 +39,9 @@ pub struct Pushed {
     /// The chart, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chart: Option<PushReport>,
+    /// The model by itself, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<PushReport>,
 }
 
 /// Pushes the image in `folder`, one that nimify wrote or an OCI layout, and its chart where that is asked for.
@@ -70,7 +76,9 @@ pub fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) -> Resu
     let image = registry::push(&request, watch)?;
     // Last: whoever installs the chart finds its image.
     let chart = chart.map(|chart| chart.push(key.as_ref(), destination.plain_http, watch)).transpose()?;
-    Ok(Pushed { image, chart })
+    let to = destination.model_to.as_ref();
+    let model = to.map(|to| model::push(folder, to, destination.plain_http, key.as_ref(), watch)).transpose()?;
+    Ok(Pushed { image, chart, model })
 }
 
 /// Where a build pushes to: the repository that the config names, with its registry.

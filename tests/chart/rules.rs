@@ -61,13 +61,16 @@ fn restricted(pod: &Value) {
             "downwardAPI",
             "emptyDir",
             "ephemeral",
+            // Since 1.33, which is the first to mount images.
+            "image",
             "persistentVolumeClaim",
             "projected",
             "secret",
         ];
         assert!(kinds.iter().all(|kind| allowed.contains(&kind.as_str())), "{volume}");
     }
-    for container in pod["containers"].as_array().unwrap() {
+    let first = pod["initContainers"].as_array().into_iter().flatten();
+    for container in first.chain(pod["containers"].as_array().unwrap()) {
         let security = &container["securityContext"];
         assert_eq!(security["allowPrivilegeEscalation"], false);
         assert_eq!(security["readOnlyRootFilesystem"], true);

@@ -1,7 +1,7 @@
 //! The chart's switches.
 
 /// Each switch of the chart, with the kind of object that it adds (or, empty, none).
-pub(crate) const SWITCHES: [(&str, &[&str], &str); 18] = [
+pub(crate) const SWITCHES: [(&str, &[&str], &str); 20] = [
     ("default", &[], "Deployment"),
     ("replicas", &["replicaCount=3"], "PodDisruptionBudget"),
     ("autoscaling", &["autoscaling.enabled=true", "autoscaling.minReplicas=2"], "HorizontalPodAutoscaler"),
@@ -51,6 +51,18 @@ pub(crate) const SWITCHES: [(&str, &[&str], &str); 18] = [
     ("account-of-others", &["serviceAccount.create=false", "serviceAccount.name=other"], ""),
     ("no-probes", &["livenessProbe.enabled=false", "readinessProbe.enabled=false", "startupProbe.enabled=false"], ""),
     ("tag", &["image.digest=", "image.tag=1.2.0", "image.pullPolicy=Always", "imagePullSecrets[0].name=registry"], ""),
+    ("model-claim", &["model.source=persistentVolumeClaim", "model.claimName=models", "model.path=digits/2"], ""),
+    (
+        "model-fetched",
+        &[
+            "model.source=initContainer",
+            "model.initContainer.image=registry.example.com/oras:1.3.0",
+            "model.initContainer.args[0]=pull",
+            "model.initContainer.env[0].name=HOME",
+            "model.initContainer.env[0].value=/tmp",
+        ],
+        "",
+    ),
     (
         "placement",
         &[

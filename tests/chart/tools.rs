@@ -64,13 +64,18 @@ impl Chart {
 
 /// What kubeconform, in its strict mode, says against these objects for some version of Kubernetes.
 pub(crate) fn kubeconform(renders: &[(String, String)]) -> Result<(), String> {
+    kubeconform_for(renders, &KUBERNETES)
+}
+
+/// The same for some versions of Kubernetes alone.
+pub(crate) fn kubeconform_for(renders: &[(String, String)], versions: &[&str]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in renders {
         fs::write(folder.path().join(format!("{name}.yaml")), text).unwrap();
     }
     let schemas = tool("schemas");
     let location = |path: &str| format!("{}/{path}", schemas.display());
-    for version in KUBERNETES {
+    for version in versions {
         let own = location("kubernetes/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json");
         let custom = location("custom/{{.Group}}/{{.ResourceKind}}_{{.ResourceAPIVersion}}.json");
         let output = Command::new(tool("bin/kubeconform"))

@@ -12,6 +12,7 @@ mod docker;
 #[path = "../support/judges.rs"]
 mod judges;
 mod layout;
+mod model;
 mod odd;
 mod odd_servers;
 mod server;

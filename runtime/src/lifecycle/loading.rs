@@ -1,5 +1,6 @@
 //! The model's part of a start: ONNX Runtime opened, the model loaded, warmed up, and given to a scheduler.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,8 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
         app.loading.model_is(file.len());
     }
     let settings = &app.settings.engine;
-    let library = settings.onnxruntime.as_deref().ok_or(StartError::NoOnnxRuntime)?;
-    let library = std::path::absolute(library).unwrap_or_else(|_| library.to_path_buf());
+    let library = settings.onnxruntime.clone().or_else(beside_executable).ok_or(StartError::NoOnnxRuntime)?;
+    let library = std::path::absolute(&library).unwrap_or(library);
     let version = engine::init(&library).map_err(StartError::OnnxRuntime)?;
     let threads = settings.threads.unwrap_or_else(cgroup::cpu_quota);
     let engine = Arc::new(choose(app, threads)?);
@@ -51,6 +52,14 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
     let padding = padding(app, &engine);
     app.loading.enter(LoadPhase::Done);
     Ok(Scheduler::start_with(engine, &app.signature, &app.settings.batching, padding, app.metrics.clone()))
+}
+
+/// The image's own library: a model that is mounted beside it doesn't know what that is called.
+fn beside_executable() -> Option<PathBuf> {
+    let folder = std::env::current_exe().ok()?.parent()?.join("lib");
+    let mut names: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
+    names.sort();
+    names.into_iter().find(|path| path.to_string_lossy().contains("/libonnxruntime.so"))
 }
 
 /// Lets the metrics tell what runs the model, and the memory that this takes.
