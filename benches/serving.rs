@@ -278,7 +278,7 @@ impl Subject {
         let body = folder.path().join("body.json");
         // One line, as a client would send it.
         std::fs::write(&body, serde_json::to_string(&serde_json::from_str::<serde_json::Value>(&sample)?)?)?;
-        let ask = CompileRequest { cache: cache.root(), offline: false };
+        let ask = CompileRequest { cache: cache.root(), offline: false, target: None };
         let binary = compile::generic(&ask, Path::new("/nonexistent"), &mut |_| {})?.path;
         let request = predict::decode(sample.as_bytes(), &signature)?;
         Ok(Subject { description, signature, library, binary, folder, body, request })

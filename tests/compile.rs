@@ -68,7 +68,7 @@ fn the_staged_workspace_is_made_from_the_repositorys() {
 fn compiled(cache: &Path, case: &str, progress: &mut dyn FnMut(compile::Progress)) -> compile::ServiceBinary {
     let folder = root().join("tests/golden").join(case).join("service");
     let sources = files::read_tree(&folder).unwrap();
-    let request = CompileRequest { cache, offline: true };
+    let request = CompileRequest { cache, offline: true, target: None };
     compile::compile(&request, &ServiceSources { files: &sources, folder: &folder }, progress).unwrap()
 }
 
@@ -137,7 +137,7 @@ fn compile_scalar_into_the_cache_named() {
 fn try_to_compile() {
     let Some(home) = env::var_os("NIMIFY_TEST_HOME").map(PathBuf::from) else { return };
     let cache = env::var_os("NIMIFY_TEST_CACHE").map_or(home.join("cache"), PathBuf::from);
-    let request = CompileRequest { cache: &cache, offline: true };
+    let request = CompileRequest { cache: &cache, offline: true, target: None };
     let files = codegen::generic();
     let sources = ServiceSources { files: &files, folder: Path::new("/home/user/service") };
     let error = compile::compile(&request, &sources, &mut |_| {}).unwrap_err();
@@ -215,7 +215,7 @@ fn a_cache_that_cannot_be_written_is_named() {
 fn broken_hooks_are_named_where_the_user_has_them(cache: &Path) {
     let mut sources = files::read_tree(&root().join("tests/golden/scalar/service")).unwrap();
     sources.insert(codegen::HOOKS.parse().unwrap(), b"pub fn before() { let x: u8 = \"text\"; }\n".to_vec());
-    let request = CompileRequest { cache, offline: true };
+    let request = CompileRequest { cache, offline: true, target: None };
     let sources = ServiceSources { files: &sources, folder: Path::new("/home/user/digits/service") };
     let error = compile::compile(&request, &sources, &mut |_| {}).unwrap_err();
     let text = error.to_string();

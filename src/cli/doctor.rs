@@ -5,9 +5,10 @@ use std::process::Command;
 use serde::Serialize;
 
 use crate::cache::{self, Cache};
+use crate::image::Architecture;
 use crate::image::load::Engine;
 use crate::sign::KeyStore;
-use crate::{interrupt, pipeline};
+use crate::{compile, interrupt, pipeline};
 
 use super::args::{DoctorArgs, Format};
 use super::exit::Exit;
@@ -80,6 +81,7 @@ fn look() -> Result<Vec<Finding>, Failure> {
         ),
         tool("rustc", "rustc", &["--version"], "install Rust 1.92 or newer"),
         tool("C linker", "cc", &["--version"], "install a C compiler, such as the package `gcc`"),
+        cross_compiler(),
         tool("pip", "python3", &["-m", "pip", "--version"], "fetches ONNX Runtime when no Python package has it"),
         finding("engine", false, engine(), "`nimify load` needs Docker or Podman; nothing else does"),
         tool("helm", "helm", &["version", "--short"], "installs the chart; nimify itself does not need it"),
@@ -128,6 +130,18 @@ fn version(program: &str, args: &[&str]) -> Result<String, String> {
         }
         Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_string()),
     }
+}
+
+/// For images of the other processor.
+fn cross_compiler() -> Finding {
+    let target = match Architecture::host() {
+        Some(Architecture::Arm64) => "x86_64-unknown-linux-gnu",
+        _ => "aarch64-unknown-linux-gnu",
+    };
+    let found = compile::cross_linker(target);
+    let advice = found.as_ref().err().and_then(compile::Error::hint).unwrap_or_default();
+    let answer = found.map_err(|error| format!("{error}: only an image for that processor needs it"));
+    finding("cross compiler", false, answer, advice)
 }
 
 fn engine() -> Result<String, String> {

@@ -72,7 +72,7 @@ impl From<pipeline::Error> for Failure {
             | Error::InTheWay { .. }
             | Error::OtherConfig(_) => failure(Exit::Files, &error, error.hint()),
             Error::Edited(_) | Error::HooksWithoutCompiler => failure(Exit::Build, &error, error.hint()),
-            Error::Architecture => failure(Exit::Tool, &error, error.hint()),
+            Error::ForeignBase { .. } | Error::Architecture => failure(Exit::Tool, &error, error.hint()),
             _ => failure(Exit::Config, &error, error.hint()),
         }
     }
@@ -99,9 +99,12 @@ fn from_probe(error: &probe::Error) -> Failure {
 fn from_compile(error: &compile::Error) -> Failure {
     use compile::Error;
     let exit = match error {
-        Error::CargoMissing { .. } | Error::Toolchain { .. } | Error::RustTooOld { .. } | Error::NoGeneric { .. } => {
-            Exit::Tool
-        }
+        Error::CargoMissing { .. }
+        | Error::Toolchain { .. }
+        | Error::RustTooOld { .. }
+        | Error::CrossLibrary { .. }
+        | Error::CrossLinker { .. }
+        | Error::NoGeneric { .. } => Exit::Tool,
         Error::NotCached { .. } | Error::Network { .. } => Exit::Network,
         Error::Files { .. } | Error::NoSpace { .. } => Exit::Files,
         Error::Interrupted => return interrupted(),

@@ -80,7 +80,7 @@ impl Cargo<'_> {
     /// Fetches what is missing, and says what there is.
     pub(super) fn fetch(&self) -> Result<Crates, Error> {
         let mut command = self.command("metadata");
-        command.args(["--format-version", "1", "--filter-platform", &self.toolchain.host]);
+        command.args(["--format-version", "1", "--filter-platform", &self.toolchain.target]);
         let ended = self.run(&mut command, &mut |_| {})?;
         if !ended.success {
             return Err(self.failure(ended.errors));
@@ -95,7 +95,7 @@ impl Cargo<'_> {
     /// How many crates the service is made of. The metadata don't say: they list crates that no feature turns on.
     fn count(&self) -> Result<usize, Error> {
         let mut command = self.command("tree");
-        command.args(["--package", "service", "--edges", "normal,build", "--target", &self.toolchain.host]);
+        command.args(["--package", "service", "--edges", "normal,build", "--target", &self.toolchain.target]);
         command.args(["--prefix", "none", "--format", "{p}"]);
         let ended = self.run(&mut command, &mut |_| {})?;
         // A crate that stood before is marked at the end of its line; name and version come first.
@@ -108,12 +108,12 @@ impl Cargo<'_> {
     pub(super) fn build(&self, crates: &Crates, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, Error> {
         let mut command = self.command("build");
         command.args(["--release", "--package", "service", "--bin", "service"]);
-        command.args(["--message-format", "json", "--target", &self.toolchain.host]);
+        command.args(["--message-format", "json", "--target", &self.toolchain.target]);
         command.arg("--target-dir").arg(self.stage.target());
         for setting in profile() {
             command.args(["--config", &setting]);
         }
-        command.args(["--config", &format!("target.{}.linker=\"cc\"", self.toolchain.host)]);
+        command.args(["--config", &format!("target.{}.linker={:?}", self.toolchain.target, self.toolchain.linker)]);
         command.env("CARGO_ENCODED_RUSTFLAGS", self.flags(crates));
 
         let mut seen = BTreeSet::new();

@@ -29,6 +29,20 @@ pub enum Error {
         /// The oldest that will do.
         needed: &'static str,
     },
+    /// rustc can't compile for another machine: its standard library isn't here.
+    #[error("this toolchain has no standard library for `{target}`")]
+    CrossLibrary {
+        /// What was to be compiled for.
+        target: String,
+    },
+    /// There is no C compiler for another machine, which also links.
+    #[error("there is no `{linker}`, which links for `{target}`")]
+    CrossLinker {
+        /// What was to be compiled for.
+        target: String,
+        /// The program looked for on the `PATH`.
+        linker: String,
+    },
     /// A crate is missing from cargo's cache, and the network is not to be used.
     #[error("cargo's cache lacks crates that the service is made of:\n{output}")]
     NotCached {
@@ -90,6 +104,14 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Error::CrossLibrary { target } => Some(match target.as_str() {
+                "aarch64-unknown-linux-gnu" => "`rustup target add aarch64-unknown-linux-gnu` installs it",
+                _ => "`rustup target add x86_64-unknown-linux-gnu` installs it",
+            }),
+            Error::CrossLinker { linker, .. } => Some(match linker.as_str() {
+                "aarch64-linux-gnu-gcc" => "on Debian and Ubuntu, `apt-get install gcc-aarch64-linux-gnu` installs it",
+                _ => "on Debian and Ubuntu, `apt-get install gcc-x86-64-linux-gnu` installs it",
+            }),
             Error::CargoMissing { .. } => {
                 Some("install Rust, or pack the generic service with `--service generic`: it needs no compiler")
             }

@@ -36,6 +36,8 @@ pub struct CompileRequest<'a> {
     pub cache: &'a Path,
     /// Whether cargo must do without the network.
     pub offline: bool,
+    /// For which machine, as a target of rustc; `None` is the one that compiles.
+    pub target: Option<&'a str>,
 }
 
 /// The crate of one model.
@@ -102,7 +104,7 @@ pub fn compile(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ServiceBinary, Error> {
     let stop: Stop<'_> = &|| interrupt::check().is_err();
-    let toolchain = Toolchain::find()?;
+    let toolchain = Toolchain::find(request.target)?;
     let binaries = request.cache.join("binaries").join(key(sources.files, &toolchain).hex());
     let found = |digest| ServiceBinary {
         path: binaries.join("service"),
@@ -127,6 +129,11 @@ pub fn compile(
     Ok(found(keep(&built, &binaries)?))
 }
 
+/// The program that links for `target`, a machine other than this one, where all is there that this takes.
+pub fn cross_linker(target: &str) -> Result<String, Error> {
+    toolchain::cross_linker(target)
+}
+
 /// Gives the generic service: compiled from its own crate where there is a toolchain, or `nimify-serve` of the folder
 /// `installed`, that of nimify's own executable.
 pub fn generic(
@@ -139,6 +146,8 @@ pub fn generic(
     match compile(request, &sources, progress) {
         Ok(binary) => Ok(ServiceBinary { kind: ServiceKind::Generic, ..binary }),
         Err(Error::Interrupted) => Err(Error::Interrupted),
+        // What is installed here doesn't run there.
+        Err(cause) if request.target.is_some() => Err(cause),
         Err(cause) => {
             let path = installed.join("nimify-serve");
             let Ok((digest, _)) = Digest::of_file(&path) else {
@@ -199,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_key_changes_with_the_sources() {
-        let toolchain = Toolchain::find().unwrap();
+        let toolchain = Toolchain::find(None).unwrap();
         let mut tree = codegen::generic();
         let before = key(&tree, &toolchain);
         assert_eq!(before, key(&tree.clone(), &toolchain));

@@ -13,15 +13,17 @@ use crate::interrupt;
 pub(super) struct Toolchain {
     /// Such as `rustc 1.95.0 (59807616e 2026-04-14)`.
     pub version: String,
-    /// Such as `x86_64-unknown-linux-gnu`: services are compiled for the machine that compiles.
-    pub host: String,
+    /// What is compiled for, such as `x86_64-unknown-linux-gnu`: the machine that compiles, or another.
+    pub target: String,
+    /// The program that links.
+    pub linker: String,
     /// The commit that rustc was made from.
     commit: String,
 }
 
 impl Toolchain {
-    /// Asks rustc.
-    pub(super) fn find() -> Result<Self, Error> {
+    /// Asks rustc; for another machine than this one, looks for what that takes too.
+    pub(super) fn find(target: Option<&str>) -> Result<Self, Error> {
         let output = interrupt::output(command("rustc").arg("-vV"));
         let output = output.map_err(|source| match interrupt::check() {
             Ok(()) => Error::CargoMissing { program: "rustc", source },
@@ -40,12 +42,15 @@ impl Toolchain {
         }
         let version = text.lines().next().unwrap_or_default().to_string();
         let commit = field("commit-hash:").unwrap_or("unknown").to_string();
-        Ok(Toolchain { version, host: field("host:").ok_or_else(failed)?.to_string(), commit })
+        let host = field("host:").ok_or_else(failed)?;
+        let target = target.unwrap_or(host).to_string();
+        let linker = if target == host { "cc".into() } else { cross_linker(&target)? };
+        Ok(Toolchain { version, target, linker, commit })
     }
 
     /// For people: version and target.
     pub(super) fn describe(&self) -> String {
-        format!("{} {}", self.version, self.host)
+        format!("{} {}", self.version, self.target)
     }
 
     /// The path of the standard library's sources, where they are installed, and the one that they have elsewhere.
@@ -58,7 +63,23 @@ impl Toolchain {
 
     /// The CPU that every machine of the architecture has, so that a binary runs elsewhere and is the same elsewhere.
     pub(super) fn baseline_cpu(&self) -> &'static str {
-        if self.host.starts_with("x86_64") { "x86-64" } else { "generic" }
+        if self.target.starts_with("x86_64") { "x86-64" } else { "generic" }
+    }
+}
+
+/// The linker for another machine than this one, which needs the standard library for it too.
+///
+/// It is the C compiler by the name that distributions give it, which compiles the service's few parts in C as well.
+pub(super) fn cross_linker(target: &str) -> Result<String, Error> {
+    let output = interrupt::output(command("rustc").args(["--print", "target-libdir", "--target", target]));
+    let library = output.ok().map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
+    if !library.is_some_and(|folder| folder.is_dir()) {
+        return Err(Error::CrossLibrary { target: target.into() });
+    }
+    let linker = format!("{}-gcc", target.replace("-unknown-", "-"));
+    match interrupt::output(command(&linker).arg("--version")) {
+        Ok(output) if output.status.success() => Ok(linker),
+        _ => Err(Error::CrossLinker { target: target.into(), linker }),
     }
 }
 
@@ -118,7 +139,8 @@ mod tests {
 
     #[test]
     fn the_compiler_of_this_machine_is_found() {
-        let toolchain = Toolchain::find().unwrap();
-        assert!(toolchain.version.starts_with("rustc ") && toolchain.host.contains('-'), "{toolchain:?}");
+        let toolchain = Toolchain::find(None).unwrap();
+        assert!(toolchain.version.starts_with("rustc ") && toolchain.target.contains('-'), "{toolchain:?}");
+        assert_eq!(toolchain.linker, "cc");
     }
 }

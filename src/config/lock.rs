@@ -94,7 +94,7 @@ pub struct LockedPackage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Toolchain {
-    /// What `rustc -vV` says.
+    /// What `rustc --version` says.
     pub rustc: String,
     /// The target triple.
     pub target: String,

@@ -11,6 +11,8 @@ use crate::image::{Architecture, BaseSource};
 
 /// What a base has to carry, and what it may use.
 pub(super) struct Around<'a> {
+    /// The image's processor.
+    pub(super) architecture: Architecture,
     /// The lock of the last build.
     pub(super) old: Option<&'a Lock>,
     pub(super) cache: &'a Cache,
@@ -26,7 +28,7 @@ pub(super) fn source(request: &BuildRequest<'_>, around: &Around<'_>) -> Result<
             // Without `--locked`, what the indexes have now is taken: updates of security come so.
             let locked = around.old.filter(|_| request.locked).and_then(|old| old.debian.as_ref()).map(packages);
             let base = debian::provide(&debian::Request {
-                architecture: Architecture::host().ok_or(Error::Architecture)?,
+                architecture: around.architecture,
                 binary: &around.binary.path,
                 libraries: &[&around.runtime.path],
                 locked: locked.as_ref(),

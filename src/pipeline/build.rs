@@ -80,9 +80,10 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     output::check_writable(request.output).map_err(files("write", request.output))?;
     let cache = Cache::from_environment()?;
 
-    let (description, runtime, probe) = look(request, &cache, &mut watch)?;
+    let architecture = parts::architecture(request.config)?;
+    let Looked { description, host_runtime, runtime, probe } = look(request, architecture, &cache, &mut watch)?;
     watch.step(Step::Optimize)?;
-    let derived = rewrite(request, &description, &runtime, &probe, &mut watch)?;
+    let derived = rewrite(request, &description, &host_runtime, &probe, &mut watch)?;
     watch.step(Step::Generate)?;
     let mut plan = plan::plan(request.config, &description, Some(&probe))?;
     if let Some(derived) = &derived {
@@ -90,15 +91,15 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     }
     let parts = generate(request, &plan, old.as_ref())?;
     watch.step(Step::Compile)?;
-    let binary = compile(request, &cache, &parts, &mut watch)?;
+    let binary = compile(request, architecture, &cache, &parts, &mut watch)?;
 
     watch.step(Step::Pack)?;
     let stage = Stage::new(request.output).map_err(files("write", request.output))?;
     let models = service_files::models(&description, derived.as_ref());
-    let around = base::Around { old: old.as_ref(), cache: &cache, binary: &binary, runtime: &runtime };
+    let around = base::Around { architecture, old: old.as_ref(), cache: &cache, binary: &binary, runtime: &runtime };
     let base = base::source(request, &around)?;
     let asked = ImageRequest { base, ..image_request(request, &plan, models, &runtime, &binary, &parts)? };
-    let image = image::assemble(&asked, &cache)?;
+    let image = image::assemble(&asked, &cache).map_err(|error| parts::packing_failed(error, architecture))?;
     let layout = stage.path().join("dist/image");
     image::write_layout(&image, &layout)?;
     image.base.warnings.iter().for_each(|warning| watch.observer.warn(warning));
@@ -146,33 +147,49 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     Ok(report)
 }
 
+/// What is known of the model, and what it is run by.
+struct Looked {
+    description: ModelDescription,
+    /// ONNX Runtime for this machine.
+    host_runtime: OnnxRuntime,
+    /// The one for the image: the same unless the image is for another processor.
+    runtime: OnnxRuntime,
+    probe: ProbeReport,
+}
+
 /// Reads the model, finds ONNX Runtime, and runs the one with the other.
 fn look(
     request: &BuildRequest<'_>,
+    architecture: Architecture,
     cache: &Cache,
     watch: &mut Stopwatch<'_>,
-) -> Result<(ModelDescription, OnnxRuntime, ProbeReport), Error> {
+) -> Result<Looked, Error> {
     watch.step(Step::Inspect)?;
     let model = request.config.model.path(request.config_folder);
     let description = model::inspect(&model, &Limits::default())?;
     plan::check(request.config, &description.contents.signature)?;
     description.contents.warnings.iter().for_each(|warning| watch.observer.warn(warning));
     watch.step(Step::Provision)?;
-    let runtime = parts::locate_onnxruntime(cache, request.offline)?;
+    let host_runtime = parts::locate_onnxruntime(cache, request.offline)?;
+    let runtime = if Architecture::host() == Some(architecture) {
+        host_runtime.clone()
+    } else {
+        parts::foreign_onnxruntime(architecture, cache, request.offline)?
+    };
     watch.step(Step::Probe)?;
     let sample = request
         .config
         .sample
         .as_ref()
         .map(|path| parts::read_sample(&crate::files::plain(&request.config_folder.join(path))));
-    let report = probe::probe(&parts::probe_request(&description, &runtime.path, sample.transpose()?)?)?;
+    let report = probe::probe(&parts::probe_request(&description, &host_runtime.path, sample.transpose()?)?)?;
     report.warnings.iter().for_each(|warning| watch.observer.warn(warning));
     if let Batching::Refused { reason } | Batching::Unproved { reason } = &report.batching
         && !report.warnings.iter().any(|told| told.contains(reason))
     {
         watch.observer.warn(&format!("requests will run one by one: {reason}"));
     }
-    Ok((description, runtime, report))
+    Ok(Looked { description, host_runtime, runtime, probe: report })
 }
 
 /// Has ONNX Runtime prepare the graph, if the config leaves that to the build. `None` serves the user's own file.
@@ -238,11 +255,14 @@ fn generate(request: &BuildRequest<'_>, plan: &ServicePlan, old: Option<&Lock>) 
 /// Compiles the crate; without a compiler, and if the config leaves the choice, the generic service stands in.
 fn compile(
     request: &BuildRequest<'_>,
+    architecture: Architecture,
     cache: &Cache,
     generated: &Generated,
     watch: &mut Stopwatch<'_>,
 ) -> Result<ServiceBinary, Error> {
-    let asked = CompileRequest { cache: cache.root(), offline: request.offline };
+    let target = format!("{}-unknown-linux-gnu", architecture.kernel());
+    let target = (Architecture::host() != Some(architecture)).then_some(target.as_str());
+    let asked = CompileRequest { cache: cache.root(), offline: request.offline, target };
     let folder = request.output.join("service");
     let sources = ServiceSources { files: &generated.service, folder: &folder };
     let mut tell = |progress| super::observer::compile_progress(watch.observer, progress);
@@ -273,11 +293,6 @@ fn image_request(
     binary: &ServiceBinary,
     generated: &Generated,
 ) -> Result<ImageRequest, Error> {
-    let architecture = Architecture::host().ok_or(Error::Architecture)?;
-    let host = format!("linux/{}", architecture.oci());
-    if let Some(asked) = request.config.image.platform.as_ref().filter(|asked| asked.as_str() != host) {
-        return Err(Error::Platform { asked: asked.to_string(), host });
-    }
     let asked = &request.config.image;
     let compression = |word| match word {
         config::Compression::Gzip => Compression::Gzip,
@@ -287,7 +302,7 @@ fn image_request(
     Ok(ImageRequest {
         name: plan.repository.clone(),
         version: plan.settings.version.clone(),
-        architecture,
+        architecture: parts::architecture(request.config)?,
         base: image::BaseSource::Closure,
         binary: binary.path.clone(),
         onnxruntime: runtime.path.clone(),

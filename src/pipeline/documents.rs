@@ -11,7 +11,7 @@ use super::error::files;
 use super::locked::{self, Used};
 use crate::compile::ServiceKind;
 use crate::digest::Digest;
-use crate::image::{Architecture, onnxruntime};
+use crate::image::onnxruntime;
 use crate::model::ModelDescription;
 use crate::sbom::{self, BuildFacts, Inventory, ModelPart, RuntimePart};
 use crate::sign::{Fault, Predicate};
@@ -103,7 +103,7 @@ fn asked(request: &BuildRequest<'_>) -> Result<Value, Error> {
 
 fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, Error> {
     let (plan, image) = (used.plan, used.image);
-    let pinned = Architecture::host().is_some_and(|architecture| used.runtime.is_pinned(architecture));
+    let pinned = used.runtime.is_pinned(image.architecture);
     Ok(Inventory {
         name: plan.name.to_string(),
         version: plan.settings.version.clone(),

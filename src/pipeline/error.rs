@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Difference, LockError};
 use crate::files::RelativePath;
+use crate::image::Architecture;
 use crate::interrupt::Interrupted;
 use crate::{bundle, cache, chart, codegen, compile, image, model, plan, probe, registry, sign};
 
@@ -145,13 +146,13 @@ pub enum Error {
     /// A machine that no service is built for.
     #[error("this machine's processor is neither x86-64 nor 64-bit Arm")]
     Architecture,
-    /// A platform other than this machine's.
-    #[error("the image is for `{asked}`, but this machine builds for `{host}` alone")]
-    Platform {
-        /// What `image.platform` says.
-        asked: String,
-        /// What this machine is.
-        host: String,
+    /// The base is to be made of this machine's libraries, but it has none of them for the image's processor.
+    #[error("this machine has no libraries for an image for `linux/{architecture}`")]
+    ForeignBase {
+        /// The image's.
+        architecture: Architecture,
+        /// Which is missing.
+        source: image::Error,
     },
     /// `SOURCE_DATE_EPOCH` is no number.
     #[error("`SOURCE_DATE_EPOCH` is `{0}`, which is not a number of seconds since 1970")]
@@ -208,7 +209,9 @@ impl Error {
             Error::Bundle { source: bundle::Error::NoBundle(_), .. } => "give a file that `nimify bundle` wrote",
             Error::NoChart(_) | Error::NoModel(_) => "`create` and `build` write one: give the folder that they wrote",
             Error::Nameless(_) => "name it with `--repository`",
-            Error::Platform { .. } => "build on a machine of that kind, or leave `image.platform` out",
+            Error::ForeignBase { .. } => {
+                "`image.base: debian-packages` takes them from Debian's archive, by this machine's apt"
+            }
             Error::SourceDateEpoch(_) => "set it to a whole number, or unset it",
             Error::Name(_) => "give another one with `--name`",
             Error::Unfit(_) => "`nimify inspect MODEL` lists the inputs, their types and their shapes",

@@ -93,7 +93,7 @@ pub(super) fn lock(used: &Used<'_>, tree: &OutputTree) -> Lock {
         nimify: env!("CARGO_PKG_VERSION").into(),
         model,
         derived: used.derived.map(derived),
-        onnxruntime: onnxruntime(used.runtime),
+        onnxruntime: onnxruntime(used.runtime, used.image.architecture),
         base,
         debian: used.image.base.debian.as_ref().map(super::base::locked),
         templates: templates(),
@@ -115,17 +115,16 @@ fn derived(derived: &Derived) -> LockedDerived {
     LockedDerived { how: derived.how.clone(), files }
 }
 
-fn onnxruntime(runtime: &OnnxRuntime) -> LockedRuntime {
-    let pinned = Architecture::host().is_some_and(|architecture| runtime.is_pinned(architecture));
+fn onnxruntime(runtime: &OnnxRuntime, architecture: Architecture) -> LockedRuntime {
+    let pinned = runtime.is_pinned(architecture);
     // The same library is the same wherever it was found; only another one than the pinned is worth a word.
     let source = if runtime.source == Source::Given && !pinned { "override" } else { "pinned" };
     LockedRuntime { version: onnxruntime::VERSION.into(), digest: runtime.digest, source: source.into() }
 }
 
 fn toolchain(binary: &ServiceBinary) -> Option<Toolchain> {
-    let text = &binary.toolchain;
-    let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(|rest| rest.trim().to_string());
-    line("host:").map(|target| Toolchain { rustc: text.clone(), target })
+    let (rustc, target) = binary.toolchain.rsplit_once(' ').filter(|(rustc, _)| rustc.starts_with("rustc "))?;
+    Some(Toolchain { rustc: rustc.into(), target: target.into() })
 }
 
 /// The digest of everything that is printed or compiled from within nimify.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::files;
 use super::{Error, documents};
 use crate::cache::Cache;
+use crate::config::{Config, Platform};
 use crate::image::onnxruntime::{self, OnnxRuntime};
 use crate::image::{self, Architecture};
 use crate::model::ModelDescription;
@@ -58,6 +59,37 @@ pub fn sign(layout: &Path, key: &SigningKey, repository: &str) -> Result<SignedL
     let signed = sign::sign_layout(layout, key, repository)?;
     sign::attest_layout(layout, key, &predicates)?;
     Ok(signed)
+}
+
+/// The processor that the image is for: the config's, or this machine's.
+pub(super) fn architecture(config: &Config) -> Result<Architecture, Error> {
+    let host = Architecture::host().ok_or(Error::Architecture)?;
+    Ok(match config.image.platform.as_ref().map(Platform::as_str) {
+        Some("linux/amd64") => Architecture::Amd64,
+        Some("linux/arm64") => Architecture::Arm64,
+        _ => host,
+    })
+}
+
+/// Why an image could not be packed: that libraries for another processor aren't here is a matter of the base.
+pub(super) fn packing_failed(source: image::Error, architecture: Architecture) -> Error {
+    match source {
+        image::Error::MissingLibrary { .. } if Architecture::host() != Some(architecture) => {
+            Error::ForeignBase { architecture, source }
+        }
+        source => Error::Image(source),
+    }
+}
+
+/// The library for the image, where that is for another processor than this machine's. What a user names in
+/// `NIMIFY_ONNXRUNTIME` is for this machine.
+pub(super) fn foreign_onnxruntime(
+    architecture: Architecture,
+    cache: &Cache,
+    offline: bool,
+) -> Result<OnnxRuntime, Error> {
+    let request = onnxruntime::Request::from_environment(architecture, cache, offline);
+    Ok(onnxruntime::locate(&onnxruntime::Request { given: None, ..request })?)
 }
 
 /// Finds ONNX Runtime for the machine that this runs on.

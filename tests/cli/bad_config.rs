@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 
 use crate::command::{Place, files_below};
+use crate::fake;
 use crate::made;
 
 const HEAD: &str = "apiVersion: nimify/v1\nname: digits\nmodel: digits.onnx\n";
@@ -121,10 +122,31 @@ fn an_image_beyond_its_budget() {
 }
 
 #[test]
-fn a_platform_that_is_not_this_one() {
-    let other = if cfg!(target_arch = "x86_64") { "arm64" } else { "amd64" };
-    let stderr = refused(&format!("image: {{ platform: linux/{other} }}\n"));
-    assert!(stderr.starts_with(&format!("error: the image is for `linux/{other}`, but this machine builds for ")));
+fn a_platform_that_nothing_here_compiles_for() {
+    let (host, other, processor) = match cfg!(target_arch = "x86_64") {
+        true => ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "arm64"),
+        false => ("aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu", "amd64"),
+    };
+    let said = format!("echo 'rustc 1.99.0 (x)'; echo 'release: 1.99.0'; echo 'host: {host}'");
+    let refused = |libraries: &str| {
+        let place = Place::new();
+        let rustc = format!("case \"$1\" in --print) echo {libraries} ;; *) {said} ;; esac");
+        let bin = fake::program(&place.work, "rustc", &rustc);
+        fake::program(&place.work, &format!("{}-gcc", other.replace("-unknown-", "-")), "exit 1");
+        let config = format!("{HEAD}image: {{ platform: linux/{processor} }}\n");
+        place.take("digits/digits.onnx").write("nimify.yaml", config);
+        place
+            .finish(place.nimify().args(["build", "--quiet", "--unsigned"]).env("PATH", fake::path_with(&bin)))
+            .refused(5)
+    };
+    let no_library = refused("/nowhere");
+    assert!(
+        no_library.contains(&format!("this toolchain has no standard library for `{other}`\n"))
+            && no_library.contains(&format!("hint: `rustup target add {other}` installs it")),
+        "{no_library}"
+    );
+    let no_linker = refused("/");
+    assert!(no_linker.contains(", which links for `") && no_linker.contains("`apt-get install gcc-"), "{no_linker}");
 }
 
 #[test]

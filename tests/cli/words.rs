@@ -224,6 +224,7 @@ fn the_doctor_says_what_is_there_and_what_is_missing() {
     // Nothing on the path: nothing but the library is needed.
     let bare = run(&[], Some(place.at("nothing").into())).with(0);
     assert!(bare.stdout.contains("missing  cargo          not on the path\n"), "{}", bare.stdout);
+    assert!(bare.stdout.contains("missing  cross compiler this toolchain has no standard library"), "{}", bare.stdout);
     assert!(bare.stdout.contains("missing  signing key    none in <config>/nimify/keys\n"), "{}", bare.stdout);
     assert!(bare.stdout.contains("ok       ONNX Runtime   "), "{}", bare.stdout);
 

@@ -72,7 +72,7 @@ pub(crate) fn generic() -> PathBuf {
 
 fn compiled(sources: &FileTree) -> PathBuf {
     let cache = Cache::from_environment().unwrap();
-    let request = CompileRequest { cache: cache.root(), offline: false };
+    let request = CompileRequest { cache: cache.root(), offline: false, target: None };
     let sources = ServiceSources { files: sources, folder: Path::new("service") };
     compile::compile(&request, &sources, &mut |_| {}).unwrap().path
 }

@@ -9,5 +9,7 @@ mod alike;
 mod hooks;
 mod made;
 mod matrix;
+#[cfg(target_arch = "x86_64")]
+mod other_processor;
 mod running;
 mod whole;

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::made::{fixture, onnxruntime};
 use crate::running::{Running, command};
 
-fn nimify() -> Command {
+pub(crate) fn nimify() -> Command {
     let mut command = command(Path::new(env!("CARGO_BIN_EXE_nimify")));
     command.env("NIMIFY_ONNXRUNTIME", onnxruntime());
     command
@@ -73,7 +73,7 @@ fn a_licence_goes_from_the_config_through_the_image_to_its_route() {
 }
 
 /// Lays the layers of the image in `layout`, which are plain archives, over each other.
-fn unpack(layout: &Path, root: &Path) {
+pub(crate) fn unpack(layout: &Path, root: &Path) {
     for layer in image::open_layout(layout).unwrap().layers {
         let archive = fs::read(image::blob_path(layout, &layer)).unwrap();
         tar::Archive::new(&archive[..]).unpack(root).unwrap();
