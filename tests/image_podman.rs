@@ -81,6 +81,11 @@ async fn podman_takes_the_image_by_its_api_and_by_its_command() {
     image::archive(&layout, &mut std::fs::File::create(&tar).unwrap()).unwrap();
     podman.must(&["load", "--input", path(&tar)]);
     the_image_is_known(&podman, &config);
+    // Podman would set limits that are beyond those of a confined machine.
+    let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--network=host"];
+    let confined = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"];
+    let said = podman.must(&[&["run", "--rm"], &limits[..], &confined, &["localhost/small:1.2.3"]].concat());
+    assert!(said.starts_with("uid=65532 cwd=/nimify ") && said.contains(" read-only=true "), "{said}");
 }
 
 fn path(path: &Path) -> &str {
