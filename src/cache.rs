@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::interrupt;
 
 /// Kinds of entries: one folder of the cache each. Other folders of the cache are not pruned by it.
-pub const KINDS: [&str; 5] = ["apt", "debian", "layers", "onnxruntime", "pushed"];
+pub const KINDS: [&str; 7] = ["apt", "bases", "blobs", "debian", "layers", "onnxruntime", "pushed"];
 
 /// Why the cache can't be used.
 #[derive(Debug, thiserror::Error)]

@@ -132,6 +132,9 @@ pub(super) struct CreateArgs {
     /// The repository that the image is meant for, such as registry.example.com/ml/digits [default: NAME]
     #[arg(long)]
     pub(super) repository: Option<String>,
+    /// What the image stands on: closure, debian-packages, an image such as debian:12-slim, or oci:PATH [default: closure]
+    #[arg(long, value_name = "BASE")]
+    pub(super) base: Option<String>,
     /// Which binary goes into the image [default: generated where cargo is there]
     #[arg(long, value_enum)]
     pub(super) service: Option<Service>,

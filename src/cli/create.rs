@@ -85,10 +85,9 @@ fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure>
     if repository.as_str() != service.as_str() {
         config.image.repository = Some(repository);
     }
-    if args.how.plain_http
-        && let Ok(to) = Reference::with_registry(config.image.repository.as_ref().map_or("", Repository::as_str))
-    {
-        config.image.plain_http.push(word(to.repository.registry(), "--plain-http")?);
+    config.image.base = args.base.as_deref().map(|base| word(base, "--base")).transpose()?;
+    if args.how.plain_http {
+        config.image.plain_http = plain_http(&config, &output)?;
     }
     config.service = args.service.map(|service| match service {
         Service::Generated => config::ServiceKind::Generated,
@@ -100,6 +99,20 @@ fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure>
     config.batching.max_batch_size = args.max_batch_size;
     config.check().map_err(|fault| Failure::say(Exit::Config, fault.to_string()))?;
     Ok((config, output))
+}
+
+/// The registries that the config names: `--plain-http` is meant for them.
+fn plain_http(config: &Config, folder: &Path) -> Result<Vec<config::Registry>, Failure> {
+    let repository = config.image.repository.as_ref().and_then(|own| Reference::with_registry(own.as_str()).ok());
+    let base = match config.image.base.as_ref().map(|base| base.base(folder)) {
+        Some(config::Base::Image(text)) => Some(text.parse::<Reference>()?),
+        _ => None,
+    };
+    let mut all: Vec<String> =
+        [repository, base].into_iter().flatten().map(|to| to.repository.registry().into()).collect();
+    all.sort();
+    all.dedup();
+    all.iter().map(|registry| word(registry, "--plain-http")).collect()
 }
 
 /// A flag's value, else an answer, else the default.

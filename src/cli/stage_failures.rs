@@ -122,6 +122,11 @@ fn from_image(error: &image::Error) -> Failure {
     match error {
         Error::Cache(error) => from_cache(error),
         Error::Debian(error) => from_debian(error),
+        Error::Base { .. } => failure(
+            Exit::Build,
+            error,
+            Some("take a newer base image, or `image.base: closure`, which needs none".into()),
+        ),
         Error::OnnxRuntime { .. } => failure(Exit::Tool, error, pip()),
         Error::MissingLibrary { library, .. } => {
             failure(Exit::Tool, error, Some(format!("install the package that has `{library}`")))
@@ -220,6 +225,8 @@ fn from_registry(error: &registry::Error) -> Failure {
             )),
         ),
         Error::Changed { .. } => (Exit::Trust, None),
+        Error::Platform { .. } => (Exit::Config, None),
+        Error::NotCached { .. } => (Exit::Network, Some("build once without `--offline`".into())),
         Error::Refused { words, .. } if words.contains("DIGEST_INVALID") => {
             (Exit::Network, Some("`nimify verify` says whether the image's files are whole".into()))
         }

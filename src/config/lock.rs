@@ -27,6 +27,9 @@ pub struct Lock {
     /// The packages of Debian that the base layer consists of, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debian: Option<LockedDebian>,
+    /// The image that it was put on, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_image: Option<LockedImage>,
     /// All templates together.
     pub templates: Digest,
     /// What compiled the service; `None` for the generic one that came with nimify.
@@ -56,6 +59,18 @@ pub struct LockedDerived {
     pub how: String,
     /// Its files by the paths that they have in the image.
     pub files: BTreeMap<RelativePath, Digest>,
+}
+
+/// An image that others are put on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedImage {
+    /// Its reference, without a digest.
+    pub reference: String,
+    /// What that led to: an index, or the image itself.
+    pub digest: Digest,
+    /// The image for the platform.
+    pub manifest: Digest,
 }
 
 /// Which ONNX Runtime.
@@ -234,6 +249,11 @@ mod tests {
                     "libc6".into(),
                     LockedPackage { version: "2.36-9".into(), digest: Digest::of("libc6") },
                 )]),
+            }),
+            base_image: Some(LockedImage {
+                reference: "debian:12-slim".into(),
+                digest: Digest::of("index"),
+                manifest: Digest::of("manifest"),
             }),
             templates: Digest::of("templates"),
             toolchain: Some(Toolchain {

@@ -22,18 +22,19 @@ mod words;
 pub use document::Place;
 pub use environment::{Autoscaling, Environment, Trust};
 pub use lock::{
-    Difference, Lock, LockError, LockedDebian, LockedDerived, LockedPackage, LockedRuntime, Toolchain, compare, edited,
+    Difference, Lock, LockError, LockedDebian, LockedDerived, LockedImage, LockedPackage, LockedRuntime, Toolchain,
+    compare, edited,
 };
 pub use measures::{Count, Duration, Share, Size};
 pub use overrides::Overrides;
 pub use schema::schema;
 pub use settings::{
-    ApiVersion, Batching, Budget, Compression, Config, Engine, Image, ImageBase, LicenseFile, Server, ServiceKind,
-    Signing, Tracing,
+    ApiVersion, Batching, Budget, Compression, Config, Engine, Image, LicenseFile, Server, ServiceKind, Signing,
+    Tracing,
 };
 pub use words::{
-    CollectorUrl, DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, NotAWord, Platform, ProviderList,
-    Registry, Repository,
+    Base, CollectorUrl, DnsLabel, ImageBase, KeyReference, ModelName, ModelPath, ModelVersion, NotAWord, Platform,
+    ProviderList, Registry, Repository,
 };
 
 use std::fmt;

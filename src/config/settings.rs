@@ -14,8 +14,8 @@ use super::environment::Environment;
 use super::measures::{Count, Duration, Share, Size};
 use super::variables;
 use super::words::{
-    CollectorUrl, DnsLabel, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList, Registry,
-    Repository,
+    CollectorUrl, DnsLabel, ImageBase, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList,
+    Registry, Repository,
 };
 
 /// The whole of `nimify.yaml`.
@@ -385,17 +385,6 @@ impl Image {
     pub fn plain_http(&self, registry: &str) -> bool {
         self.plain_http.iter().any(|plain| plain.as_str() == registry)
     }
-}
-
-/// What an image stands on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ImageBase {
-    /// The shared libraries that the service needs, and nothing else.
-    #[default]
-    Closure,
-    /// Packages of Debian by this machine's apt, without programs.
-    DebianPackages,
 }
 
 /// How layers are compressed.

@@ -122,7 +122,10 @@ fn wrong_values_say_where_and_what_they_should_be() {
         ("engine: { provider: 'cuda,cuda' }", "`cuda` stands twice"),
         ("engine: { optimize: always }", "`always` is no known word here: known are `build`"),
         ("engine: { require: 1 }", "should be `true` or `false`"),
-        ("image: { base: debian }", "`debian` is no known word here: known are `closure`"),
+        (
+            "image: { base: debian }",
+            "`debian` can't be a base: it should be `closure`, `debian-packages`, or an image with its tag",
+        ),
         ("image: { repository: Digits }", "can't be an image's repository"),
         ("image: { platform: windows/amd64 }", "is no platform"),
         ("version: a b", "can't be a version"),

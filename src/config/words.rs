@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::repository;
+use crate::digest::Digest;
 use crate::files;
 use crate::plan::ServiceName;
 use crate::sign::KeySource;
@@ -127,6 +128,70 @@ word! {
     Repository,
     "^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*$",
     |text| repository::check(text).map_err(|what| format!("`{text}` can't be an image's repository: {what}"))
+}
+
+word! {
+    /// What an image stands on: `closure`, the shared libraries that the service needs and nothing else; `debian-packages`,
+    /// packages of Debian by this machine's apt, without programs; an image, such as `debian:12-slim`; or `oci:PATH` for an OCI image layout on this machine.
+    ImageBase, r"^(closure|debian-packages|oci:.+|[^\s]+[/:@][^\s]+)$",
+    |text| {
+        let what = |what: &str| Err(format!("`{text}` can't be a base: {what}"));
+        if ["closure", "debian-packages"].contains(&text) || text.strip_prefix("oci:").is_some_and(|path| !path.is_empty()) {
+            return Ok(());
+        }
+        if !text.contains(['/', ':', '@']) {
+            return what("it should be `closure`, `debian-packages`, or an image with its tag, such as `debian:12-slim`");
+        }
+        let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
+        if digest.is_some_and(|digest| digest.parse::<Digest>().is_err()) {
+            return what("its digest should be `sha256:` and 64 lower-case hex digits");
+        }
+        let (repository, tag) = match name.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+            _ => (name, None),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if tag.is_some_and(|tag| tag.is_empty() || tag.len() > 128 || !tag.chars().all(plain)) {
+            return what("its tag should be letters, digits, `_`, `.` and `-`");
+        }
+        repository::check(repository).or_else(|why| what(&why))
+    }
+}
+
+/// What an image is to stand on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// The shared libraries that the service needs.
+    Closure,
+    /// Packages of Debian.
+    DebianPackages,
+    /// An image layout on this machine.
+    Layout {
+        /// Its folder.
+        folder: PathBuf,
+        /// As it is written: `oci:PATH`.
+        name: String,
+    },
+    /// An image in a registry.
+    Image(String),
+}
+
+impl Default for ImageBase {
+    fn default() -> Self {
+        ImageBase("closure".into())
+    }
+}
+
+impl ImageBase {
+    /// What it stands for; a relative path is taken from `folder`.
+    pub fn base(&self, folder: &Path) -> Base {
+        match (self.0.as_str(), self.0.strip_prefix("oci:")) {
+            ("closure", _) => Base::Closure,
+            ("debian-packages", _) => Base::DebianPackages,
+            (_, Some(path)) => Base::Layout { folder: files::plain(&folder.join(path)), name: self.0.clone() },
+            (reference, None) => Base::Image(reference.into()),
+        }
+    }
 }
 
 word! {
@@ -271,6 +336,22 @@ mod tests {
         }
         for bad in ["", "A", "a-", "-a", "a.b", &"a".repeat(64)] {
             refused::<DnsLabel>(bad);
+        }
+    }
+
+    #[test]
+    fn a_base_is_the_closure_or_an_image() {
+        let base = |text: &str| text.parse::<ImageBase>().map(|base| base.base(Path::new("/f")));
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(base("closure").unwrap(), Base::Closure);
+        assert_eq!(base("debian-packages").unwrap(), Base::DebianPackages);
+        let layout = Base::Layout { folder: "/f/b/image".into(), name: "oci:./b/image".into() };
+        assert_eq!(base("oci:./b/image").unwrap(), layout);
+        for image in ["debian:12-slim", "localhost:5000/a", "r.example.com/a/b:1", &format!("a/b@{digest}")] {
+            assert_eq!(base(image).unwrap(), Base::Image(image.into()));
+        }
+        for bad in ["debian", "", "oci:", "a b:1", "A/b:1", "a/b:", "a/b@sha256:12", "https://r.example.com/a:1"] {
+            assert!(base(bad).is_err(), "{bad}");
         }
     }
 }

@@ -43,23 +43,7 @@ pub(super) fn walk(
     libraries: &[&Path],
     architecture: Architecture,
 ) -> Result<Closure, Error> {
-    let mut walk = Walk {
-        host,
-        architecture,
-        names: ldcache::parse(&fs::read(host.at("/etc/ld.so.cache")).unwrap_or_default(), architecture),
-        roots: Vec::new(),
-        found: BTreeMap::new(),
-        queue: VecDeque::new(),
-    };
-    for path in [binary].iter().chain(libraries) {
-        let path = std::path::absolute(path).map_err(files("find", path))?;
-        let elf = elf::read(&path)?;
-        elf.expect(architecture, &path)?;
-        let root = Library { path, elf };
-        walk.queue_needs(&root);
-        walk.roots.push(root);
-    }
-    let loader = walk.roots[0].elf.loader.clone().ok_or_else(|| Error::Static { path: binary.into() })?;
+    let (mut walk, loader) = Walk::new(host, None, binary, libraries, architecture)?;
     walk.run()?;
     if walk.needs_name_service_modules() {
         for module in ["libnss_files.so.2", "libnss_dns.so.2"] {
@@ -70,14 +54,40 @@ pub(super) fn walk(
     walk.place(&loader)
 }
 
+/// What a base image's own libraries lack of what `binary` and `libraries` ask for: the place in the base → the file on
+/// this machine. `None` where the base has no glibc of its own to go by.
+pub(super) fn lacking(
+    base: &Host,
+    machine: &Host,
+    binary: &Path,
+    libraries: &[&Path],
+    architecture: Architecture,
+) -> Result<Option<BTreeMap<PathBuf, PathBuf>>, Error> {
+    let (mut walk, loader) = Walk::new(base, Some(machine), binary, libraries, architecture)?;
+    let own = walk.look_up_on(base, &walk.names, "libc.so.6", &[]);
+    let is_glibc = |libc: &Library| libc.elf.versions_defined.iter().any(|version| version.starts_with("GLIBC_2."));
+    let loader = base.resolve(Path::new(&loader), |_, _| ()).filter(|path| path.is_file());
+    let Some(libc) = own.filter(is_glibc).filter(|_| loader.is_some()) else { return Ok(None) };
+    walk.run()?;
+    let folder = libc.path.parent().and_then(|folder| base.resolve(folder, |_, _| ()));
+    let folder = folder.map_or("/usr/lib".into(), |folder| base.absolute(&folder));
+    let lent = walk.found.iter().filter(|(_, library)| library.lent);
+    let lent = lent.filter_map(|(name, library)| Some((folder.join(name), machine.resolve(&library.path, |_, _| ())?)));
+    Ok(Some(lent.collect()))
+}
+
 /// A library as found: its path as the loader would open it, without the host's root, and what is in it.
 struct Library {
     path: PathBuf,
     elf: Elf,
+    /// Whether the other machine has it.
+    lent: bool,
 }
 
 struct Walk<'a> {
     host: &'a Host,
+    /// Where a library is looked for that the host lacks, with that one's cache.
+    lender: Option<(&'a Host, BTreeMap<String, PathBuf>)>,
     architecture: Architecture,
     /// The loader's cache.
     names: BTreeMap<String, PathBuf>,
@@ -89,7 +99,38 @@ struct Walk<'a> {
     queue: VecDeque<(String, PathBuf, Vec<PathBuf>)>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// A walk that begins at the roots, and the loader that the binary names.
+    fn new(
+        host: &'a Host,
+        lender: Option<&'a Host>,
+        binary: &Path,
+        libraries: &[&Path],
+        architecture: Architecture,
+    ) -> Result<(Self, String), Error> {
+        let names =
+            |host: &Host| ldcache::parse(&fs::read(host.at("/etc/ld.so.cache")).unwrap_or_default(), architecture);
+        let mut walk = Walk {
+            host,
+            lender: lender.map(|lender| (lender, names(lender))),
+            architecture,
+            names: names(host),
+            roots: Vec::new(),
+            found: BTreeMap::new(),
+            queue: VecDeque::new(),
+        };
+        for path in [binary].iter().chain(libraries) {
+            let path = std::path::absolute(path).map_err(files("find", path))?;
+            let elf = elf::read(&path)?;
+            elf.expect(architecture, &path)?;
+            let root = Library { path, elf, lent: false };
+            walk.queue_needs(&root);
+            walk.roots.push(root);
+        }
+        let loader = walk.roots[0].elf.loader.clone().ok_or_else(|| Error::Static { path: binary.into() })?;
+        Ok((walk, loader))
+    }
+
     fn queue_needs(&mut self, library: &Library) {
         let origin = library.path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
         let folder = |part: &String| part.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin).into();
@@ -113,15 +154,29 @@ impl Walk<'_> {
     }
 
     fn look_up(&self, name: &str, search: &[PathBuf]) -> Option<Library> {
+        self.look_up_on(self.host, &self.names, name, search).or_else(|| {
+            let (lender, names) = self.lender.as_ref()?;
+            let library = self.look_up_on(lender, names, name, search)?;
+            Some(Library { lent: true, ..library })
+        })
+    }
+
+    fn look_up_on(
+        &self,
+        host: &Host,
+        names: &BTreeMap<String, PathBuf>,
+        name: &str,
+        search: &[PathBuf],
+    ) -> Option<Library> {
         let triplet = format!("{}-linux-gnu", self.architecture.kernel());
         let defaults = [format!("/lib/{triplet}"), format!("/usr/lib/{triplet}")].map(PathBuf::from);
         let plain = ["/lib64", "/usr/lib64", "/lib", "/usr/lib"].map(PathBuf::from);
-        let cached = self.names.get(name).and_then(|path| path.parent()).map(Path::to_path_buf);
+        let cached = names.get(name).and_then(|path| path.parent()).map(Path::to_path_buf);
         let folders = search.iter().cloned().chain(cached).chain(defaults).chain(plain);
         // A file of another architecture under the right name is passed over, as the loader does.
         folders.map(|folder| folder.join(name)).find_map(|path| {
-            let elf = elf::read(&self.host.resolve(&path, |_, _| ())?).ok()?;
-            (elf.machine == self.architecture.oci()).then_some(Library { path, elf })
+            let elf = elf::read(&host.resolve(&path, |_, _| ())?).ok()?;
+            (elf.machine == self.architecture.oci()).then_some(Library { path, elf, lent: false })
         })
     }
 
@@ -292,7 +347,7 @@ mod tests {
             versions_defined: defines.iter().map(|version| version.to_string()).collect(),
             ..Elf::default()
         };
-        Library { path: path.into(), elf }
+        Library { path: path.into(), elf, lent: false }
     }
 
     #[test]
@@ -302,8 +357,16 @@ mod tests {
             let found = BTreeMap::from([("libc.so.6".to_string(), library("/lib/libc.so.6", &[], libc))]);
             let roots = vec![library("/service", &[("libc.so.6", "GLIBC_2.34")], &[])];
             let names = BTreeMap::new();
-            Walk { host: &host, architecture: architecture(), names, roots, found, queue: VecDeque::new() }
-                .check_versions()
+            Walk {
+                host: &host,
+                lender: None,
+                architecture: architecture(),
+                names,
+                roots,
+                found,
+                queue: VecDeque::new(),
+            }
+            .check_versions()
         };
         assert!(check(&["GLIBC_2.28", "GLIBC_2.34"]).is_ok());
         let error = check(&["GLIBC_2.28"]).unwrap_err().to_string();

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::base::USER;
 use super::error::{Architecture, Error};
+use super::inherit::Inherited;
 use super::layer::Layer;
 use crate::digest::Digest;
 
@@ -28,13 +29,17 @@ pub(super) struct Description<'a> {
     pub(super) startup_seconds: u32,
     /// Labels of the configuration and annotations of the manifest.
     pub(super) annotations: &'a BTreeMap<String, String>,
+    /// The configuration of the image that this one is put on.
+    pub(super) base: Option<&'a [u8]>,
 }
 
 /// The image's configuration.
 pub(super) fn config(description: &Description<'_>, layers: &[Layer]) -> Result<Vec<u8>, Error> {
     let created = rfc3339(description.created);
     let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
-    let history = layers.iter().map(|layer| history(&created, &layer.title)).collect::<Result<Vec<_>, _>>()?;
+    let inherited = description.base.map(Inherited::read).transpose().map_err(wrong)?.unwrap_or_default();
+    let own = &layers[inherited.layers.min(layers.len())..];
+    let history = own.iter().map(|layer| history(&created, &layer.title)).collect::<Result<Vec<_>, _>>()?;
     let config = ImageConfigurationBuilder::default()
         .created(created)
         .architecture(Arch::from(description.architecture.oci()))
@@ -53,6 +58,7 @@ pub(super) fn config(description: &Description<'_>, layers: &[Layer]) -> Result<
         "StartPeriod": seconds(u64::from(description.startup_seconds)),
         "Retries": 3,
     });
+    inherited.join(&mut config);
     canonical(&config)
 }
 

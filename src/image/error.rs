@@ -49,6 +49,14 @@ pub enum Error {
         /// The image's architecture.
         expected: Architecture,
     },
+    /// Nothing can be put on a base image.
+    #[error("the base image `{name}` can't be built on: {reason}")]
+    Base {
+        /// The image's reference.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A needed library is nowhere on this machine.
     #[error("can't find the library `{library}`, which `{needed_by}` needs")]
     MissingLibrary {

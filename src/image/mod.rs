@@ -13,13 +13,16 @@ mod compress;
 pub mod debian;
 mod describe;
 mod elf;
+mod entries;
 mod error;
+mod inherit;
 mod layer;
 mod layout;
 mod ldcache;
 pub mod load;
 pub mod onnxruntime;
 mod packages;
+mod rootfs;
 mod unpack;
 mod validate;
 
@@ -28,7 +31,7 @@ use std::path::PathBuf;
 
 pub use archive::{Archive, archive, loadable};
 pub use artifact::{Artifact, ArtifactBlob, ArtifactContent, write_artifact};
-pub use base::{Base, BaseFile, BaseSource, USER};
+pub use base::{Base, BaseFile, BaseImage, BaseLayer, BaseSource, USER};
 pub use budget::{Budget, Overrun, OverrunLayer};
 pub use closure::{Closure, closure};
 pub use compress::Compression;
@@ -113,29 +116,34 @@ pub const LARGEST_MODEL_LAYER: u64 = 4 << 30;
 
 /// Packs the layers, or takes them from the cache, and describes the image.
 pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
-    let (base_files, base) = base::lay(request)?;
+    let (base_files, base) = base::lay(request, cache)?;
     let plan =
         |title, contents, packed, compression| Plan { title, contents, compression, packed, created: request.created };
     let mut plans = vec![
-        plan("base", base_files, Packed::Once, request.compression),
+        plan(if base.image.is_some() { "libraries" } else { "base" }, base_files, Packed::Once, request.compression),
         plan("onnxruntime", onnxruntime_files(request)?, Packed::Once, request.compression),
         plan("service", service_files(request)?, Packed::Often, request.compression),
     ];
     let models = model_files(request)?.into_iter();
     plans.extend(models.map(|files| plan("model", files, Packed::Often, request.model_compression)));
-    let layers = plans.iter().map(|plan| layer::pack(cache, plan)).collect::<Result<Vec<_>, _>>()?;
-    let sizes: Vec<_> = layers.iter().zip(plans.iter().map(|plan| plan.contents.sizes())).collect();
+    let mut layers = base.layers.clone();
+    for plan in &plans {
+        layers.push(layer::pack(cache, plan)?);
+    }
+    let unnamed = base.layers.iter().map(|_| Contents::default().sizes());
+    let sizes: Vec<_> = layers.iter().zip(unnamed.chain(plans.iter().map(|plan| plan.contents.sizes()))).collect();
     let overruns = budget::overruns(&request.budget, &sizes);
     if !overruns.is_empty() {
         return Err(Error::Budget(overruns));
     }
-    let annotations = annotations(request);
+    let annotations = annotations(request, base.image.as_ref());
     let description = Description {
         architecture: request.architecture,
         created: request.created,
         ports: &[Some(request.port), request.grpc_port],
         startup_seconds: request.startup_seconds,
         annotations: &annotations,
+        base: base.image.as_ref().map(|image| image.config.as_slice()),
     };
     let config = describe::config(&description, &layers)?;
     let manifest = describe::manifest(&description, &config, &layers)?;
@@ -181,12 +189,19 @@ fn model_files(request: &ImageRequest) -> Result<Vec<Contents>, Error> {
     Ok(layers.into_iter().map(|(_, contents)| contents).collect())
 }
 
-fn annotations(request: &ImageRequest) -> BTreeMap<String, String> {
+fn annotations(request: &ImageRequest, base: Option<&BaseImage>) -> BTreeMap<String, String> {
     let mut all = BTreeMap::from([
         ("org.opencontainers.image.title".to_string(), request.name.clone()),
         ("org.opencontainers.image.version".to_string(), request.version.clone()),
         ("org.opencontainers.image.created".to_string(), rfc3339(request.created)),
     ]);
+    if let Some(base) = base {
+        all.insert("org.opencontainers.image.base.digest".into(), base.digest.to_string());
+        // A folder of this machine is nobody else's reference.
+        if !base.name.starts_with("oci:") {
+            all.insert("org.opencontainers.image.base.name".into(), base.name.clone());
+        }
+    }
     all.extend(request.annotations.clone());
     all
 }

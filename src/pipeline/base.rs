@@ -2,12 +2,14 @@
 
 use super::Error;
 use super::build::BuildRequest;
+use super::observer::{self, Step, Stopwatch};
 use crate::cache::Cache;
 use crate::compile::ServiceBinary;
-use crate::config::{ImageBase, Lock, LockedDebian, LockedPackage};
+use crate::config::{Base, Lock, LockedDebian, LockedImage, LockedPackage};
 use crate::image::debian::{self, Packages, Program, Resolved};
 use crate::image::onnxruntime::OnnxRuntime;
-use crate::image::{Architecture, BaseSource};
+use crate::image::{Architecture, BaseImage, BaseSource};
+use crate::registry::{self, Origin, PullRequest, Reference};
 
 /// What a base has to carry, and what it may use.
 pub(super) struct Around<'a> {
@@ -21,27 +23,54 @@ pub(super) struct Around<'a> {
 }
 
 /// The base that the config asks for, with what it needs from outside.
-pub(super) fn source(request: &BuildRequest<'_>, around: &Around<'_>) -> Result<BaseSource, Error> {
-    match request.config.image.base.unwrap_or_default() {
-        ImageBase::Closure => Ok(BaseSource::Closure),
-        ImageBase::DebianPackages => {
-            // Without `--locked`, what the indexes have now is taken: updates of security come so.
-            let locked = around.old.filter(|_| request.locked).and_then(|old| old.debian.as_ref()).map(packages);
-            let base = debian::provide(&debian::Request {
-                architecture: around.architecture,
-                binary: &around.binary.path,
-                libraries: &[&around.runtime.path],
-                locked: locked.as_ref(),
-                cache: around.cache,
-                offline: request.offline,
-                apt: Program::of_host(),
-            })?;
-            Ok(BaseSource::Debian(base))
+pub(super) fn source(
+    request: &BuildRequest<'_>,
+    around: &Around<'_>,
+    watch: &mut Stopwatch<'_>,
+) -> Result<BaseSource, Error> {
+    let image = &request.config.image;
+    let origin = match image.base.clone().unwrap_or_default().base(request.config_folder) {
+        Base::Closure => return Ok(BaseSource::Closure),
+        Base::DebianPackages => {
+            watch.step(Step::Base)?;
+            return packages(request, around);
         }
-    }
+        Base::Layout { folder, name } => Origin::Layout { folder, name },
+        Base::Image(text) => {
+            let reference: Reference = text.parse()?;
+            let plain_http = request.plain_http || image.plain_http(reference.repository.registry());
+            Origin::Registry { reference, plain_http }
+        }
+    };
+    watch.step(Step::Base)?;
+    // Otherwise what the tag leads to now is taken: updates of security come so.
+    let locked = around.old.and_then(|old| old.base_image.as_ref()).filter(|_| request.locked || request.offline);
+    let asked = PullRequest {
+        origin: &origin,
+        locked: locked.filter(|locked| locked.reference == origin.name()).map(|locked| locked.digest),
+        architecture: around.architecture,
+        offline: request.offline,
+        cache: around.cache,
+    };
+    Ok(BaseSource::Image(observer::transfer(watch.observer, |watch| registry::pull(&asked, watch))?))
 }
 
-fn packages(locked: &LockedDebian) -> Packages {
+fn packages(request: &BuildRequest<'_>, around: &Around<'_>) -> Result<BaseSource, Error> {
+    // Without `--locked`, what the indexes have now is taken, for the same reason.
+    let locked = around.old.filter(|_| request.locked).and_then(|old| old.debian.as_ref()).map(resolved_packages);
+    let base = debian::provide(&debian::Request {
+        architecture: around.architecture,
+        binary: &around.binary.path,
+        libraries: &[&around.runtime.path],
+        locked: locked.as_ref(),
+        cache: around.cache,
+        offline: request.offline,
+        apt: Program::of_host(),
+    })?;
+    Ok(BaseSource::Debian(base))
+}
+
+fn resolved_packages(locked: &LockedDebian) -> Packages {
     let resolved = |package: &LockedPackage| Resolved { version: package.version.clone(), digest: package.digest };
     Packages {
         release: locked.release.clone(),
@@ -49,11 +78,16 @@ fn packages(locked: &LockedDebian) -> Packages {
     }
 }
 
-/// The reverse: what the lock says of a base.
-pub(super) fn locked(packages: &Packages) -> LockedDebian {
+/// What the lock says of packages.
+pub(super) fn locked_packages(packages: &Packages) -> LockedDebian {
     let package = |resolved: &Resolved| LockedPackage { version: resolved.version.clone(), digest: resolved.digest };
     LockedDebian {
         release: packages.release.clone(),
         packages: packages.packages.iter().map(|(name, resolved)| (name.clone(), package(resolved))).collect(),
     }
+}
+
+/// What the lock says of an image.
+pub(super) fn locked_image(image: &BaseImage) -> LockedImage {
+    LockedImage { reference: image.name.clone(), digest: image.digest, manifest: image.manifest }
 }

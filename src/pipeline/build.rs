@@ -93,11 +93,11 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     watch.step(Step::Compile)?;
     let binary = compile(request, architecture, &cache, &parts, &mut watch)?;
 
+    let around = base::Around { architecture, old: old.as_ref(), cache: &cache, binary: &binary, runtime: &runtime };
+    let base = base::source(request, &around, &mut watch)?;
     watch.step(Step::Pack)?;
     let stage = Stage::new(request.output).map_err(files("write", request.output))?;
     let models = service_files::models(&description, derived.as_ref());
-    let around = base::Around { architecture, old: old.as_ref(), cache: &cache, binary: &binary, runtime: &runtime };
-    let base = base::source(request, &around)?;
     let asked = ImageRequest { base, ..image_request(request, &plan, models, &runtime, &binary, &parts)? };
     let image = image::assemble(&asked, &cache).map_err(|error| parts::packing_failed(error, architecture))?;
     let layout = stage.path().join("dist/image");

@@ -13,7 +13,7 @@ use crate::compile::ServiceKind;
 use crate::digest::Digest;
 use crate::image::onnxruntime;
 use crate::model::ModelDescription;
-use crate::sbom::{self, BuildFacts, Inventory, ModelPart, RuntimePart};
+use crate::sbom::{self, BaseImagePart, BuildFacts, Inventory, ModelPart, RuntimePart};
 use crate::sign::{Fault, Predicate};
 
 /// The documents by their file below `dist/` and the kind by which they are attested.
@@ -118,6 +118,11 @@ fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, E
         crates: sbom::locked_crates(sources::LOCK).expect("the embedded lock file is one of cargo's"),
         distribution: image.base.distribution.clone(),
         packages: image.base.packages.clone(),
+        base_image: image.base.image.as_ref().map(|base| BaseImagePart {
+            name: base.name.clone(),
+            digest: base.digest,
+            manifest: base.manifest,
+        }),
         base: image.base.files.iter().map(|file| (file.place.display().to_string(), file.digest)).collect(),
     })
 }

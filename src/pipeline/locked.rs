@@ -95,7 +95,8 @@ pub(super) fn lock(used: &Used<'_>, tree: &OutputTree) -> Lock {
         derived: used.derived.map(derived),
         onnxruntime: onnxruntime(used.runtime, used.image.architecture),
         base,
-        debian: used.image.base.debian.as_ref().map(super::base::locked),
+        debian: used.image.base.debian.as_ref().map(super::base::locked_packages),
+        base_image: used.image.base.image.as_ref().map(super::base::locked_image),
         templates: templates(),
         toolchain: toolchain(used.binary),
         service: match used.binary.kind {

@@ -23,6 +23,8 @@ pub enum Step {
     Generate,
     /// Compiling the service.
     Compile,
+    /// Getting what the image stands on, where that is not this machine's own.
+    Base,
     /// Packing layers and layout.
     Pack,
     /// Signing the image.
@@ -45,6 +47,7 @@ impl Step {
             Step::Optimize => "preparing the graph",
             Step::Generate => "generating the service",
             Step::Compile => "compiling the service",
+            Step::Base => "getting the base",
             Step::Pack => "packing the image",
             Step::Sign => "signing the image",
             Step::Chart => "writing the chart",

@@ -334,6 +334,22 @@ impl Client {
         Ok(Some(Manifest { bytes, media_type, digest }))
     }
 
+    /// A small blob, such as a configuration, by its digest, which is not checked; `None` where there is none.
+    pub(super) fn small_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let attempt = format!("read the blob {digest} of `{}`", self.repository);
+        let mut answer = self.send(self.request("GET", &format!("blobs/{digest}"), attempt.clone()), &[200, 404])?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        let host = host(&answer.url);
+        let wrong = |reason: String| Error::Answer { attempt: attempt.clone(), host: host.clone(), reason };
+        let bytes = answer.bytes(LARGEST_MANIFEST + 1).map_err(|error| wrong(format!("broke off ({error})")))?;
+        if bytes.len() as u64 > LARGEST_MANIFEST {
+            return Err(wrong(format!("is larger than {LARGEST_MANIFEST} bytes")));
+        }
+        Ok(Some(bytes))
+    }
+
     /// Whether a tag or digest leads to exactly this manifest already.
     pub(super) fn has_manifest(&self, name: &str, digest: &Digest) -> Result<bool, Error> {
         let attempt = format!("look for the manifest `{name}` of `{}`", self.repository);

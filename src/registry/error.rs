@@ -148,6 +148,22 @@ pub enum Error {
         /// What should have come.
         digest: Digest,
     },
+    /// What is behind a reference can't be used.
+    #[error("`{reference}` {reason}")]
+    Unfit {
+        /// The reference.
+        reference: String,
+        /// What is wrong, with the reference as the subject.
+        reason: String,
+    },
+    /// The network is not to be used, and the cache doesn't have it all.
+    #[error("`{reference}` is not in the cache: {what} is missing")]
+    NotCached {
+        /// The reference.
+        reference: String,
+        /// What is missing.
+        what: String,
+    },
     /// No image for this machine is behind a reference.
     #[error("`{reference}` has no image for {wanted}: it has {found}")]
     Platform {

@@ -1,6 +1,7 @@
 //! `SignedImage` → a registry, with its signatures; by the OCI distribution protocol.
 //!
 //! - [`Reference`], [`Repository`]: what an image is called there.
+//! - [`pull()`]: an image that others are put on, by digest, into the cache.
 //! - [`push()`]: blobs that are there are not sent, neighbours' blobs are mounted, large ones go in chunks and go on where
 //!   they were broken off; the tag comes last, so that whoever follows it finds everything.
 //!
@@ -17,6 +18,7 @@ mod credentials;
 mod error;
 mod helper;
 mod place;
+mod pull;
 mod push;
 mod record;
 mod reference;
@@ -25,6 +27,7 @@ mod transport;
 mod upload;
 
 pub use error::Error;
+pub use pull::{Origin, PullRequest, pull};
 pub use push::{BlobRow, CHUNK, PushReport, PushRequest, Signing, push};
 pub use reference::{Reference, Repository};
 

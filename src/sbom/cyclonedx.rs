@@ -22,6 +22,12 @@ pub fn cyclonedx(inventory: &Inventory) -> Value {
         components.push(component);
         linked.push(found.purl());
     }
+    if let Some(base) = &inventory.base_image {
+        let mut component = component("container", &base.purl(), &base.name, Some(&base.manifest));
+        component["purl"] = base.purl().into();
+        components.push(component);
+        contains.push(base.purl());
+    }
     for (place, digest) in &inventory.base {
         let kind = if place.contains(".so") { "library" } else { "file" };
         components.push(component(kind, place, place, Some(digest)));

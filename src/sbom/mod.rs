@@ -54,8 +54,35 @@ pub struct Inventory {
     pub distribution: Option<String>,
     /// The packages that own files of the base layer, sorted by name.
     pub packages: Vec<Package>,
+    /// The image that this one is put on.
+    pub base_image: Option<BaseImagePart>,
     /// The files of the base layer by their absolute place, with digests, sorted by place.
     pub base: Vec<(String, Digest)>,
+}
+
+/// An image that another is put on.
+#[derive(Debug, Clone)]
+pub struct BaseImagePart {
+    /// Its reference without a digest.
+    pub name: String,
+    /// What the reference led to: an index, or the image itself.
+    pub digest: Digest,
+    /// The image's manifest.
+    pub manifest: Digest,
+}
+
+impl BaseImagePart {
+    /// Its package URL.
+    fn purl(&self) -> String {
+        let (repository, tag) = match self.name.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+            _ => (self.name.as_str(), None),
+        };
+        let name = repository.rsplit('/').next().unwrap_or(repository);
+        let tag = tag.map(|tag| format!("&tag={}", escape(tag))).unwrap_or_default();
+        let digest = escape(&self.digest.to_string());
+        format!("pkg:oci/{}@{digest}?repository_url={}{tag}", escape(name), escape(repository))
+    }
 }
 
 /// The model in an image.

@@ -64,6 +64,11 @@ fn dependencies(inventory: &Inventory, facts: &BuildFacts) -> Vec<Value> {
             all.push(file);
         }
     }
+    if let Some(base) = &inventory.base_image {
+        let mut image = named(&base.name, &base.digest);
+        image["uri"] = base.purl().into();
+        all.push(image);
+    }
     for (place, digest) in &inventory.base {
         let owner = inventory.packages.iter().find(|package| package.owns(place));
         let mut file = named(place, digest);

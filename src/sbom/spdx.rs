@@ -129,6 +129,11 @@ impl Document {
     }
 
     fn base(&mut self, inventory: &Inventory, image: &str) {
+        if let Some(base) = &inventory.base_image {
+            let package = self.package("SPDXRef-BaseImage", &base.name, "CONTAINER", Some(&base.manifest));
+            package.purl(&base.purl());
+            self.relate(image, "DESCENDANT_OF", "SPDXRef-BaseImage");
+        }
         for (at, (place, digest)) in inventory.base.iter().enumerate() {
             let id = format!("SPDXRef-BaseFile-{at}");
             let purpose = if place.contains(".so") { "LIBRARY" } else { "FILE" };

@@ -28,6 +28,11 @@ fn inventory() -> Inventory {
         crates: vec![Crate { name: "anyhow".into(), version: "1.0.104".into(), checksum: Some(Digest::of("anyhow")) }],
         distribution: Some("debian".into()),
         packages: vec![Package::made_up("libc6", "2.41-12+deb13u1", &[library])],
+        base_image: Some(BaseImagePart {
+            name: "registry.example.com:5000/os/debian:12".into(),
+            digest: Digest::of("index"),
+            manifest: Digest::of("manifest"),
+        }),
         base: vec![("/etc/os-release".into(), Digest::of("release")), (library.into(), Digest::of("libc"))],
     }
 }
@@ -85,6 +90,9 @@ fn package_urls_are_escaped() {
     assert_eq!(inventory.package_purl(&inventory.packages[0]), "pkg:deb/debian/libc6@2.41-12%2Bdeb13u1?arch=amd64");
     let own = Inventory { onnxruntime: RuntimePart { pinned: false, ..inventory.onnxruntime.clone() }, ..inventory };
     assert_eq!(own.onnxruntime_purl(), "pkg:generic/onnxruntime@1.31.1");
+    let base = own.base_image.as_ref().unwrap().purl();
+    let (digest, repository) = (Digest::of("index").hex(), "registry.example.com%3A5000%2Fos%2Fdebian");
+    assert_eq!(base, format!("pkg:oci/debian@sha256%3A{digest}?repository_url={repository}&tag=12"));
     assert!(own.image_purl().ends_with("?tag=1.2.0%2Ba"));
 }
 
@@ -93,10 +101,10 @@ fn provenance_names_every_input_with_its_digest() {
     let document = provenance(&inventory(), &facts());
     let dependencies = document["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
     let digests: Vec<String> = dependencies.iter().map(|one| text(one, "/digest/sha256")).collect();
-    for part in ["model", "weights", "library", "nimify", "templates", "lock", "anyhow", "release", "libc"] {
+    for part in ["model", "weights", "library", "nimify", "templates", "lock", "anyhow", "release", "libc", "index"] {
         assert!(digests.contains(&Digest::of(part).hex()), "{part}");
     }
-    assert_eq!(digests.len(), 9);
+    assert_eq!(digests.len(), 10);
 }
 
 #[test]

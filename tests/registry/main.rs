@@ -3,11 +3,11 @@
 //! docker-registry, skopeo and Docker come from the distribution, cosign and crane from `tools/setup`.
 #![expect(clippy::unwrap_used, reason = "what a test sets up may fail it")]
 
+mod base;
 mod build;
 mod bundle;
 mod chart;
 #[path = "../support/docker.rs"]
-#[expect(dead_code, reason = "not every test confines services")]
 mod docker;
 #[path = "../support/judges.rs"]
 mod judges;

@@ -2,14 +2,18 @@
 
 mod closure;
 mod debian;
+mod image;
 
 use std::path::{Path, PathBuf};
+
+pub use image::{BaseImage, BaseLayer};
 
 use super::ImageRequest;
 use super::debian::DebianBase;
 use super::error::Error;
-use super::layer::Contents;
+use super::layer::{Contents, Layer};
 use super::packages::Package;
+use crate::cache::Cache;
 use crate::digest::Digest;
 
 /// The numeric user and group that services run as.
@@ -32,6 +36,8 @@ pub enum BaseSource {
     Closure,
     /// Packages of Debian.
     Debian(DebianBase),
+    /// An image from elsewhere.
+    Image(BaseImage),
 }
 
 /// One file that the base layer takes from this machine: for the lock file and the bill of materials.
@@ -54,18 +60,23 @@ pub struct Base {
     pub distribution: Option<String>,
     /// The release and versions of the packages, where the layer consists of such.
     pub debian: Option<super::debian::Packages>,
+    /// The image that it was put on, where there is one.
+    pub image: Option<BaseImage>,
+    /// That one's layers.
+    pub layers: Vec<Layer>,
     /// What a person should know, in sentences.
     pub warnings: Vec<String>,
 }
 
 /// The files of the base layer, with what they were made from.
-pub(super) fn lay(request: &ImageRequest) -> Result<(Contents, Base), Error> {
+pub(super) fn lay(request: &ImageRequest, cache: &Cache) -> Result<(Contents, Base), Error> {
     match &request.base {
         BaseSource::Closure => {
             let needed = super::closure(&request.binary, &[&request.onnxruntime], request.architecture)?;
             closure::lay(&super::closure::Host { root: "/".into() }, &needed)
         }
         BaseSource::Debian(debian) => debian::lay(debian),
+        BaseSource::Image(image) => image::lay(image, request, cache),
     }
 }
 

@@ -1,0 +1,414 @@
+//! An image in a registry, or in a layout → its documents and layers in the cache, each held against its digest.
+//!
+//! Nothing is believed: a document is read up to a limit, an index leads to the one image for the platform, and a blob
+//! that breaks off goes on where it was.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
+use sha2::{Digest as _, Sha256};
+
+use super::client::{Access, Client, LARGEST_MANIFEST};
+use super::error::files;
+use super::retry::Trouble;
+use super::transport::{Answer, host};
+use super::{Error, Reference, Watch};
+use crate::cache::Cache;
+use crate::digest::Digest;
+use crate::image::{self, Architecture, BaseImage, BaseLayer, digest_of};
+use crate::interrupt;
+
+/// Most layers of an image that others are put on: engines take 127 in all.
+const MOST_LAYERS: usize = 100;
+/// Largest layer as it is stored, bytes.
+const LARGEST_LAYER: u64 = 32 << 30;
+/// Deepest nesting of indexes.
+const DEEPEST: usize = 3;
+const BUFFER: usize = 1 << 16;
+
+/// Where an image is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In a registry, by tag or digest.
+    Registry {
+        /// Which one; without tag and digest it is `latest`.
+        reference: Reference,
+        /// Speak without TLS.
+        plain_http: bool,
+    },
+    /// In an OCI image layout on this machine.
+    Layout {
+        /// Its folder.
+        folder: PathBuf,
+        /// What it is called where that is told: `oci:PATH` as the user wrote it.
+        name: String,
+    },
+}
+
+/// What is to be pulled.
+#[derive(Debug)]
+pub struct PullRequest<'a> {
+    /// From where.
+    pub origin: &'a Origin,
+    /// What the origin led to before: this, and nothing newer, is taken.
+    pub locked: Option<Digest>,
+    /// For which processor.
+    pub architecture: Architecture,
+    /// Never use the network.
+    pub offline: bool,
+    /// Where documents and layers are kept.
+    pub cache: &'a Cache,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Registry { reference, .. } => reference.fmt(f),
+            Origin::Layout { name, .. } => f.write_str(name),
+        }
+    }
+}
+
+impl Origin {
+    /// The image's name without what changes: its repository, and the tag where one was given.
+    pub fn name(&self) -> String {
+        match self {
+            Origin::Registry { reference, .. } => Reference { digest: None, ..reference.clone() }.to_string(),
+            layout => layout.to_string(),
+        }
+    }
+}
+
+/// Pulls an image, as far as the cache doesn't have it.
+pub fn pull(request: &PullRequest<'_>, watch: &dyn Watch) -> Result<BaseImage, Error> {
+    let parts = Parts::new(request, watch)?;
+    let digest = parts.resolve()?;
+    let (manifest_digest, manifest) = parts.manifest(digest, 0)?;
+    let config = parts.document(Kind::Config, &digest_of(manifest.config()).map_err(|reason| parts.odd(&reason))?)?;
+    parts.check_platform(&config)?;
+    if manifest.layers().is_empty() || manifest.layers().len() > MOST_LAYERS {
+        return Err(parts.odd(&format!("has {} layers, not 1 to {MOST_LAYERS}", manifest.layers().len())));
+    }
+    for layer in manifest.layers() {
+        watch.expects(layer.size());
+    }
+    let layers = manifest.layers().iter().map(|layer| parts.layer(layer)).collect::<Result<Vec<_>, _>>()?;
+    Ok(BaseImage { name: request.origin.name(), digest, manifest: manifest_digest, config, layers })
+}
+
+/// Where a registry keeps a document.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Manifest,
+    Config,
+}
+
+/// The way to an image's parts: the cache, then the origin.
+struct Parts<'a> {
+    request: &'a PullRequest<'a>,
+    client: Option<Client>,
+    watch: &'a dyn Watch,
+}
+
+impl<'a> Parts<'a> {
+    fn new(request: &'a PullRequest<'a>, watch: &'a dyn Watch) -> Result<Self, Error> {
+        let client = match request.origin {
+            Origin::Registry { reference, plain_http } if !request.offline => {
+                Some(Client::new(&reference.repository, *plain_http, Access::Pull)?)
+            }
+            _ => None,
+        };
+        Ok(Parts { request, client, watch })
+    }
+
+    /// Something about the image that isn't as it should be.
+    fn odd(&self, reason: &str) -> Error {
+        Error::Unfit { reference: self.request.origin.to_string(), reason: reason.into() }
+    }
+
+    fn not_cached(&self, what: &str) -> Error {
+        Error::NotCached { reference: self.request.origin.to_string(), what: what.into() }
+    }
+
+    /// The digest that the reference leads to: the one that is locked or given, else what the origin says now.
+    fn resolve(&self) -> Result<Digest, Error> {
+        let given = match self.request.origin {
+            Origin::Registry { reference, .. } => reference.digest,
+            Origin::Layout { .. } => None,
+        };
+        if let Some(digest) = given.or(self.request.locked) {
+            return Ok(digest);
+        }
+        match self.request.origin {
+            Origin::Layout { folder, .. } => {
+                let bytes = read_up_to(&folder.join("index.json"), LARGEST_MANIFEST)?;
+                self.keep(&bytes)
+            }
+            Origin::Registry { reference, .. } => {
+                let client = self.client.as_ref().ok_or_else(|| self.not_cached("what its tag leads to"))?;
+                let tag = reference.tag.as_deref().unwrap_or("latest");
+                let found = client.manifest(tag)?.ok_or_else(|| self.odd("is not there"))?;
+                self.keep(&found.bytes)
+            }
+        }
+    }
+
+    /// Puts a document into the cache.
+    fn keep(&self, bytes: &[u8]) -> Result<Digest, Error> {
+        let digest = Digest::of(bytes);
+        let write = |stage: &Path| fs::write(stage.join("blob"), bytes).map_err(files("write", stage));
+        self.request.cache.take("blobs", &digest, |entry| cached(entry, &digest, None), write)?;
+        Ok(digest)
+    }
+
+    /// A small document by its digest.
+    fn document(&self, kind: Kind, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let fetch = |stage: &Path| {
+            let bytes = match (self.request.origin, &self.client) {
+                (Origin::Layout { folder, .. }, _) => read_up_to(&image::blob_path(folder, digest), LARGEST_MANIFEST)?,
+                (_, None) => return Err(self.not_cached(&format!("its document {digest}"))),
+                (_, Some(client)) => {
+                    let found = match kind {
+                        Kind::Manifest => client.manifest(&digest.to_string())?.map(|manifest| manifest.bytes),
+                        Kind::Config => client.small_blob(digest)?,
+                    };
+                    found.ok_or_else(|| self.odd(&format!("has no {digest}")))?
+                }
+            };
+            self.expect(digest, Digest::of(&bytes))?;
+            fs::write(stage.join("blob"), bytes).map_err(files("write", stage))
+        };
+        let path = self.request.cache.take("blobs", digest, |entry| cached(entry, digest, None), fetch)?;
+        read_up_to(&path, LARGEST_MANIFEST)
+    }
+
+    fn expect(&self, wanted: &Digest, found: Digest) -> Result<(), Error> {
+        if found == *wanted {
+            return Ok(());
+        }
+        Err(Error::Changed { what: "what came".into(), host: self.request.origin.to_string(), digest: *wanted })
+    }
+
+    /// The manifest for the platform, behind as many indexes as there may be.
+    fn manifest(&self, digest: Digest, depth: usize) -> Result<(Digest, ImageManifest), Error> {
+        let bytes = self.document(Kind::Manifest, &digest)?;
+        let wrong = |error: serde_json::Error| self.odd(&format!("is no image: {error}"));
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(wrong)?;
+        // A document that is both would be one thing to us and another to an engine.
+        match (value.get("manifests").is_some(), value.get("layers").is_some()) {
+            (false, true) => Ok((digest, serde_json::from_value(value).map_err(wrong)?)),
+            (true, false) if depth < DEEPEST => {
+                let index: ImageIndex = serde_json::from_value(value).map_err(wrong)?;
+                self.manifest(self.choose(&index)?, depth + 1)
+            }
+            _ => Err(self.odd("is neither an image nor an index of images")),
+        }
+    }
+
+    /// The entry of an index that is for the platform.
+    fn choose(&self, index: &ImageIndex) -> Result<Digest, Error> {
+        let wanted = self.request.architecture.oci();
+        let fits = |entry: &&Descriptor| {
+            let Some(platform) = entry.platform() else { return false };
+            let plain = match platform.variant().as_deref() {
+                None => true,
+                Some(variant) => matches!((wanted, variant), ("amd64", "v1") | ("arm64", "v8")),
+            };
+            platform.os().to_string() == "linux" && platform.architecture().to_string() == wanted && plain
+        };
+        let manifests = index.manifests();
+        // An index of one image may leave the platform out: the configuration is asked for it then.
+        let lone = || manifests.first().filter(|only| manifests.len() == 1 && only.platform().is_none());
+        let chosen = manifests.iter().find(fits).or_else(lone).ok_or_else(|| Error::Platform {
+            reference: self.request.origin.to_string(),
+            wanted: format!("linux/{wanted}"),
+            found: platforms(manifests),
+        })?;
+        digest_of(chosen).map_err(|reason| self.odd(&reason))
+    }
+
+    fn check_platform(&self, config: &[u8]) -> Result<(), Error> {
+        let config: ImageConfiguration =
+            serde_json::from_slice(config).map_err(|error| self.odd(&format!("has an odd configuration: {error}")))?;
+        let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
+        if os == "linux" && architecture == self.request.architecture.oci() {
+            return Ok(());
+        }
+        Err(Error::Platform {
+            reference: self.request.origin.to_string(),
+            wanted: format!("linux/{}", self.request.architecture.oci()),
+            found: format!("{os}/{architecture}"),
+        })
+    }
+
+    /// A layer as it is stored.
+    fn layer(&self, layer: &Descriptor) -> Result<BaseLayer, Error> {
+        let (digest, size) = (digest_of(layer).map_err(|reason| self.odd(&reason))?, layer.size());
+        if size > LARGEST_LAYER {
+            return Err(self.odd(&format!("has a layer of {size} bytes, more than {LARGEST_LAYER}")));
+        }
+        let moved = std::cell::Cell::new(0);
+        let fetch = |stage: &Path| {
+            let path = stage.join("blob");
+            let mut blob = Download {
+                digest,
+                size,
+                file: File::create(&path).map_err(files("write", &path))?,
+                path,
+                hash: Sha256::new(),
+                have: 0,
+            };
+            match (self.request.origin, &self.client) {
+                (Origin::Layout { folder, .. }, _) => {
+                    let from = image::blob_path(folder, &digest);
+                    let mut stored = File::open(&from).map_err(files("read", &from))?;
+                    blob.take(&mut stored, self.watch).map_err(|broken| broken.lasting(&from))?;
+                }
+                (_, None) => return Err(self.not_cached(&format!("its layer {digest}"))),
+                (_, Some(client)) => blob.fetch(client, self.watch)?,
+            }
+            moved.set(blob.have);
+            self.expect(&digest, Digest::from_bytes(blob.hash.finalize().into()))
+        };
+        let check = |entry: &Path| cached(entry, &digest, Some(size));
+        let blob = self.request.cache.take("blobs", &digest, check, fetch)?;
+        self.watch.moved((size - moved.get()) as i64);
+        Ok(BaseLayer { media_type: layer.media_type().to_string(), digest, size, blob })
+    }
+}
+
+fn platforms(manifests: &[Descriptor]) -> String {
+    let mut all: Vec<String> = manifests
+        .iter()
+        .filter_map(|entry| entry.platform().as_ref())
+        .map(|platform| {
+            let variant = platform.variant().as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
+            format!("{}/{}{variant}", platform.os(), platform.architecture())
+        })
+        .filter(|name| name != "unknown/unknown")
+        .collect();
+    all.dedup();
+    if all.is_empty() { "none".into() } else { all.join(", ") }
+}
+
+/// The blob of a cached entry, if it is what its digest says.
+fn cached(entry: &Path, digest: &Digest, size: Option<u64>) -> Option<PathBuf> {
+    let blob = entry.join("blob");
+    let (found, bytes) = Digest::of_file(&blob).ok()?;
+    (found == *digest && size.is_none_or(|size| size == bytes)).then_some(blob)
+}
+
+fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(files("read", path))?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(files("read", path))?;
+    if bytes.len() as u64 <= most {
+        return Ok(bytes);
+    }
+    let reason = format!("it is larger than {most} bytes");
+    Err(image::Error::Layout { path: path.into(), reason }.into())
+}
+
+/// A blob on its way to a file.
+struct Download {
+    digest: Digest,
+    size: u64,
+    file: File,
+    path: PathBuf,
+    hash: Sha256,
+    have: u64,
+}
+
+/// Why a blob's bytes ended.
+enum Broken {
+    /// The other side: it may go on.
+    Off(String),
+    /// There are more bytes than there should be.
+    Long,
+    /// Our own file, or the user.
+    Here(Error),
+}
+
+impl Broken {
+    fn lasting(self, from: &Path) -> Error {
+        let reason = match self {
+            Broken::Here(error) => return error,
+            Broken::Off(reason) => reason,
+            Broken::Long => "it has more bytes than its descriptor says".into(),
+        };
+        image::Error::Layout { path: from.into(), reason }.into()
+    }
+}
+
+impl Download {
+    /// Fetches the blob, and goes on where it broke off.
+    fn fetch(&mut self, client: &Client, watch: &dyn Watch) -> Result<(), Error> {
+        let mut tries = client.tries();
+        loop {
+            let before = self.have;
+            let Err(trouble) = self.go_on(client, watch) else { return Ok(()) };
+            if self.have > before {
+                tries.reset();
+            }
+            tries.wait(trouble, &|| false)?;
+        }
+    }
+
+    fn go_on(&mut self, client: &Client, watch: &dyn Watch) -> Result<(), Trouble> {
+        let attempt = format!("pull the blob {} of `{}`", self.digest, client.repository);
+        let mut request = client.request("GET", &format!("blobs/{}", self.digest), attempt.clone());
+        if self.have > 0 {
+            request.headers.push(("Range", format!("bytes={}-", self.have)));
+        }
+        let mut answer = client.send(request, &[200, 206])?;
+        let host = host(&answer.url);
+        let odd = |reason: &str| Error::Answer { attempt: attempt.clone(), host: host.clone(), reason: reason.into() };
+        let begin = match answer.status {
+            206 => begin(&answer).ok_or_else(|| odd("is a part that doesn't say where it begins"))?,
+            _ => 0,
+        };
+        if begin > self.have {
+            return Err(odd("is another part than was asked for").into());
+        }
+        let mut body = answer.body.as_reader();
+        // What is there already, where the registry knows no parts.
+        let skipped = io::copy(&mut (&mut body).take(self.have - begin), &mut io::sink());
+        if skipped.is_ok_and(|skipped| skipped < self.have - begin) {
+            return Err(Trouble::passing(odd("broke off")));
+        }
+        self.take(&mut body, watch).map_err(|broken| match broken {
+            Broken::Here(error) => Trouble::Lasting(error),
+            Broken::Long => Trouble::Lasting(odd("has more bytes than the manifest says")),
+            Broken::Off(reason) => Trouble::passing(odd(&format!("broke off ({reason})"))),
+        })
+    }
+
+    /// Takes the rest of the blob from `from`.
+    fn take(&mut self, from: &mut dyn Read, watch: &dyn Watch) -> Result<(), Broken> {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            interrupt::check().map_err(|stop| Broken::Here(stop.into()))?;
+            let n = match from.read(&mut buffer) {
+                Ok(0) if self.have == self.size => return Ok(()),
+                Ok(0) => return Err(Broken::Off(format!("after {} of {} bytes", self.have, self.size))),
+                Ok(n) => n,
+                Err(error) => return Err(Broken::Off(error.to_string())),
+            };
+            if self.have + n as u64 > self.size {
+                return Err(Broken::Long);
+            }
+            self.file.write_all(&buffer[..n]).map_err(files("write", &self.path)).map_err(Broken::Here)?;
+            self.hash.update(&buffer[..n]);
+            self.have += n as u64;
+            watch.moved(n as i64);
+        }
+    }
+}
+
+/// Where a part of a blob begins: `bytes 100-199/200`.
+fn begin(answer: &Answer) -> Option<u64> {
+    let range = answer.header("content-range")?.trim().strip_prefix("bytes ")?;
+    range.split('-').next()?.trim().parse().ok()
+}
