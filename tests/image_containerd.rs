@@ -89,6 +89,38 @@ fn containerd_takes_and_unpacks_layers_of_every_compression() {
     }
 }
 
+#[test]
+fn load_brings_an_image_into_the_kubelets_namespace() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = small_image::shared_cache();
+    let request = small_image::request(Path::new(env!("CARGO_BIN_EXE_nimify")), home.path(), &cache);
+    let image = image::assemble(&request, &cache).unwrap();
+    let layout = home.path().join("image");
+    image::write_layout(&image, &layout).unwrap();
+    let containerd = Containerd::start();
+    let load = |address: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nimify"));
+        command.arg("load").arg(&layout).args(["--engine", "containerd", "--address"]).arg(address);
+        command.env("CONTAINERD_SNAPSHOTTER", "native").output().unwrap()
+    };
+    let output = load(&containerd.home.path().join("socket"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let [named, latest] = ["1.2.3", "latest"].map(|tag| format!("docker.io/library/small:{tag}"));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("loaded {named}\nloaded {latest}\n"));
+    let listed = containerd.must(&["--namespace", "k8s.io", "images", "list"]);
+    for name in [&named, &latest] {
+        let line =
+            listed.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{listed}"));
+        assert!(line.contains(&image.digest.to_string()), "{line}");
+    }
+    assert_eq!(containerd.must(&["images", "list", "--quiet"]), "", "and into no other");
+    containerd.must(&["--namespace", "k8s.io", "images", "check"]);
+
+    let output = load(&home.path().join("nobody"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(6) && stderr.contains("refused to load the image"), "{stderr}");
+}
+
 /// By its name, with the digest that it has here, and each layer with its files.
 fn the_image_is_unpacked(containerd: &Containerd, image: &image::Image, home: &Path) {
     let listed = containerd.must(&["images", "list"]);

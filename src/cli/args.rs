@@ -25,7 +25,7 @@ pub(super) enum Command {
     Create(CreateArgs),
     /// Build what `nimify.yaml` describes
     Build(BuildArgs),
-    /// Load an image into a Docker or Podman engine
+    /// Load an image into Docker, Podman or containerd
     Load(LoadArgs),
     /// Push an image and its signatures to a registry
     Push(PushArgs),
@@ -201,8 +201,27 @@ pub(super) struct HowArgs {
 pub(super) struct LoadArgs {
     /// A folder written by `create` or `build`, or an OCI image layout
     pub(super) dir: PathBuf,
+    /// What to load it into
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) engine: LoadEngine,
+    /// containerd's namespace: the kubelet's is k8s.io
+    #[arg(long, default_value = "k8s.io")]
+    pub(super) namespace: String,
+    /// containerd's socket [default: ctr's own, or what CONTAINERD_ADDRESS says]
+    #[arg(long, value_name = "SOCKET")]
+    pub(super) address: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
+}
+
+/// What takes images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum LoadEngine {
+    /// Docker or Podman, whichever answers
+    #[default]
+    Docker,
+    /// containerd, through its command ctr
+    Containerd,
 }
 
 #[derive(Debug, Args)]

@@ -1,27 +1,17 @@
 //! `nimify load DIR`.
 
-use crate::image::load::Engine;
-use crate::{image, interrupt, pipeline};
+use crate::image;
+use crate::image::containerd::Containerd;
+use crate::image::load::{Engine, Loaded};
+use crate::pipeline::{self, Sink};
 
-use super::args::{Format, LoadArgs};
-use super::exit::Exit;
-use super::failure::{self, Failure, Outcome};
+use super::args::{Format, LoadArgs, LoadEngine};
+use super::failure::{Failure, Outcome};
 
 pub(super) fn run(args: &LoadArgs) -> Outcome {
-    let layout = pipeline::layout_in(&args.dir);
     // A folder without an image is told before an engine is looked for.
-    image::open_layout(&layout)?;
-    let engine = Engine::find(|name| std::env::var(name).ok())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::say(Exit::Internal, format!("could not start: {error}")))?;
-    let loaded = runtime.block_on(async {
-        tokio::select! {
-            loaded = image::load(&layout, &[], &engine) => loaded.map_err(Failure::from),
-            _ = interrupt::asked() => Err(failure::interrupted()),
-        }
-    })?;
+    image::open_layout(&pipeline::layout_in(&args.dir))?;
+    let loaded = engine(args)?.deliver(&args.dir, &())?;
     match args.format {
         Format::Json => super::print_json(&loaded),
         Format::Text => {
@@ -29,4 +19,13 @@ pub(super) fn run(args: &LoadArgs) -> Outcome {
             super::print(&text)
         }
     }
+}
+
+fn engine(args: &LoadArgs) -> Result<Box<dyn Sink<Delivered = Loaded>>, Failure> {
+    Ok(match args.engine {
+        LoadEngine::Docker => Box::new(Engine::find(|name| std::env::var(name).ok())?),
+        LoadEngine::Containerd => {
+            Box::new(Containerd { address: args.address.clone(), namespace: args.namespace.clone() })
+        }
+    })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::pipeline::{self, Destination, ModelDestination, Pushed};
+use crate::pipeline::{Destination, ModelDestination, Pushed, Sink};
 use crate::registry::{PushReport, Watch};
 
 use super::args::{Format, PushArgs};
@@ -31,7 +31,7 @@ pub(super) fn run(args: &PushArgs) -> Outcome {
 /// Pushes with a bar on a terminal, and tells the warnings.
 fn push(folder: &Path, destination: &Destination, quiet: bool) -> Result<Pushed, Failure> {
     let bar = Bar::new(quiet);
-    let pushed = pipeline::push(folder, destination, &bar);
+    let pushed = destination.deliver(folder, &bar);
     bar.0.finish_and_clear();
     let pushed = pushed?;
     if !quiet {

@@ -193,6 +193,7 @@ fn from_load(error: &image::load::Error) -> Failure {
             (Exit::Tool, Some("join the engine's group, use a rootless engine, or run as the user who may"))
         }
         Error::Address(_) => (Exit::Config, Some("`DOCKER_HOST` takes `unix:///path/to.sock` or `tcp://host:port`")),
+        Error::NoProgram(_) => (Exit::Tool, Some("it comes with containerd; run this on the node itself")),
         Error::Nameless(_) => (Exit::Config, None),
         Error::Refused { .. } | Error::Lost { .. } => (Exit::Build, None),
     };

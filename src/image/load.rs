@@ -52,6 +52,9 @@ pub enum Error {
         /// The image's digest.
         digest: Digest,
     },
+    /// A program that brings the image there is not installed.
+    #[error("`{0}` is not installed: images go to containerd through it")]
+    NoProgram(&'static str),
     /// The layout doesn't say what its image is called, and no tags were given.
     #[error("the image in `{}` has no name: give it a tag", .0.display())]
     Nameless(PathBuf),
@@ -239,7 +242,7 @@ pub async fn load(folder: &Path, tags: &[String], engine: &Engine) -> Result<Loa
     Ok(Loaded { id, tags, engine: engine.to_string() })
 }
 
-fn default_tags(layout: &OpenedLayout) -> Result<Vec<String>, Error> {
+pub(super) fn default_tags(layout: &OpenedLayout) -> Result<Vec<String>, Error> {
     let reference = layout.reference.clone().ok_or_else(|| Error::Nameless(layout.folder.clone()))?;
     let latest = format!("{}:latest", split(&reference).0);
     Ok(if latest == reference { vec![reference] } else { vec![reference, latest] })

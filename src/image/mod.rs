@@ -10,6 +10,7 @@ mod base;
 mod budget;
 mod closure;
 mod compress;
+pub mod containerd;
 pub mod debian;
 mod describe;
 mod elf;

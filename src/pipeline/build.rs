@@ -10,6 +10,7 @@ use super::documents::{self, Documents};
 use super::error::files;
 use super::observer::{Observer, Step, Stopwatch};
 use super::report::{BuildReport, LayerRow};
+use super::sink::{ArchiveFile, Sink};
 use super::{Error, base, locked, output_files, parts, push, service_files};
 use crate::cache::Cache;
 use crate::chart::{self, ChartRequest};
@@ -124,7 +125,7 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
 
     watch.step(Step::Write)?;
     if request.archive {
-        write_archive(&layout, &stage.path().join("dist/image.tar"))?;
+        ArchiveFile(stage.path().join("dist/image.tar")).deliver(&layout, &())?;
     }
     let tree = output_files::tree(request, &plan, &parts, chart, old.as_ref())?;
     let lock = locked::lock(&used, &tree);
@@ -353,13 +354,6 @@ fn model_signer(signer: &Signer) -> Option<&SigningKey> {
     let Signer::Key { image, model } = signer else { return None };
     let image = (image.public().algorithm() == Algorithm::EcdsaP256).then_some(image);
     model.as_ref().or(image).map(|key| &**key)
-}
-
-fn write_archive(layout: &Path, target: &Path) -> Result<(), Error> {
-    let file = std::fs::File::create(target).map_err(files("write", target))?;
-    let mut out = std::io::BufWriter::new(file);
-    image::archive(layout, &mut out)?;
-    std::io::Write::flush(&mut out).map_err(files("write", target))
 }
 
 /// What the report tells besides what was made.

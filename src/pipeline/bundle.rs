@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::files;
-use super::{Destination, Error, Pushed, chart, layout_in, push, verify};
+use super::{Destination, Error, Pushed, Sink, chart, layout_in, verify};
 use crate::bundle::{self, CONTENTS, Contents, Entry, FORMAT, Reader, Source, Unpacked};
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -328,6 +328,6 @@ impl UnpackedBundle {
             chart_to: self.has_chart().then(|| format!("{below}/charts")),
             ..destination.clone()
         };
-        push(self.folder(), &destination, watch)
+        destination.deliver(self.folder(), watch)
     }
 }

@@ -22,6 +22,7 @@ mod push;
 mod report;
 mod serve;
 mod service_files;
+mod sink;
 
 pub use build::{BuildRequest, Signer, build};
 pub use bundle::{BundleReport, BundleRequest, BundleVerdict, UnpackedBundle, bundle, unpack_bundle};
@@ -30,6 +31,7 @@ pub use error::Error;
 pub use model::{ModelDestination, ModelForm};
 pub use observer::{Observer, Step};
 pub use parts::{layout_in, locate_onnxruntime, probe_request, read_sample, repository_of, sign, verify};
-pub use push::{Destination, Pushed, key_at_hand, push};
+pub use push::{Destination, Pushed, key_at_hand};
 pub use report::{BuildReport, LayerRow, StepRow};
 pub use serve::{ServeRequest, service_folder};
+pub use sink::{ArchiveFile, Sink};

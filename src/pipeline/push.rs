@@ -45,7 +45,7 @@ pub struct Pushed {
 }
 
 /// Pushes the image in `folder`, one that nimify wrote or an OCI layout, and its chart where that is asked for.
-pub fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) -> Result<Pushed, Error> {
+pub(super) fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) -> Result<Pushed, Error> {
     let layout = layout_in(folder);
     let to = match &destination.to {
         Some(text) => Reference::with_registry(text)?,
