@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nimify::bundle::{self, Reader, Source};
+use nimify::digest::Digest;
 use nimify::image;
 
 use crate::server::{Registry, Wishes};
@@ -85,7 +87,7 @@ fn a_bundle_crosses_an_air_gap() {
     shell.args(["timeout", "120", "sh", "-uc", script, "sh"]).current_dir(home.path());
     shell.env("HELM", judge("helm").get_program());
     let said = passes(&mut in_turn(shell, &import(home.path(), &file, "127.0.0.1:5000/air")));
-    let digest = nimify::digest::Digest::of(&bytes).to_string();
+    let digest = Digest::of(&bytes).to_string();
     assert!(said.starts_with(&format!("read {digest}\npushed 127.0.0.1:5000/air/digits:1.2.0\n")), "{said}");
     assert!(said.contains("image: \"127.0.0.1:5000/air/digits:1.2.0\""), "{said}");
     assert_eq!(fs::read_dir(at("cache")).unwrap().filter(is_unpacked).count(), 0);
@@ -180,4 +182,73 @@ fn a_bundle_is_refused_unless_all_of_it_is_whole_and_trusted() {
     let layer = layer.into_iter().find(|path| fs::metadata(path).unwrap().len() == 2560).unwrap();
     fs::write(layer, [0; 2560]).unwrap();
     assert!(fails(&mut bundle(&["--force"]), 7).contains("is not whole"));
+}
+
+/// The bundle in `file` with one entry's bytes replaced, every digest put right again, and no signatures of its own.
+fn with(file: &Path, path: &str, bytes: &[u8], to: &Path) {
+    let home = tempfile::tempdir().unwrap();
+    let reader = Reader::open(fs::File::open(file).unwrap()).unwrap();
+    let (mut contents, _) = reader.unpack(home.path(), |path| path.to_string()).unwrap();
+    let mut sources = Vec::new();
+    for entry in &mut contents.entries {
+        let mut old = fs::read(home.path().join(&entry.path)).unwrap();
+        if entry.path.as_str() == path {
+            old = bytes.to_vec();
+            (entry.size, entry.digest) = (bytes.len() as u64, Digest::of(bytes));
+        }
+        sources.push(Source::Bytes(old));
+    }
+    bundle::write(&contents, b"", &sources, fs::File::create(to).unwrap()).unwrap();
+}
+
+#[test]
+fn what_other_tools_read_in_a_bundle_is_what_was_checked() {
+    let home = tempfile::tempdir().unwrap();
+    let registry = Registry::start(&Wishes::default());
+    let file = bundled(home.path());
+    let other = home.path().join("other.tar");
+    let cases: [(&str, &[u8], &str); 5] = [
+        ("manifest.json", b"[]", "is not about the image that `bundle.json` names"),
+        ("index.json", b"{}", "is not about the image that `bundle.json` names"),
+        ("oci-layout", b"{}", "is not about the image that `bundle.json` names"),
+        ("nimify/service-0.1.0.tgz", b"another chart", "is not the chart in `nimify/chart`"),
+        ("nimify/chart/values.yaml", b"image: {}", "is not the chart in `nimify/chart`"),
+    ];
+    for (path, bytes, said) in cases {
+        with(&file, path, bytes, &other);
+        let stderr = fails(import(home.path(), &other, &registry.at("x")).arg("--unsigned"), 7);
+        assert!(stderr.contains(said), "{path}: {stderr}");
+    }
+    // A document that nothing else in the file vouches for: its signatures do.
+    with(&file, "nimify/signature.json", b"{ }", &other);
+    let stderr = fails(&mut import(home.path(), &other, &registry.at("x")), 7);
+    assert!(stderr.contains("chart and documents beside it are not"), "{stderr}");
+    passes(import(home.path(), &other, &registry.at("x")).arg("--unsigned"));
+}
+
+#[test]
+fn as_many_signers_as_are_asked_for_vouch_for_all_of_a_bundle() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
+    bundled(home.path());
+    let second = tempfile::tempdir().unwrap();
+    passes(nimify(second.path()).args(["keys", "generate"]));
+    let store = |home: &Path, name: &str| home.join(".config/nimify/keys").join(name);
+    let (one, two) = (store(home.path(), "ed25519.key"), store(second.path(), "ed25519.key"));
+    passes(nimify(home.path()).arg("sign").arg(at("digits")).arg("--key").arg(&two));
+    let verify = |file: &str| {
+        let mut command = nimify(home.path());
+        command.arg("verify").arg(at(file)).args(["--threshold", "2", "--key"]);
+        command.arg(store(home.path(), "ed25519.pub")).arg("--key").arg(store(second.path(), "ed25519.pub"));
+        command
+    };
+    let bundle = |file: &str| {
+        let mut command = nimify(home.path());
+        command.arg("bundle").arg(at("digits")).arg("--output").arg(at(file)).arg("--key").arg(&one);
+        command
+    };
+    passes(&mut bundle("one.tar"));
+    assert!(fails(&mut verify("one.tar"), 7).contains("1 of the 2 trusted keys that it takes"));
+    passes(bundle("both.tar").arg("--key").arg(&two));
+    assert_eq!(passes(&mut verify("both.tar")).matches("chart and documents: by ").count(), 2);
 }
