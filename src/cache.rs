@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::interrupt;
 
 /// Kinds of entries: one folder of the cache each. Other folders of the cache are not pruned by it.
-pub const KINDS: [&str; 7] = ["apt", "bases", "blobs", "debian", "layers", "onnxruntime", "pushed"];
+pub const KINDS: [&str; 8] = ["apt", "bases", "blobs", "debian", "layers", "onnxruntime", "pushed", "unpacked"];
 
 /// Why the cache can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,14 @@ impl Cache {
         let lock = lock_file(&self.root.join(kind).join(format!("{name}.lock")))?;
         wait_for(&lock).map_err(files("lock", &place))?;
         Ok((place, lock))
+    }
+
+    /// A new folder for what is unpacked on the way and goes again: it may be large, and temporary folders are often in
+    /// memory. What a killed run leaves here is pruned.
+    pub fn scratch(&self) -> Result<tempfile::TempDir, Error> {
+        let folder = self.root.join("unpacked");
+        fs::create_dir_all(&folder).map_err(files("make", &folder))?;
+        tempfile::tempdir_in(&folder).map_err(files("make a folder in", &folder))
     }
 
     /// Takes the entry `key` of `kind`, making it if it isn't there or fails its check.

@@ -202,6 +202,8 @@ fn beside(folder: &Path) -> Result<(Parts, Option<String>), Error> {
 #[derive(Debug)]
 pub struct UnpackedBundle {
     folder: tempfile::TempDir,
+    /// While it is open, nothing is pruned.
+    _cache: Cache,
     path: PathBuf,
     contents: Contents,
     contents_digest: Digest,
@@ -248,10 +250,11 @@ pub fn unpack_bundle(path: &Path) -> Result<UnpackedBundle, Error> {
     {
         return Err(files("unpack a bundle in", room)(std::io::ErrorKind::StorageFull.into()));
     }
-    let folder = tempfile::Builder::new().prefix(".unpacked-").tempdir_in(room).map_err(files("write in", room))?;
+    let folder = cache.scratch()?;
     let (contents_digest, signatures) = (reader.contents_digest, reader.signatures.clone());
     let (contents, file) = reader.unpack(folder.path(), place).map_err(refused(path))?;
-    let unpacked = UnpackedBundle { folder, path: path.into(), contents, contents_digest, signatures, file };
+    let unpacked =
+        UnpackedBundle { folder, _cache: cache, path: path.into(), contents, contents_digest, signatures, file };
     unpacked.check()?;
     Ok(unpacked)
 }

@@ -81,8 +81,7 @@ pub(super) fn push(
     let to = Reference::with_registry(&destination.to)?;
     let layout = layout_in(folder);
     let cache = Cache::from_environment()?;
-    let room = cache.root();
-    let scratch = tempfile::Builder::new().prefix(".unpacked-").tempdir_in(room).map_err(files("write in", room))?;
+    let scratch = cache.scratch()?;
     let faults: Vec<_> = image::validate(&layout).into_iter().map(|fault| fault.to_string()).collect();
     if !faults.is_empty() {
         return Err(Error::NotWhole { path: layout, faults });
