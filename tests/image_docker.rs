@@ -84,3 +84,20 @@ async fn what_the_engine_refuses_is_told_in_its_words() {
     assert!(matches!(error, image::load::Error::Refused { .. }), "{error}");
     assert!(!engine.docker(&["image", "inspect", "spoilt:1"]).status.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zstandard_is_loaded_or_refused_in_words_that_have_a_hint() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = small_image::shared_cache();
+    let binary = docker::compile(include_str!("support/probe.rs"), home.path());
+    let mut request = small_image::request(&binary, home.path(), &cache);
+    (request.name, request.compression) = ("zstandard".into(), image::Compression::Zstd);
+    let image = image::assemble(&request, &cache).unwrap();
+    let layout = home.path().join("image");
+    image::write_layout(&image, &layout).unwrap();
+    let engine = Engine::get();
+    match image::load(&layout, &[], &engine.host.parse().unwrap()).await {
+        Ok(loaded) => drop(engine.must(&["image", "rm", "--force", &loaded.id])),
+        Err(error) => assert!(error.to_string().contains("invalid tar header"), "{error}"),
+    }
+}

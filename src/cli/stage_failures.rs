@@ -195,6 +195,10 @@ fn from_load(error: &image::load::Error) -> Failure {
         Error::Address(_) => (Exit::Config, Some("`DOCKER_HOST` takes `unix:///path/to.sock` or `tcp://host:port`")),
         Error::NoProgram(_) => (Exit::Tool, Some("it comes with containerd; run this on the node itself")),
         Error::Nameless(_) => (Exit::Config, None),
+        // What an engine says that takes Zstandard for a plain archive.
+        Error::Refused { words, .. } if words.contains("invalid tar header") => {
+            (Exit::Build, Some("Docker before 23 doesn't read Zstandard: build with `image.compression: gzip`"))
+        }
         Error::Refused { .. } | Error::Lost { .. } => (Exit::Build, None),
     };
     failure(exit, error, hint.map(String::from))

@@ -130,6 +130,24 @@ macro_rules! has {
 }
 
 #[test]
+fn layers_of_zstandard_are_read() {
+    let tar = tar(&[("a/", b'5', ""), ("a/b", b'0', "")]);
+    let kind = "application/vnd.oci.image.layer.v1.tar+zstd";
+    let draft = |stored: Vec<u8>| {
+        let mut draft = Draft::of(vec![tar.clone()]);
+        draft.layers = vec![(kind, stored, Digest::of(&tar))];
+        draft.problems()
+    };
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    assert_eq!(draft(zstd(&tar)), []);
+    // Two frames are one stream.
+    assert_eq!(draft([zstd(&tar[..700]), zstd(&tar[700..])].concat()), []);
+    has!(draft(zstd(&[0; 1024])), Problem::DiffId { .. });
+    has!(draft(zstd(&tar)[..40].to_vec()), Problem::Layer(_));
+    has!(draft(tar.clone()), Problem::Layer(_));
+}
+
+#[test]
 fn every_blob_that_is_missing_changed_or_longer_is_told() {
     use Problem::*;
     has!(spoilt(|at| fs::remove_file(blob(at, "manifest")).unwrap()), Missing, Stray, Stray, Stray);
