@@ -175,9 +175,10 @@ pub(super) struct HowArgs {
     /// Do not sign the image
     #[arg(long)]
     pub(super) unsigned: bool,
-    /// Private key to sign with: a file, env://VARIABLE or exec://COMMAND [default: the key store's]
-    #[arg(long, value_name = "KEY", conflicts_with = "unsigned")]
-    pub(super) key: Option<String>,
+    /// Private key to sign with: a file, env://VARIABLE or exec://COMMAND; may be given several times [default: the key
+    /// store's]
+    #[arg(long = "key", value_name = "KEY", conflicts_with = "unsigned")]
+    pub(super) keys: Vec<String>,
     /// Also write dist/image.tar, which docker, podman and skopeo load
     #[arg(long)]
     pub(super) archive: bool,
@@ -243,10 +244,10 @@ pub(super) struct PushArgs {
     /// Speak to the registry without TLS
     #[arg(long)]
     pub(super) plain_http: bool,
-    /// Private key to sign with for the destination: a file or env://VARIABLE [default: the key store's, if it has
-    /// signed the image]
-    #[arg(long, value_name = "KEY")]
-    pub(super) key: Option<String>,
+    /// Private key to sign with for the destination: a file, env://VARIABLE or exec://COMMAND; may be given several times
+    /// [default: those of the key store that have signed the image]
+    #[arg(long = "key", value_name = "KEY")]
+    pub(super) keys: Vec<String>,
     /// Report only errors
     #[arg(long, short)]
     pub(super) quiet: bool,

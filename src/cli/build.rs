@@ -18,14 +18,16 @@ pub(super) fn run(args: &BuildArgs) -> Outcome {
     }
     let file = std::path::absolute(&args.config).map_err(|error| failure::files("find", &args.config, &error))?;
     let folder = file.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let configured = config.signing.key.as_ref().map(|key| key.source(&folder));
-    let key = args.how.key.as_deref().map(sign::source).or(configured);
+    let mut keys = sign::sources(&args.how.keys);
+    if keys.is_empty() {
+        keys.extend(config.signing.all().map(|key| key.source(&folder)));
+    }
     let request = BuildRequest {
         config: &config,
         config_folder: &folder,
         config_text: None,
         output: &folder,
-        signer: create::signer(key, &args.how, Maker::Build)?,
+        signer: create::signer(&keys, &args.how, Maker::Build)?,
         offline: args.how.offline,
         locked: args.locked,
         archive: args.how.archive,

@@ -17,10 +17,11 @@ pub(super) fn run(args: &BundleArgs) -> Outcome {
 
 fn write(args: &BundleArgs) -> Outcome {
     let Some(folder) = &args.dir else { unreachable!("clap asks for a folder where there is no subcommand") };
-    let mut keys =
-        args.keys.iter().map(|key| sign::signing_key(Some(sign::source(key)))).collect::<Result<Vec<_>, _>>()?;
-    if keys.is_empty() && !args.unsigned {
-        keys.extend(pipeline::key_at_hand(None)?);
+    let named = sign::sources(&args.keys);
+    let mut keys = if named.is_empty() && args.unsigned { Vec::new() } else { pipeline::keys_at_hand(&named)? };
+    if named.is_empty() {
+        // The one that signs images.
+        keys.truncate(1);
     }
     let request = BundleRequest { folder, output: args.output.clone(), keys: &keys, force: args.force };
     let made = pipeline::bundle(&request)?;
@@ -59,7 +60,7 @@ fn import(args: &ImportArgs) -> Outcome {
     }
     let destination = Destination {
         plain_http: args.plain_http,
-        key: args.signing_key.as_deref().map(sign::source),
+        keys: args.signing_key.iter().map(|key| sign::source(key)).collect(),
         ..Destination::default()
     };
     let bar = push::Bar::new(args.quiet);

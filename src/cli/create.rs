@@ -24,7 +24,7 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
         config: &config,
         config_folder: &output,
         output: &output,
-        signer: signer(args.how.key.as_deref().map(sign::source), &args.how, Maker::Create)?,
+        signer: signer(&sign::sources(&args.how.keys), &args.how, Maker::Create)?,
         offline: args.how.offline,
         locked: false,
         archive: args.how.archive,
@@ -171,14 +171,14 @@ pub(super) enum Maker {
     Build,
 }
 
-/// The key that a flag or the config names, or the key store's.
-pub(super) fn signer(key: Option<KeySource>, how: &HowArgs, maker: Maker) -> Result<Signer, Failure> {
+/// The keys that flags or the config name, or the key store's.
+pub(super) fn signer(keys: &[KeySource], how: &HowArgs, maker: Maker) -> Result<Signer, Failure> {
     if how.unsigned {
         return Ok(Signer::Nobody);
     }
-    if key.is_some() || maker == Maker::Build {
-        let image = sign::signing_key(key)?;
-        return Ok(Signer::Key { model: model_key(&image)?, image: Box::new(image) });
+    if !keys.is_empty() || maker == Maker::Build {
+        let images = sign::signing_keys(keys)?;
+        return Ok(Signer::Keys { model: model_key(&images)?, images });
     }
     let store = KeyStore::of_user()?;
     let password = Password::from_environment();
@@ -186,12 +186,12 @@ pub(super) fn signer(key: Option<KeySource>, how: &HowArgs, maker: Maker) -> Res
     for path in [&image.made, &model.made].into_iter().flatten().filter(|_| !how.quiet) {
         eprintln!("made a signing key: {}", path.display());
     }
-    Ok(Signer::Key { image: Box::new(image.key), model: Some(Box::new(model.key)) })
+    Ok(Signer::Keys { images: vec![image.key], model: Some(Box::new(model.key)) })
 }
 
-/// The key that signs the model where the image's own can't, not being an ECDSA one: the key store's, if there is one.
-fn model_key(image: &SigningKey) -> Result<Option<Box<SigningKey>>, Failure> {
-    if image.public().algorithm() == Algorithm::EcdsaP256 {
+/// The key that signs the model where the image's can't, none being an ECDSA one: the key store's, if there is one.
+fn model_key(images: &[SigningKey]) -> Result<Option<Box<SigningKey>>, Failure> {
+    if images.iter().any(|key| key.public().algorithm() == Algorithm::EcdsaP256) {
         return Ok(None);
     }
     let store = KeyStore::of_user();

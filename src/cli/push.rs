@@ -18,7 +18,7 @@ pub(super) fn run(args: &PushArgs) -> Outcome {
         chart_to: args.chart_to.clone(),
         model_to: args.model_to.clone().map(|to| ModelDestination { to, form: args.model_as.into() }),
         plain_http: args.plain_http,
-        key: args.key.as_deref().map(sign::source),
+        keys: sign::sources(&args.keys),
     };
     let pushed = push(&args.dir, &destination, args.quiet)?;
     match args.format {

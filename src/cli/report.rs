@@ -34,8 +34,10 @@ pub(super) fn text(report: &BuildReport, commands: &[String]) -> String {
         let [before, after] = gain.operators;
         let _ = writeln!(text, "graph      optimized: {after} operators, {before} before");
     }
-    let signed = report.signed_by.as_ref().map_or("nobody: --unsigned".into(), |key| format!("the key {key}"));
-    let _ = writeln!(text, "signed by  {signed}");
+    match &report.signed_by[..] {
+        [] => text.push_str("signed by  nobody: --unsigned\n"),
+        keys => keys.iter().for_each(|key| text.push_str(&format!("signed by  the key {key}\n"))),
+    }
     if let Some(pushed) = &report.pushed {
         let PushReport { repository, tag, blobs, bytes_sent, .. } = pushed;
         let sent = blobs.iter().filter(|blob| blob.how == "sent").count();

@@ -1,16 +1,13 @@
 //! `nimify sign DIR`.
 
 use crate::pipeline;
-use crate::sign::{KeySource, KeyStore, Password, SigningKey};
+use crate::sign::{self, KeySource, KeyStore, Password, SigningKey};
 
 use super::args::SignArgs;
 use super::failure::{Failure, Outcome};
 
 pub(super) fn run(args: &SignArgs) -> Outcome {
-    let mut keys = args.keys.iter().map(|key| signing_key(Some(source(key)))).collect::<Result<Vec<_>, _>>()?;
-    if keys.is_empty() {
-        keys.push(signing_key(None)?);
-    }
+    let keys = signing_keys(&sources(&args.keys))?;
     let layout = pipeline::layout_in(&args.dir);
     let repository = match &args.repository {
         Some(repository) => repository.clone(),
@@ -31,12 +28,16 @@ pub(super) fn source(text: &str) -> KeySource {
     }
 }
 
-/// The key that a flag names, or the key store's: an error where there is none.
-pub(super) fn signing_key(source: Option<KeySource>) -> Result<SigningKey, Failure> {
+/// Where all `--key` say that keys are.
+pub(super) fn sources(texts: &[String]) -> Vec<KeySource> {
+    texts.iter().map(|text| source(text)).collect()
+}
+
+/// The keys that are named, each once, or without any the key store's: an error where there is none.
+pub(super) fn signing_keys(sources: &[KeySource]) -> Result<Vec<SigningKey>, Failure> {
     let password = Password::from_environment();
-    match source {
-        Some(source) => source.signing_key(&password),
-        None => KeyStore::of_user().and_then(|store| store.signing_key(&password)),
+    if sources.is_empty() {
+        return Ok(vec![KeyStore::of_user().and_then(|store| store.signing_key(&password))?]);
     }
-    .map_err(Failure::from)
+    Ok(sign::signing_keys(sources, &password)?)
 }

@@ -101,7 +101,7 @@ fn trusted(args: &VerifyArgs) -> Result<TrustedKeys, Failure> {
 pub(super) fn trusted_keys(keys: &[String], threshold: Option<NonZeroUsize>) -> Result<TrustedKeys, Failure> {
     let keys = match keys {
         [] => KeyStore::of_user().and_then(|store| store.trusted())?,
-        keys => read(&keys.iter().map(|key| super::sign::source(key)).collect::<Vec<_>>())?,
+        keys => read(&super::sign::sources(keys))?,
     };
     with_threshold(keys, threshold)
 }

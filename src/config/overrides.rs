@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
-use super::settings::{Compression, Config, ServiceKind};
+use super::settings::{Compression, Config, ServiceKind, Signing};
 use super::words::{KeyReference, ModelName, ModelPath, ModelVersion, Platform, Repository};
 
 /// What flags, or environment variables behind them, say: it beats the file.
@@ -29,8 +29,8 @@ pub struct Overrides {
     pub platform: Option<Platform>,
     /// `image.compression`.
     pub compression: Option<Compression>,
-    /// `signing.key`.
-    pub key: Option<KeyReference>,
+    /// `signing.keys`.
+    pub keys: Vec<KeyReference>,
 }
 
 impl Config {
@@ -56,7 +56,9 @@ impl Config {
         fill(&mut self.image.repository, &overrides.repository);
         fill(&mut self.image.platform, &overrides.platform);
         fill(&mut self.image.compression, &overrides.compression);
-        fill(&mut self.signing.key, &overrides.key);
+        if !overrides.keys.is_empty() {
+            self.signing = Signing { key: None, keys: overrides.keys.clone() };
+        }
         self
     }
 }

@@ -404,9 +404,19 @@ pub enum Compression {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Signing {
-    /// The private key: a path, `env://NAME` or `exec://COMMAND`; the user's key store where this says nothing.
+    /// The private key: a path, `env://NAME` or `exec://COMMAND`; the user's key store where this and `keys` say nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyReference>,
+    /// Private keys of several signers, instead of `key`: the image has a signature of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyReference>,
+}
+
+impl Signing {
+    /// All keys that are named, in their order.
+    pub fn all(&self) -> impl Iterator<Item = &KeyReference> {
+        self.key.iter().chain(&self.keys)
+    }
 }
 
 impl Config {

@@ -84,7 +84,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     assert_eq!(wrong_with("batchng: {}\n"), "4:1: `batchng` is no known key: did you mean `batching`?");
     assert_eq!(
         wrong_with("signing: { zzzzzzzz: 1 }\n"),
-        "4:12: `signing`: `zzzzzzzz` is no known key: known are `key`"
+        "4:12: `signing`: `zzzzzzzz` is no known key: known are `key` and `keys`"
     );
     let text = wrong_with("environments:\n  prod:\n    trust: { key: [a] }\n");
     assert_eq!(text, "6:14: `environments.prod.trust`: `key` is no known key: did you mean `keys`?");
@@ -190,12 +190,13 @@ fn flags_beat_the_file() {
     let overrides = Overrides {
         version: Some("9".parse().unwrap()),
         port: std::num::NonZeroU16::new(9999),
-        key: Some("other.key".parse().unwrap()),
+        keys: vec!["other.key".parse().unwrap(), "env://SECOND".parse().unwrap()],
         ..Overrides::default()
     };
     let config = parse(FULL, &overrides, &|_| None).unwrap();
     assert_eq!((config.version.as_str(), config.server.settings().port), ("9", 9999));
-    assert_eq!(config.signing.key.unwrap().as_str(), "other.key");
+    let keys: Vec<_> = config.signing.all().map(|key| key.as_str()).collect();
+    assert_eq!(keys, ["other.key", "env://SECOND"]);
     assert_eq!(config.name.as_str(), "digits");
     let clash = Overrides { port: std::num::NonZeroU16::new(8001), ..Overrides::default() };
     let fault = parse(&format!("{LEAST}server: {{ metricsPort: 8001 }}"), &clash, &|_| None).unwrap_err();

@@ -33,11 +33,11 @@ use crate::{codegen, openapi};
 pub enum Signer {
     /// Nobody.
     Nobody,
-    /// The owner of these keys.
-    Key {
-        /// Signs the image.
-        image: Box<SigningKey>,
-        /// Signs the model, which takes an ECDSA key, where that of the image is none. Without either it has no
+    /// The owners of these keys.
+    Keys {
+        /// Each signs the image; at least one.
+        images: Vec<SigningKey>,
+        /// Signs the model, which takes an ECDSA key, where none of the image's is one. Without either it has no
         /// signature of its own.
         model: Option<Box<SigningKey>>,
     },
@@ -117,7 +117,7 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let documents = documents::documents(request, &used)?;
     documents.write(&stage.path().join("dist"))?;
     let signed_by = sign(request, &used, &stage, &documents)?;
-    if matches!(&request.signer, Signer::Key { .. }) && model_signer(&request.signer).is_none() {
+    if matches!(&request.signer, Signer::Keys { .. }) && model_signer(&request.signer).is_none() {
         watch.observer.warn("the model has no signature of its own: there is no ECDSA P-256 key to make it with");
     }
     watch.step(Step::Chart)?;
@@ -324,43 +324,48 @@ fn image_request(
     })
 }
 
-/// Signs the layout, attests the documents of it, and puts the public key beside it; the same for the model.
+/// Signs the layout with each key, attests the documents of it, and puts the public keys beside it; the same for the
+/// model.
 fn sign(
     request: &BuildRequest<'_>,
     used: &locked::Used<'_>,
     stage: &Stage,
     documents: &Documents,
-) -> Result<Option<String>, Error> {
-    let Signer::Key { image: key, .. } = &request.signer else { return Ok(None) };
+) -> Result<Vec<String>, Error> {
+    let Signer::Keys { images, .. } = &request.signer else { return Ok(Vec::new()) };
     let dist = stage.path().join("dist");
     let layout = dist.join("image");
-    sign::sign_layout(&layout, key, &used.plan.repository)?;
-    sign::attest_layout(&layout, key, &documents.predicates())?;
-    let mut beside = vec![("cosign.pub", key.public().to_pem().into_bytes())];
+    let mut beside = Vec::new();
+    for (at, key) in images.iter().enumerate() {
+        sign::sign_layout(&layout, key, &used.plan.repository)?;
+        sign::attest_layout(&layout, key, &documents.predicates())?;
+        let name = if at == 0 { "cosign.pub".to_string() } else { format!("cosign-{}.pub", at + 1) };
+        beside.push((name, key.public().to_pem().into_bytes()));
+    }
     if let Some(key) = model_signer(&request.signer) {
         let files = documents::model_files(used.description);
-        beside.push(("model.sig", sign::sign_model(key, used.plan.name.as_str(), &files)?));
-        beside.push(("model.pub", key.public().to_pem().into_bytes()));
+        beside.push(("model.sig".into(), sign::sign_model(key, used.plan.name.as_str(), &files)?));
+        beside.push(("model.pub".into(), key.public().to_pem().into_bytes()));
     }
     for (name, bytes) in beside {
         let path = dist.join(name);
         std::fs::write(&path, bytes).map_err(files("write", &path))?;
     }
-    Ok(Some(key.public().id().to_string()))
+    Ok(images.iter().map(|key| key.public().id().to_string()).collect())
 }
 
 /// The key that the model is signed with.
 fn model_signer(signer: &Signer) -> Option<&SigningKey> {
-    let Signer::Key { image, model } = signer else { return None };
-    let image = (image.public().algorithm() == Algorithm::EcdsaP256).then_some(image);
-    model.as_ref().or(image).map(|key| &**key)
+    let Signer::Keys { images, model } = signer else { return None };
+    let image = images.iter().find(|key| key.public().algorithm() == Algorithm::EcdsaP256);
+    model.as_deref().or(image)
 }
 
 /// What the report tells besides what was made.
 struct Figures {
     probe: ProbeReport,
     optimized: Option<Gain>,
-    signed_by: Option<String>,
+    signed_by: Vec<String>,
     pushed: Option<PushReport>,
 }
 

@@ -51,16 +51,11 @@ impl ChartToPush {
         Ok(ChartToPush { package, to, warnings })
     }
 
-    /// Pushes it, signed where there is a key.
-    pub(super) fn push(
-        self,
-        key: Option<&SigningKey>,
-        plain_http: bool,
-        watch: &dyn Watch,
-    ) -> Result<PushReport, Error> {
+    /// Pushes it, signed with each of these keys.
+    pub(super) fn push(self, keys: &[SigningKey], plain_http: bool, watch: &dyn Watch) -> Result<PushReport, Error> {
         let scratch = tempfile::tempdir().map_err(files("write in", &std::env::temp_dir()))?;
         image::write_artifact(&artifact(self.package), scratch.path())?;
-        if let Some(key) = key {
+        for key in keys {
             sign::sign_layout(scratch.path(), key, &self.to.repository.to_string())?;
         }
         let request = PushRequest {

@@ -70,12 +70,12 @@ enum Part {
     Bytes(Vec<u8>),
 }
 
-/// Pushes the model of the image in `folder`, signed where there is a key.
+/// Pushes the model of the image in `folder`, signed with each of these keys.
 pub(super) fn push(
     folder: &Path,
     destination: &ModelDestination,
     plain_http: bool,
-    key: Option<&SigningKey>,
+    keys: &[SigningKey],
     watch: &dyn Watch,
 ) -> Result<PushReport, Error> {
     let to = Reference::with_registry(&destination.to)?;
@@ -98,7 +98,7 @@ pub(super) fn push(
         layout: &made,
         to: &to,
         plain_http,
-        signing: key.map_or(Signing::Nobody, Signing::Anew),
+        signing: Signing::Anew(keys),
         cache: Some(&cache),
         chunk: CHUNK,
     };

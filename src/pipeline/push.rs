@@ -13,7 +13,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::image;
 use crate::registry::{self, CHUNK, PushReport, PushRequest, Reference, Signing, Watch};
-use crate::sign::{self, KeySource, KeyStore, Password, SigningKey};
+use crate::sign::{self, Algorithm, KeySource, KeyStore, Password, SigningKey};
 
 /// Where an image goes, and how.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +26,8 @@ pub struct Destination {
     pub model_to: Option<ModelDestination>,
     /// Speak without TLS.
     pub plain_http: bool,
-    /// The key that signs for the destination; `None` for the key store's, where that has signed the image.
-    pub key: Option<KeySource>,
+    /// The keys that sign for the destination; without any, those of the key store that have signed the image.
+    pub keys: Vec<KeySource>,
 }
 
 /// What was pushed.
@@ -58,26 +58,23 @@ pub(super) fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) 
             Some(ChartToPush::new(&chart::read(folder)?, place, &to.repository, &digest)?)
         }
     };
-    let given = destination.key.is_some();
-    let key = key_at_hand(destination.key.as_ref())?;
+    let given = !destination.keys.is_empty();
+    let keys = keys_at_hand(&destination.keys)?;
     let cache = Cache::from_environment()?;
     let request = PushRequest {
         layout: &layout,
         to: &to,
         plain_http: destination.plain_http,
-        signing: match &key {
-            None => Signing::Nobody,
-            Some(key) if given => Signing::Anew(key),
-            Some(key) => Signing::Again(key),
-        },
+        signing: if given { Signing::Anew(&keys) } else { Signing::Again(&keys) },
         cache: Some(&cache),
         chunk: CHUNK,
     };
     let image = registry::push(&request, watch)?;
     // Last: whoever installs the chart finds its image.
-    let chart = chart.map(|chart| chart.push(key.as_ref(), destination.plain_http, watch)).transpose()?;
+    let signers = if given { &keys[..] } else { &keys[..keys.len().min(1)] };
+    let chart = chart.map(|chart| chart.push(signers, destination.plain_http, watch)).transpose()?;
     let to = destination.model_to.as_ref();
-    let model = to.map(|to| model::push(folder, to, destination.plain_http, key.as_ref(), watch)).transpose()?;
+    let model = to.map(|to| model::push(folder, to, destination.plain_http, signers, watch)).transpose()?;
     Ok(Pushed { image, chart, model })
 }
 
@@ -108,15 +105,22 @@ pub(super) fn built(
     Ok(report)
 }
 
-/// The key that was named, else the key store's if it has one.
-pub fn key_at_hand(named: Option<&KeySource>) -> Result<Option<SigningKey>, Error> {
+/// The keys that were named, else those that the key store has.
+pub fn keys_at_hand(named: &[KeySource]) -> Result<Vec<SigningKey>, Error> {
     let password = Password::from_environment();
-    if let Some(source) = named {
-        return Ok(Some(source.signing_key(&password)?));
+    if !named.is_empty() {
+        return Ok(sign::signing_keys(named, &password)?);
     }
-    match KeyStore::of_user().and_then(|store| store.signing_key(&password)) {
-        Ok(key) => Ok(Some(key)),
-        Err(sign::Error::NoKey { .. } | sign::Error::NoHome) => Ok(None),
-        Err(error) => Err(error.into()),
+    let store = match KeyStore::of_user() {
+        Err(sign::Error::NoHome) => return Ok(Vec::new()),
+        store => store?,
+    };
+    let mut keys = Vec::new();
+    for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
+        match store.key_of(algorithm, &password) {
+            Err(sign::Error::NoKey { .. }) => {}
+            key => keys.push(key?),
+        }
     }
+    Ok(keys)
 }

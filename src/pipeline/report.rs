@@ -38,8 +38,8 @@ pub struct BuildReport {
     pub measured: Measured,
     /// What a prepared graph brought, measured; `None` where the user's own is served.
     pub optimized: Option<Gain>,
-    /// Id of the key that signed, `None` if unsigned.
-    pub signed_by: Option<String>,
+    /// Ids of the keys that signed, none if unsigned.
+    pub signed_by: Vec<String>,
     /// Where it was pushed to, and what was sent; `None` where that wasn't asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed: Option<PushReport>,

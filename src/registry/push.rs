@@ -28,15 +28,15 @@ const MOST_LISTINGS: usize = 4;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// With which key an image is signed for its destination.
-#[derive(Debug)]
+/// With which keys an image is signed for its destination.
+#[derive(Debug, Clone, Copy)]
 pub enum Signing<'a> {
     /// With none: signatures go as they are.
     Nobody,
-    /// With this one, where it has signed the image already.
-    Again(&'a SigningKey),
-    /// With this one in any case.
-    Anew(&'a SigningKey),
+    /// With those that have signed the image already.
+    Again(&'a [SigningKey]),
+    /// With all of them.
+    Anew(&'a [SigningKey]),
 }
 
 /// What is to be pushed where.
@@ -233,21 +233,25 @@ impl Push<'_> {
     /// The documents with a signature for the destination, where the key is at hand: of one's own signatures those for
     /// other repositories stay behind.
     fn signed(&self, artifacts: Vec<Artifact>) -> Result<Vec<Artifact>, Error> {
-        let (key, anew) = match self.request.signing {
+        let (keys, anew) = match self.request.signing {
             Signing::Nobody => return Ok(artifacts),
-            Signing::Again(key) => (key, false),
-            Signing::Anew(key) => (key, true),
+            Signing::Again(keys) => (keys, false),
+            Signing::Anew(keys) => (keys, true),
         };
-        let public = [key.public()];
-        let own = |artifact: &Artifact| artifact.claims(&public).iter().any(|claim| claim.own);
-        if !anew && !artifacts.iter().any(own) {
-            return Ok(artifacts);
-        }
+        let has_signed = |key: &SigningKey| {
+            let public = [key.public()];
+            artifacts.iter().flat_map(|artifact| artifact.claims(&public)).any(|claim| claim.own)
+        };
+        let signers: Vec<&SigningKey> = keys.iter().filter(|key| anew || has_signed(key)).collect();
+        let public: Vec<_> = signers.iter().map(|key| key.public()).collect();
         let here = self.request.to.repository.to_string();
         let descriptor = &self.layout.descriptor;
         let media_type = descriptor.media_type().to_string();
         let image = Subject { media_type: &media_type, digest: self.layout.digest, size: descriptor.size() };
-        let artifacts = sign::sign_artifacts(&self.layout.folder, &image, artifacts, key, &here)?;
+        let mut artifacts = artifacts;
+        for key in signers {
+            artifacts = sign::sign_artifacts(&self.layout.folder, &image, artifacts, key, &here)?;
+        }
         Ok(artifacts.iter().map(|artifact| artifact.only_for(&here, &public)).collect())
     }
 

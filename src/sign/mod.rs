@@ -33,7 +33,7 @@ pub use keys::{Algorithm, KeyId, Password, PublicKey, SigningKey};
 pub use model::sign_model;
 pub use source::KeySource;
 pub use statement::Predicate;
-pub use store::{Ensured, KeyStore, TrustedKeys};
+pub use store::{Ensured, KeyStore, TrustedKeys, signing_keys};
 pub use verify::{Fault, TrustedSignature, Verdict, verify_layout};
 
 use std::io;

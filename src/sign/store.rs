@@ -51,6 +51,18 @@ impl KeySource {
     }
 }
 
+/// The private keys of these sources in their order, each key once.
+pub fn signing_keys(sources: &[KeySource], password: &Password) -> Result<Vec<SigningKey>, Error> {
+    let mut keys: Vec<SigningKey> = Vec::new();
+    for source in sources {
+        let key = source.signing_key(password)?;
+        if keys.iter().all(|known| known.public() != key.public()) {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
+}
+
 /// The public keys whose signatures are believed, and how many of them it takes.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedKeys {

@@ -117,7 +117,7 @@ fn a_trusted_image_says_who_signed_it_and_for_what() {
 /// The id of the user's key.
 fn key(place: &Place) -> String {
     let report: serde_json::Value = serde_json::from_str(&place.read("digits/dist/report.json")).unwrap();
-    report["signedBy"].as_str().unwrap().into()
+    report["signedBy"][0].as_str().unwrap().into()
 }
 
 #[test]
@@ -351,4 +351,37 @@ fn a_command_signs_with_a_key_that_nimify_never_sees() {
     assert!(signed == files_below(&place.at("digits/dist/image")));
     let none = place.run(["sign", "digits", "--key", "exec://sh nowhere"]).refused(4);
     assert!(none.contains("the command `sh nowhere` can't be used"), "{none}");
+}
+
+#[test]
+fn a_build_takes_several_signers_at_once() {
+    let place = made::digits();
+    let other = Place::without_key();
+    other.run(["keys", "generate"]).with(0);
+    for name in ["ed25519", "ecdsa-p256"] {
+        let key = place.at(&format!("{name}.key"));
+        std::fs::copy(other.config.join(format!("nimify/keys/{name}.key")), &key).unwrap();
+    }
+    let verify = |keys: &[&str], more: &[&str]| {
+        let keys = keys.iter().flat_map(|key| ["--key", key]);
+        place.run(["verify", "digits"].into_iter().chain(keys).chain(more.iter().copied()))
+    };
+    let both = ["digits/dist/cosign.pub", "digits/dist/cosign-2.pub"];
+    let keys = ["--key", "ed25519.key", "--key", "ecdsa-p256.key", "--key", "ed25519.key", "--discard-edits"];
+    place.run(["build", "--quiet", "--config", "digits/nimify.yaml"].into_iter().chain(keys)).with(0);
+    verify(&both, &["--threshold", "2"]).with(0);
+    assert!(!place.at("digits/dist/cosign-3.pub").exists(), "each key signs once");
+    let report: serde_json::Value = serde_json::from_str(&place.read("digits/dist/report.json")).unwrap();
+    assert_eq!(report["signedBy"].as_array().unwrap().len(), 2);
+    // One of the signers signs the model too, being of the kind that it takes.
+    assert_eq!(place.read("digits/dist/model.pub"), place.read(both[1]));
+    let signed = files_below(&place.at("digits/dist/image"));
+    // The same from the config.
+    let config = place.read("digits/nimify.yaml");
+    place.write("digits/nimify.yaml", format!("{config}signing: {{ keys: [../ed25519.key, ../ecdsa-p256.key] }}\n"));
+    place.run(["build", "--quiet", "--config", "digits/nimify.yaml"]).with(0);
+    assert!(files_below(&place.at("digits/dist/image")).keys().eq(signed.keys()), "the same signatures");
+    place.write("digits/nimify.yaml", format!("{config}signing: {{ key: a.key, keys: [b.key] }}\n"));
+    let both = place.run(["build", "--config", "digits/nimify.yaml"]).refused(4);
+    assert!(both.contains("`signing.keys`: stands beside `key`: give one of the two"), "{both}");
 }

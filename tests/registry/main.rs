@@ -292,11 +292,13 @@ fn signatures_of_others_stay_and_each_repository_gets_its_own() {
     sign_layout(&first, &one, "digits").unwrap();
     let report = push_to(&first, &format!("{to}:1"), Signing::Nobody, &Count::default()).unwrap();
     assert!(report.warnings[0].contains("its signatures name `digits`, not"), "{:?}", report.warnings);
-    let report = push_to(&first, &format!("{to}:1"), Signing::Again(&two), &Count::default()).unwrap();
+    let report =
+        push_to(&first, &format!("{to}:1"), Signing::Again(std::slice::from_ref(&two)), &Count::default()).unwrap();
     assert_eq!((report.manifests_sent, report.warnings.len()), (0, 1), "another's key signs nothing unasked");
     // Another layout of the same image, signed by another: both signatures are there afterwards.
     sign_layout(&second, &two, "digits").unwrap();
-    let report = push_to(&second, &format!("{to}:1"), Signing::Again(&two), &Count::default()).unwrap();
+    let report =
+        push_to(&second, &format!("{to}:1"), Signing::Again(std::slice::from_ref(&two)), &Count::default()).unwrap();
     assert_eq!(report.warnings, [""; 0]);
     assert_eq!(signed_for(&to, &digest), ["digits", to.as_str()]);
     for key in [&one, &two] {
