@@ -41,6 +41,7 @@ fn plan(name: &str, signature: ModelSignature) -> ServicePlan {
                 sha256: "0".repeat(64),
                 source: "model.onnx".into(),
                 derived: None,
+                files: Default::default(),
             },
             signature: "signature.json".into(),
             openapi: "openapi.json".into(),

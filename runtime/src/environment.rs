@@ -142,6 +142,9 @@ variables! {
     "NIMIFY_OPTIMIZE", "engine.optimize",
         "`never` runs the model's graph as it is in the image; `build` and `load` let ONNX Runtime rewrite it as the service starts",
         |o, v| optimize(v).map(|word| o.service.engine.optimize = word);
+    "NIMIFY_VERIFY_MODEL", "engine.verifyModel",
+        "`1` holds the model's files against the digests that they had when the image was built, and ends the start where one differs",
+        |o, v| switch(v).map(|on| o.service.engine.verify_model = on);
     "NIMIFY_ONNXRUNTIME", "engine.onnxruntime", "ONNX Runtime's library",
         |o, v| not_empty(v).map(|p| o.service.engine.onnxruntime = Some(PathBuf::from(p)));
     "NIMIFY_TRACING_ENDPOINT", "tracing.endpoint",

@@ -1,5 +1,6 @@
 //! From `service.json` to exit: bind first, load after, warm up, serve, drain.
 
+mod digests;
 mod loading;
 
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,7 @@ use crate::tls::Tls;
 pub use crate::tls::TlsError;
 use crate::trace;
 use crate::trace::exporter::Exporting;
+pub use digests::NotTheModel;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -95,6 +97,9 @@ pub enum StartError {
     /// The model can't be loaded.
     #[error(transparent)]
     Model(EngineError),
+    /// The model is not the one that the service was built with.
+    #[error(transparent)]
+    OtherModel(#[from] NotTheModel),
     /// Loading ended in a fault of the service itself.
     #[error("loading the model ended in a fault of the service")]
     LoadingPanicked,
@@ -106,7 +111,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Model(EngineError::Provider { .. }) => 5,
-            StartError::Model(_) => 3,
+            StartError::Model(_) | StartError::OtherModel(_) => 3,
             StartError::Settings { .. } | StartError::Json { .. } | StartError::Environment(_) => 4,
             StartError::File(_) | StartError::OtherSignature { .. } | StartError::Host(_) => 4,
             StartError::Bind { .. } | StartError::Tls(_) => 4,

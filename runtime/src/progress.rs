@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub(crate) enum LoadPhase {
     /// ONNX Runtime's library is opened.
     OpenRuntime,
+    /// The model's files are held against their digests.
+    VerifyModel,
     /// The model is read and prepared.
     LoadModel,
     /// The recorded sample runs.
@@ -18,8 +20,9 @@ pub(crate) enum LoadPhase {
 }
 
 /// Each phase that takes time, its name in metrics, and what is going on in it.
-const PHASES: [(LoadPhase, &str, &str); 3] = [
+const PHASES: [(LoadPhase, &str, &str); 4] = [
     (LoadPhase::OpenRuntime, "open_runtime", "opening ONNX Runtime"),
+    (LoadPhase::VerifyModel, "verify_model", "checking the model's digests"),
     (LoadPhase::LoadModel, "load_model", "loading the model"),
     (LoadPhase::WarmUp, "warm_up", "warming up"),
 ];
@@ -137,8 +140,9 @@ mod tests {
             std::thread::sleep(pause);
         }
         let phases: Vec<_> = progress.phases().collect();
-        assert_eq!(phases.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["open_runtime", "load_model", "warm_up"]);
-        assert!(phases[1].1 >= 0.004 && phases[2].1 >= 0.004, "{phases:?}");
+        let names: Vec<_> = phases.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["open_runtime", "verify_model", "load_model", "warm_up"]);
+        assert!(phases[1].1 == 0.0 && phases[2].1 >= 0.004 && phases[3].1 >= 0.004, "{phases:?}");
         assert_eq!((progress.stand(), progress.took()), (None, Some(phases.iter().map(|(_, s)| s).sum())));
     }
 

@@ -54,6 +54,10 @@ pub struct ModelFile {
     /// What the file at `path` is where it isn't the user's own, but one made of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub derived: Option<DerivedModel>,
+    /// SHA-256, in hex, of every file that is served, by path below the folder of `path`: what `engine.verifyModel` holds
+    /// them against.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// A model file that was made of the user's.
@@ -236,6 +240,8 @@ pub struct EngineSettings {
     pub instances: Option<usize>,
     /// When ONNX Runtime rewrites the graph into a quicker one.
     pub optimize: Optimize,
+    /// Whether the model's files are held against `model.files` before they are loaded.
+    pub verify_model: bool,
     /// ONNX Runtime's library; `None` takes the one in `lib/` beside the program.
     pub onnxruntime: Option<PathBuf>,
 }
@@ -248,6 +254,7 @@ impl Default for EngineSettings {
             threads: None,
             instances: Some(1),
             optimize: Optimize::Build,
+            verify_model: false,
             onnxruntime: None,
         }
     }

@@ -184,6 +184,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("engine.threads", count(engine.threads)),
         ("engine.instances", count(engine.instances)),
         ("engine.optimize", json!(engine.optimize)),
+        ("engine.verifyModel", json!(engine.verify_model)),
         ("tracing.endpoint", json!(tracing.endpoint.as_ref().map(ToString::to_string).unwrap_or_default())),
         ("tracing.sampleRatio", json!(tracing.sample_ratio)),
         ("resources.requests.cpu", json!(format!("{}m", plan.resources.cpu_millis))),

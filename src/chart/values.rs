@@ -173,6 +173,7 @@ struct Engine {
     instances: CountOrAuto,
     #[schemars(with = "kinds::OptimizeWord")]
     optimize: Optimize,
+    verify_model: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

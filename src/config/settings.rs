@@ -289,6 +289,10 @@ pub struct Engine {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<OptimizeWord>")]
     pub optimize: Option<Optimize>,
+    /// Whether the service holds the model's files against the digests that they had at the build before it loads them,
+    /// and ends where one differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify_model: Option<bool>,
 }
 
 /// The runtime's [`Optimize`] as the schema tells it.
@@ -312,6 +316,7 @@ impl Engine {
             threads: self.threads.map_or(default.threads, Count::number),
             instances: self.instances.map_or(default.instances, Count::number),
             optimize: self.optimize.unwrap_or(default.optimize),
+            verify_model: self.verify_model.unwrap_or(default.verify_model),
             onnxruntime: default.onnxruntime,
         }
     }

@@ -117,6 +117,7 @@ pub(crate) mod tests {
                     sha256: "0".repeat(64),
                     source: "m.onnx".into(),
                     derived: None,
+                    files: Default::default(),
                 },
                 signature: "signature.json".into(),
                 openapi: "openapi.json".into(),

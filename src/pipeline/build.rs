@@ -88,7 +88,8 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     watch.step(Step::Generate)?;
     let mut plan = plan::plan(request.config, &description, Some(&probe))?;
     if let Some(derived) = &derived {
-        plan.serve_derived(&derived.file_name, derived.digest(), &derived.how);
+        let files: Vec<_> = derived.files.iter().map(|file| (&file.name, file.digest)).collect();
+        plan.serve_derived(&derived.file_name, &derived.how, &files);
     }
     let parts = generate(request, &plan, old.as_ref())?;
     watch.step(Step::Compile)?;

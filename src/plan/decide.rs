@@ -1,5 +1,6 @@
 //! The decisions: what was asked for, what the file says and what the probe showed, made into one plan.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use nimify_runtime::batching::Padding;
@@ -69,6 +70,7 @@ fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -
             // The file's name alone: where it lay on this machine is nobody's business.
             source: description.file_name.clone(),
             derived: None,
+            files: served_files(description),
         },
         signature: "signature.json".into(),
         openapi: "openapi.json".into(),
@@ -79,6 +81,12 @@ fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -
         engine,
         tracing: config.tracing.settings(),
     }
+}
+
+/// The digest of each file of the user's model, by path below its folder.
+fn served_files(description: &ModelDescription) -> BTreeMap<String, String> {
+    let beside = description.external_files.iter().map(|file| (file.path.as_str().to_string(), file.digest.hex()));
+    beside.chain([(description.file_name.clone(), description.digest.hex())]).collect()
 }
 
 /// Estimated from bytes, never measured, so that the chart is reproducible. The constants are what was seen on a few

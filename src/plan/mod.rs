@@ -36,11 +36,14 @@ pub struct ServicePlan {
 }
 
 impl ServicePlan {
-    /// Serves the model file `name` instead, which was made of the user's as `how` says.
-    pub fn serve_derived(&mut self, name: &RelativePath, digest: Digest, how: &str) {
+    /// Serves the model file `name` instead, which was made of the user's as `how` says: `files` has all that
+    /// it needs, itself too.
+    pub fn serve_derived(&mut self, name: &RelativePath, how: &str, files: &[(&RelativePath, Digest)]) {
         let model = &mut self.settings.model;
         model.path.set_file_name(name.as_str());
-        model.derived = Some(DerivedModel { sha256: digest.hex(), how: how.into() });
+        model.files = files.iter().map(|(name, digest)| (name.as_str().to_string(), digest.hex())).collect();
+        let sha256 = model.files.get(name.as_str()).cloned().unwrap_or_default();
+        model.derived = Some(DerivedModel { sha256, how: how.into() });
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn digits() -> ServicePlan {
                 sha256: Digest::of("model").hex(),
                 source: "./digits.onnx".into(),
                 derived: None,
+                files: Default::default(),
             },
             signature: "signature.json".into(),
             openapi: "openapi.json".into(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::StartError;
+use super::{StartError, digests};
 use crate::app::App;
 use crate::batching::{Padding, SHORT_RUN, Scheduler};
 use crate::cgroup;
@@ -35,6 +35,9 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
     let library = settings.onnxruntime.clone().or_else(beside_executable).ok_or(StartError::NoOnnxRuntime)?;
     let library = std::path::absolute(&library).unwrap_or(library);
     let version = engine::init(&library).map_err(StartError::OnnxRuntime)?;
+    if settings.verify_model {
+        verify(app)?;
+    }
     let threads = settings.threads.unwrap_or_else(cgroup::cpu_quota);
     let engine = Arc::new(choose(app, threads)?);
     watch(app, &engine, &version);
@@ -60,6 +63,16 @@ fn beside_executable() -> Option<PathBuf> {
     let mut names: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
     names.sort();
     names.into_iter().find(|path| path.to_string_lossy().contains("/libonnxruntime.so"))
+}
+
+/// Holds the model's files against their digests, before anything reads them for another purpose.
+fn verify(app: &App) -> Result<(), StartError> {
+    app.loading.enter(LoadPhase::VerifyModel);
+    let begun = Instant::now();
+    let bytes = digests::check(&app.settings.model)?;
+    let took_ms = begun.elapsed().as_millis() as u64;
+    tracing::info!(bytes, took_ms, "the model's files are those that the service was built with");
+    Ok(())
 }
 
 /// Lets the metrics tell what runs the model, and the memory that this takes.

@@ -85,7 +85,7 @@ metrics! {
     "nimify_instances" Gauge &[], "", "Runs of the model that may go on side by side, once it is loaded; with `auto` what was chosen",
         |r, out| if let Some(info) = r.metrics.loaded.get() { out.value(&[], info.instances) };
     "nimify_load_phase_seconds" Gauge &["phase"], "seconds",
-        "Time that each phase of the start has taken so far: open_runtime, load_model, warm_up",
+        "Time that each phase of the start has taken so far: open_runtime, verify_model, load_model, warm_up",
         |r, out| r.live.loading.phases().for_each(|(phase, seconds)| out.value(&[("phase", phase)], seconds));
     "nimify_model_bytes" Gauge &[], "bytes", "Size of the model's file", |r, out| out.known(&[], r.live.loading.bytes());
     "nimify_model_info" Info &["model", "version", "provider", "onnxruntime", "runtime"], "",
