@@ -1,6 +1,7 @@
-//! cosign judges our keys and signatures: key files go both ways, and what we sign verifies in a registry.
+//! cosign judges our keys and signatures, in its second and its third version: key files go both ways, and what we sign
+//! verifies in a registry.
 //!
-//! cosign and crane come from `tools/setup`, skopeo from the distribution.
+//! cosign, cosign3 and crane come from `tools/setup`, skopeo from the distribution.
 #![expect(clippy::unwrap_used, reason = "what a test sets up may fail it")]
 
 #[path = "support/judges.rs"]
@@ -16,10 +17,11 @@ use std::time::{Duration, Instant};
 use nimify::digest::Digest;
 use nimify::sign::{
     Algorithm, Artifact, KeySource, Password, Predicate, PublicKey, SigningKey, Verdict, artifacts, attest_layout,
-    sign_layout, signature_tag, verify_layout,
+    sign_layout, signature_tag, store_artifacts, verify_layout,
 };
 use serde_json::json;
 
+const COSIGNS: [&str; 2] = ["cosign", "cosign3"];
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// RFC 8410, section 10.3: the form in which openssl writes an Ed25519 key.
@@ -126,10 +128,13 @@ fn cosign_reads(key: &SigningKey) {
     for (name, password) in [("pw.key", "pw"), ("open.key", "")] {
         let file = home.path().join(name);
         write_private(&file, key, &password.into());
-        let public = passes(tool("cosign").arg("public-key").arg("--key").arg(&file).env("COSIGN_PASSWORD", password));
-        assert_eq!(public.trim_end(), key.public().to_pem().trim_end());
-        let wrong = refuses(tool("cosign").arg("public-key").arg("--key").arg(&file).env("COSIGN_PASSWORD", "no"));
-        assert!(wrong.contains("decrypt"), "{wrong}");
+        for cosign in COSIGNS {
+            let public =
+                passes(tool(cosign).arg("public-key").arg("--key").arg(&file).env("COSIGN_PASSWORD", password));
+            assert_eq!(public.trim_end(), key.public().to_pem().trim_end());
+            let wrong = refuses(tool(cosign).arg("public-key").arg("--key").arg(&file).env("COSIGN_PASSWORD", "no"));
+            assert!(wrong.contains("decrypt"), "{wrong}");
+        }
     }
 }
 
@@ -148,11 +153,13 @@ fn we_read_the_key_files_that_cosign_makes() {
     assert_eq!(private.public(), public);
     let original = KeySource::File(plain).signing_key(&Password::default()).unwrap();
     assert_eq!(original.public(), public);
-    passes(tool("cosign").args(["generate-key-pair", "--output-key-prefix", "ecdsa"]).current_dir(home.path()));
-    let private = KeySource::File(home.path().join("ecdsa.key")).signing_key(&"pw".into()).unwrap();
-    let public = KeySource::File(home.path().join("ecdsa.pub")).public_key().unwrap();
-    assert_eq!(private.public(), public);
-    assert_eq!(public.algorithm(), Algorithm::EcdsaP256);
+    for cosign in COSIGNS {
+        passes(tool(cosign).args(["generate-key-pair", "--output-key-prefix", cosign]).current_dir(home.path()));
+        let private = KeySource::File(home.path().join(format!("{cosign}.key"))).signing_key(&"pw".into()).unwrap();
+        let public = KeySource::File(home.path().join(format!("{cosign}.pub"))).public_key().unwrap();
+        assert_eq!(private.public(), public);
+        assert_eq!(public.algorithm(), Algorithm::EcdsaP256);
+    }
     // A kind that is not known here is refused for what it is.
     let rsa = home.path().join("rsa.pem");
     passes(Command::new("openssl").args(["genpkey", "-quiet", "-algorithm", "RSA", "-out"]).arg(&rsa));
@@ -289,7 +296,7 @@ fn attested(registry: &Registry, home: &Path, key: &SigningKey) -> (String, Path
 }
 
 #[test]
-fn cosign_verifies_attestations_and_bundles() {
+fn both_cosigns_verify_attestations_and_bundles() {
     let home = tempfile::tempdir().unwrap();
     let registry = Registry::start();
     for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
@@ -298,27 +305,85 @@ fn cosign_verifies_attestations_and_bundles() {
         let key = write_public(home.path(), "cosign.pub", &key.public());
         let other = SigningKey::generate_as(algorithm).unwrap();
         let other = write_public(home.path(), "other.pub", &other.public());
-        let command = |verb: &str, key: &Path, more: &[&str]| {
-            let mut command = tool("cosign");
-            command.args([verb, "--insecure-ignore-tlog=true", "--allow-http-registry"]).args(more);
-            command.arg("--key").arg(key).arg(format!("{repository}@{image}"));
-            command
+        let judge = |cosign: &str, more: &[&str]| {
+            let command = |verb: &str, key: &Path, kind: &[&str]| {
+                let mut command = tool(cosign);
+                command.args([verb, "--insecure-ignore-tlog=true", "--allow-http-registry"]).args(more).args(kind);
+                command.arg("--key").arg(key).arg(format!("{repository}@{image}"));
+                command
+            };
+            passes(&mut command("verify", &key, &[]));
+            refuses(&mut command("verify", &other, &[]));
+            for kind in ["slsaprovenance1", "spdxjson", "cyclonedx"] {
+                passes(&mut command("verify-attestation", &key, &["--type", kind]));
+                refuses(&mut command("verify-attestation", &other, &["--type", kind]));
+            }
         };
-        // Without a root that says whom to trust besides the key, cosign asks the network for one when it sees a bundle.
+        // The classic forms alone.
+        judge("cosign", &[]);
+        put_bundles(&repository, &folder, &image);
+        // Without a root that says whom to trust besides the key, cosign 2 asks the network for one when it sees a
+        // bundle. cosign 3 needs none, and minds none.
         let root = home.path().join("root.json");
         passes(tool("cosign").args(["trusted-root", "create", "--out"]).arg(&root));
         let root = format!("--trusted-root={}", root.display());
-        for form in [&[][..], &["--new-bundle-format", &root]] {
-            if !form.is_empty() {
-                put_bundles(&repository, &folder, &image);
-            }
-            passes(&mut command("verify", &key, form));
-            refuses(&mut command("verify", &other, form));
-            for kind in ["slsaprovenance1", "spdxjson", "cyclonedx"] {
-                let more = [form, &["--type", kind]].concat();
-                passes(&mut command("verify-attestation", &key, &more));
-                refuses(&mut command("verify-attestation", &other, &more));
-            }
-        }
+        judge("cosign", &[&root]);
+        judge("cosign3", &[&root]);
+        judge("cosign3", &[]);
+    }
+}
+
+/// The bundles about an image that a registry without referrers has under the tag for them.
+fn bundles_in(repository: &str, image: &Digest) -> Vec<Artifact> {
+    let (host, name) = repository.split_once('/').unwrap();
+    let get = |path: String, kind: &str| {
+        let url = format!("http://{host}/v2/{name}/{path}");
+        ureq::get(&url).header("Accept", kind).call().unwrap().body_mut().read_to_vec().unwrap()
+    };
+    let index = get(format!("manifests/sha256-{}", image.hex()), "application/vnd.oci.image.index.v1+json");
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let artifact = |entry: &serde_json::Value| {
+        let manifest = get(format!("manifests/{}", entry["digest"].as_str().unwrap()), MANIFEST);
+        let parts: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let blobs = [&parts["config"], &parts["layers"][0]]
+            .map(|part| get(format!("blobs/{}", part["digest"].as_str().unwrap()), "*/*"));
+        let artifact_type = entry["artifactType"].as_str().map(String::from);
+        Artifact { manifest, blobs: blobs.into(), tag: None, artifact_type }
+    };
+    index["manifests"].as_array().unwrap().iter().map(artifact).collect()
+}
+
+#[test]
+fn we_verify_the_bundles_that_cosign_3_makes() {
+    let home = tempfile::tempdir().unwrap();
+    let registry = Registry::start();
+    for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
+        let key = SigningKey::generate_as(algorithm).unwrap();
+        let repository = format!("{}/ml/{}", registry.address, algorithm.as_str());
+        let folder = home.path().join(algorithm.as_str());
+        let image = layout(&folder);
+        let mut copy = tool("skopeo");
+        copy.args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false", "--preserve-digests"]);
+        passes(copy.arg(format!("oci:{}:digits:1.2.0", folder.display())).arg(format!("docker://{repository}:1")));
+        let file = home.path().join("cosign.key");
+        write_private(&file, &key, &"pw".into());
+        let predicate = home.path().join("predicate.json");
+        fs::write(&predicate, r#"{"spdxVersion":"SPDX-2.3"}"#).unwrap();
+        // No service of signatures or logs is asked: the key is all there is.
+        let local = ["--yes", "--use-signing-config=false", "--tlog-upload=false", "--allow-http-registry", "--key"];
+        let mut sign = tool("cosign3");
+        passes(sign.arg("sign").args(local).arg(&file).arg(format!("{repository}@{image}")));
+        let mut attest = tool("cosign3");
+        attest.args(["attest", "--type", "spdxjson", "--predicate"]).arg(&predicate).args(local).arg(&file);
+        passes(attest.arg(format!("{repository}@{image}")));
+        let bundles = bundles_in(&repository, &image);
+        assert_eq!(bundles.len(), 2);
+        store_artifacts(&folder, &bundles).unwrap();
+        let verdict = verify_layout(&folder, &[key.public()].into_iter().collect()).unwrap();
+        let Verdict::Trusted { signatures, attested, .. } = verdict else { panic!("{verdict:?}") };
+        assert_eq!((signatures.len(), attested.len()), (1, 1));
+        let other = SigningKey::generate_as(algorithm).unwrap();
+        let verdict = verify_layout(&folder, &[other.public()].into_iter().collect()).unwrap();
+        assert!(matches!(verdict, Verdict::IntactSignerUnknown { .. }), "{verdict:?}");
     }
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::bundle::{self, BUNDLE, Bundle};
-use super::statement::{self, IN_TOTO, STATEMENT, Statement, Subject, SubjectDigest};
+use super::statement::{self, IN_TOTO, STATEMENT, Statement, Subject};
 use super::{Error, KeyId, SigningKey, TrustedKeys};
 use crate::digest::Digest;
 
@@ -16,7 +16,7 @@ const CONTENTS: &str = "urn:nimify:bundle:v1";
 pub fn sign_contents(key: &SigningKey, name: &str, digest: &Digest) -> Result<Vec<u8>, Error> {
     let statement = Statement {
         kind: STATEMENT.into(),
-        subject: vec![Subject { name: name.into(), digest: SubjectDigest { sha256: digest.hex() } }],
+        subject: vec![Subject::new(name, digest)],
         predicate_type: CONTENTS.into(),
         predicate: json!({}),
     };

@@ -42,6 +42,16 @@ pub(super) struct Subject {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) name: String,
     pub(super) digest: SubjectDigest,
+    /// What cosign 3 writes, empty, and nothing is decided by.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub(super) annotations: serde_json::Map<String, Value>,
+}
+
+impl Subject {
+    /// What has this digest; the name may be empty.
+    pub(super) fn new(name: &str, digest: &Digest) -> Self {
+        Subject { name: name.into(), digest: SubjectDigest { sha256: digest.hex() }, annotations: Default::default() }
+    }
 }
 
 /// A digest as in-toto writes it: the name of the algorithm, the digits.
@@ -73,7 +83,7 @@ pub(super) struct EnvelopeSignature {
 pub(super) fn about(image: &Digest, predicate: &Predicate) -> Vec<u8> {
     let statement = Statement {
         kind: STATEMENT.into(),
-        subject: vec![Subject { name: String::new(), digest: SubjectDigest { sha256: image.hex() } }],
+        subject: vec![Subject::new("", image)],
         predicate_type: predicate.kind.clone(),
         predicate: predicate.body.clone(),
     };
