@@ -115,7 +115,7 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
         image: &image,
     };
     watch.step(Step::Sign)?;
-    let documents = documents::documents(request, &used)?;
+    let documents = documents::documents(request, &used, &parts)?;
     documents.write(&stage.path().join("dist"))?;
     let signed_by = sign(request, &used, &stage, &documents)?;
     if matches!(&request.signer, Signer::Keys { .. }) && model_signer(&request.signer).is_none() {

@@ -6,7 +6,7 @@ use nimify_runtime::sources;
 use serde_json::Value;
 
 use super::Error;
-use super::build::BuildRequest;
+use super::build::{BuildRequest, Generated};
 use super::error::files;
 use super::locked::{self, Used};
 use crate::compile::ServiceKind;
@@ -67,7 +67,11 @@ pub(super) fn read(dist: &Path) -> Result<Vec<Predicate>, Fault> {
 }
 
 /// Tells of a build what it used.
-pub(super) fn documents(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Documents, Error> {
+pub(super) fn documents(
+    request: &BuildRequest<'_>,
+    used: &Used<'_>,
+    generated: &Generated,
+) -> Result<Documents, Error> {
     let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
     let (nimify, _) = Digest::of_file(&executable).map_err(files("read", &executable))?;
     let inventory = inventory(request, used)?;
@@ -76,6 +80,7 @@ pub(super) fn documents(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<D
         nimify,
         templates: locked::templates(),
         lock: Digest::of(sources::LOCK),
+        sources: users_files(request, generated)?,
         service: match used.binary.kind {
             ServiceKind::Generated => "generated".into(),
             ServiceKind::Generic => "generic".into(),
@@ -83,6 +88,21 @@ pub(super) fn documents(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<D
         toolchain: used.binary.toolchain.clone(),
     };
     Ok(Documents([sbom::spdx(&inventory), sbom::cyclonedx(&inventory), sbom::provenance(&inventory, &facts)]))
+}
+
+/// The user's own files that enter the image besides the model.
+fn users_files(request: &BuildRequest<'_>, generated: &Generated) -> Result<Vec<(String, Digest)>, Error> {
+    let own = generated.users.iter().map(|(path, bytes)| (format!("service/{}", path.as_str()), Digest::of(bytes)));
+    let mut found: Vec<_> = own.collect();
+    let config = request.config;
+    let named = [("sample", config.sample.as_ref()), ("license", config.license.as_ref().map(|license| &license.path))];
+    for (name, path) in named {
+        let Some(path) = path else { continue };
+        let path = crate::files::plain(&request.config_folder.join(path));
+        let (digest, _) = Digest::of_file(&path).map_err(files("read", &path))?;
+        found.push((name.to_string(), digest));
+    }
+    Ok(found)
 }
 
 /// The config without what names keys, clusters or folders of this machine: they don't enter the image.
@@ -115,7 +135,8 @@ fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, E
         model: model(request, used),
         onnxruntime: RuntimePart { version: onnxruntime::VERSION.into(), digest: used.runtime.digest, pinned },
         service: used.binary.digest,
-        crates: sbom::locked_crates(sources::LOCK).expect("the embedded lock file is one of cargo's"),
+        crates: sbom::service_crates(sources::CRATES, sources::LOCK)
+            .expect("the embedded list and lock file belong together"),
         distribution: image.base.distribution.clone(),
         packages: image.base.packages.clone(),
         base_image: image.base.image.as_ref().map(|base| BaseImagePart {
@@ -141,12 +162,27 @@ fn model(request: &BuildRequest<'_>, used: &Used<'_>) -> ModelPart {
         name: used.plan.settings.name.clone(),
         files: model_files(description),
         derived: used.derived.map(derived),
-        license: request.config.license.as_ref().map(|license| license.name.clone()),
+        license: license(request, description),
         producer: producer.trim().into(),
         inputs: values(&used.plan.signature.inputs),
         outputs: values(&used.plan.signature.outputs),
         facts: facts(description),
     }
+}
+
+/// The licence's name: as the config gives it, or else as the model says of itself.
+fn license(request: &BuildRequest<'_>, description: &ModelDescription) -> Option<String> {
+    let own = || {
+        description
+            .contents
+            .metadata
+            .iter()
+            .find(|(key, _)| ["license", "licence"].contains(&key.to_lowercase().as_str()))
+    };
+    let configured = request.config.license.as_ref().map(|license| license.name.clone());
+    configured
+        .or_else(|| own().map(|(_, text)| text.trim().chars().take(200).collect()))
+        .filter(|text: &String| !text.is_empty())
 }
 
 /// The user's files, the graph first.

@@ -19,8 +19,13 @@ pub fn cyclonedx(inventory: &Inventory) -> Value {
         let mut component = component("library", &found.purl(), &found.name, found.checksum.as_ref());
         component["version"] = found.version.clone().into();
         component["purl"] = found.purl().into();
+        component["licenses"] = json!([{ "expression": found.license }]);
+        // Known to whoever looks for what a build ran, not to be taken for a part of the image.
+        component["scope"] = if found.linked { "required" } else { "excluded" }.into();
         components.push(component);
-        linked.push(found.purl());
+        if found.linked {
+            linked.push(found.purl());
+        }
     }
     if let Some(base) = &inventory.base_image {
         let mut component = component("container", &base.purl(), &base.name, Some(&base.manifest));

@@ -8,7 +8,7 @@ mod cyclonedx;
 mod provenance;
 mod spdx;
 
-pub use crates::{Crate, NotALockFile, locked_crates};
+pub use crates::{Crate, NotCrates, service_crates};
 pub use cyclonedx::cyclonedx;
 pub use provenance::{BuildFacts, provenance};
 pub use spdx::spdx;
@@ -48,7 +48,7 @@ pub struct Inventory {
     pub onnxruntime: RuntimePart,
     /// The service's executable.
     pub service: Digest,
-    /// What is compiled into it, sorted by name and version.
+    /// What it is compiled from, sorted by name and version.
     pub crates: Vec<Crate>,
     /// The `ID` of the distribution that the base layer comes from, such as `debian`.
     pub distribution: Option<String>,

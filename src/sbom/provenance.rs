@@ -16,6 +16,8 @@ pub struct BuildFacts {
     pub templates: Digest,
     /// The service's lock file.
     pub lock: Digest,
+    /// The user's own files that enter the image, by what they are for: hooks, other sources, a licence's text, a sample.
+    pub sources: Vec<(String, Digest)>,
     /// `generated` or `generic`.
     pub service: String,
     /// What compiled it, as `rustc -vV` says; empty where nothing was compiled.
@@ -52,6 +54,7 @@ fn dependencies(inventory: &Inventory, facts: &BuildFacts) -> Vec<Value> {
     all.push(nimify);
     all.push(named("templates", &facts.templates));
     all.push(named("Cargo.lock", &facts.lock));
+    all.extend(facts.sources.iter().map(|(name, digest)| named(name, digest)));
     for found in &inventory.crates {
         if let Some(checksum) = &found.checksum {
             all.push(json!({ "uri": found.purl(), "digest": { "sha256": checksum.hex() } }));

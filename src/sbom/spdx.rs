@@ -123,8 +123,12 @@ impl Document {
             let crate_id = format!("SPDXRef-Crate-{at}");
             let package = self.package(&crate_id, &found.name, "LIBRARY", found.checksum.as_ref());
             package.set("versionInfo", found.version.clone());
+            package.set("licenseDeclared", found.license.clone());
             package.purl(&found.purl());
-            self.relate(id, "DEPENDS_ON", &crate_id);
+            match found.linked {
+                true => self.relate(id, "DEPENDS_ON", &crate_id),
+                false => self.relate(&crate_id, "BUILD_DEPENDENCY_OF", id),
+            }
         }
     }
 

@@ -25,7 +25,7 @@ fn inventory() -> Inventory {
         },
         onnxruntime: RuntimePart { version: "1.31.1".into(), digest: Digest::of("library"), pinned: true },
         service: Digest::of("service"),
-        crates: vec![Crate { name: "anyhow".into(), version: "1.0.104".into(), checksum: Some(Digest::of("anyhow")) }],
+        crates: vec![linked("anyhow", "1.0.104"), Crate { linked: false, ..linked("syn", "3.0.9") }],
         distribution: Some("debian".into()),
         packages: vec![Package::made_up("libc6", "2.41-12+deb13u1", &[library])],
         base_image: Some(BaseImagePart {
@@ -37,12 +37,23 @@ fn inventory() -> Inventory {
     }
 }
 
+fn linked(name: &str, version: &str) -> Crate {
+    Crate {
+        name: name.into(),
+        version: version.into(),
+        checksum: Some(Digest::of(name)),
+        license: "MIT OR Apache-2.0".into(),
+        linked: true,
+    }
+}
+
 fn facts() -> BuildFacts {
     BuildFacts {
         config: serde_json::json!({ "name": "digits" }),
         nimify: Digest::of("nimify"),
         templates: Digest::of("templates"),
         lock: Digest::of("lock"),
+        sources: vec![("service/src/hooks.rs".into(), Digest::of("hooks"))],
         service: "generated".into(),
         toolchain: "rustc 1.95.0".into(),
     }
@@ -65,6 +76,23 @@ fn spdx_relates_every_package_to_the_image() {
     });
     assert!(related.contains(&owned), "{document}");
     assert_eq!(text(&document, "/creationInfo/created"), "1970-01-01T00:00:00Z");
+}
+
+#[test]
+fn crates_that_only_build_are_no_part_of_the_service() {
+    let document = cyclonedx(&inventory());
+    let components = document["components"].as_array().unwrap();
+    let scope = |name: &str| components.iter().find(|one| one["name"] == name).map(|one| one["scope"].clone());
+    assert_eq!([scope("anyhow"), scope("syn")], [Some("required".into()), Some("excluded".into())]);
+    let service = document["dependencies"].as_array().unwrap().iter().find(|one| one["ref"] == "service").unwrap();
+    assert_eq!(service["dependsOn"], serde_json::json!(["pkg:cargo/anyhow@1.0.104"]));
+    let document = spdx(&inventory());
+    let related = document["relationships"].as_array().unwrap();
+    let how = |id: &str| related.iter().find(|one| one["spdxElementId"] == id || one["relatedSpdxElement"] == id);
+    assert_eq!(how("SPDXRef-Crate-0").unwrap()["relationshipType"], "DEPENDS_ON");
+    assert_eq!(how("SPDXRef-Crate-1").unwrap()["relationshipType"], "BUILD_DEPENDENCY_OF");
+    let package = document["packages"].as_array().unwrap().iter().find(|one| one["name"] == "syn").unwrap();
+    assert_eq!(package["licenseDeclared"], "MIT OR Apache-2.0");
 }
 
 #[test]
@@ -101,10 +129,11 @@ fn provenance_names_every_input_with_its_digest() {
     let document = provenance(&inventory(), &facts());
     let dependencies = document["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
     let digests: Vec<String> = dependencies.iter().map(|one| text(one, "/digest/sha256")).collect();
-    for part in ["model", "weights", "library", "nimify", "templates", "lock", "anyhow", "release", "libc", "index"] {
+    let parts = ["model", "weights", "library", "nimify", "templates", "lock", "hooks", "anyhow", "syn", "release"];
+    for part in parts.into_iter().chain(["libc", "index"]) {
         assert!(digests.contains(&Digest::of(part).hex()), "{part}");
     }
-    assert_eq!(digests.len(), 10);
+    assert_eq!(digests.len(), 12);
 }
 
 #[test]
