@@ -20,10 +20,10 @@ pub mod interrupt;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
 
-// What `config` uses of the plan and of signing.
+// What `config` uses of the plan.
 #[path = "../../src/plan/name.rs"]
 pub mod plan;
-#[path = "../../src/sign/source.rs"]
+#[path = "../../src/sign/mod.rs"]
 pub mod sign;
 
 pub use nimify_runtime::{codec, grpc, signature, tensor, trace};
