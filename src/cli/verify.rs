@@ -2,8 +2,9 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{self, Overrides};
+use crate::config::{self, Overrides, TrustedKey};
 use crate::pipeline;
 use crate::sign::{Error, KeySource, KeyStore, TrustedKeys, Verdict};
 
@@ -72,6 +73,12 @@ pub(super) fn refused(verdict: &Verdict, place: &Path) -> Failure {
             format!("{image} is intact, but signed by {} of the {threshold} trusted keys that it takes", signers.len()),
         )
         .hint("`nimify sign DIR --key KEY` adds a signature".to_string()),
+        Verdict::Expired { image, signers } => {
+            let ids: Vec<_> = signers.iter().map(|key| format!("`{key}`")).collect();
+            let text = format!("{image} is intact, but trusted no longer: the time of {} is over", ids.join(", "));
+            Failure::say(Exit::Trust, text)
+                .hint("`notAfter` and `expires` in the environment's `trust` say until when keys hold".to_string())
+        }
         Verdict::IntactSignerUnknown { image, signatures } => Failure::say(
             Exit::Trust,
             format!("{image} is intact, signer unknown: no trusted key made {}", of(*signatures)),
@@ -127,17 +134,27 @@ fn of_environment(args: &VerifyArgs, name: &str) -> Result<(TrustedKeys, Option<
         let text = format!("the environment `{name}` of `{}` trusts no keys", path.display());
         return Err(Failure::say(Exit::Config, text).hint("`trust: { keys: [cosign.pub] }` names them".to_string()));
     }
-    let sources: Vec<_> = trust.keys.iter().map(|key| key.source(&folder)).collect();
-    Ok((read(&sources)?, trust.threshold))
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let list = trust.expires.as_ref().map(|expires| expires.expiry());
+    let mut keys = TrustedKeys::default();
+    for TrustedKey { key, not_after } in &trust.keys {
+        let own = not_after.as_ref().map(|not_after| not_after.expiry());
+        // The sooner of the two, where both are given.
+        let expiry = own.iter().chain(&list).min();
+        let public = key.source(&folder).public_key().map_err(unread)?;
+        keys.add(public, expiry, now);
+    }
+    Ok((keys, trust.threshold))
 }
 
 fn read(sources: &[KeySource]) -> Result<TrustedKeys, Failure> {
-    TrustedKeys::from_sources(sources).map_err(|error| {
-        let missing = matches!(error, Error::NoKey { .. });
-        let hint =
-            missing.then(|| "`--key` takes the path of a public key, such as the signer's `cosign.pub`".to_string());
-        Failure::from(error).hint(hint)
-    })
+    TrustedKeys::from_sources(sources).map_err(unread)
+}
+
+fn unread(error: Error) -> Failure {
+    let missing = matches!(error, Error::NoKey { .. });
+    let hint = missing.then(|| "`--key` takes the path of a public key, such as the signer's `cosign.pub`".to_string());
+    Failure::from(error).hint(hint)
 }
 
 fn of(signatures: usize) -> String {
@@ -161,6 +178,10 @@ fn json(verdict: &Verdict) -> serde_json::Value {
             serde_json::json!({
                 "verdict": "tooFewSigners", "image": image, "signers": signers, "threshold": threshold,
             })
+        }
+        Verdict::Expired { image, signers } => {
+            let signers: Vec<_> = signers.iter().map(ToString::to_string).collect();
+            serde_json::json!({ "verdict": "expired", "image": image, "signers": signers })
         }
         Verdict::IntactSignerUnknown { image, signatures } => {
             serde_json::json!({ "verdict": "intactSignerUnknown", "image": image, "signatures": signatures })

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::settings::is_default;
-use super::words::{DnsLabel, KeyReference};
+use super::trusted_key::TrustedKey;
+use super::words::{DnsLabel, Moment};
 
 /// Where and how one release runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,9 +59,12 @@ fn one() -> NonZeroU32 {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Trust {
-    /// Public keys: paths, `env://NAME` or `exec://COMMAND`.
+    /// Public keys: paths, `env://NAME` or `exec://COMMAND`, or `{ key, notAfter }` for one that is trusted until a day.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub keys: Vec<KeyReference>,
+    pub keys: Vec<TrustedKey>,
+    /// Until when the list holds, `2026-12-31` or `2026-12-31T12:00:00Z`: afterwards none of its keys is trusted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Moment>,
     /// How many different ones of them have to have signed: 1 where this says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<NonZeroUsize>,

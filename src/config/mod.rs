@@ -16,6 +16,7 @@ mod reader;
 mod repository;
 mod schema;
 mod settings;
+mod trusted_key;
 mod variables;
 mod words;
 
@@ -32,9 +33,10 @@ pub use settings::{
     ApiVersion, Batching, Budget, Compression, Config, Engine, Image, LicenseFile, Server, ServiceKind, Signing,
     Tracing,
 };
+pub use trusted_key::TrustedKey;
 pub use words::{
-    Base, CollectorUrl, DnsLabel, ImageBase, KeyReference, ModelName, ModelPath, ModelVersion, NotAWord, Platform,
-    ProviderList, Registry, Repository,
+    Base, CollectorUrl, DnsLabel, ImageBase, KeyReference, ModelName, ModelPath, ModelVersion, Moment, NotAWord,
+    Platform, ProviderList, Registry, Repository,
 };
 
 use std::fmt;

@@ -412,7 +412,7 @@ pub struct Signing {
     /// The private key: a path, `env://NAME` or `exec://COMMAND`; the user's key store where this and `keys` say nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyReference>,
-    /// Private keys of several signers, instead of `key`: the image has a signature of each.
+    /// Private keys of further signers: the image has a signature of each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyReference>,
 }

@@ -18,7 +18,7 @@ engine: { provider: auto, threads: auto, instances: 1 }
 image: { repository: registry.example.com/ml/digits, base: closure, platform: linux/amd64, compression: gzip, modelCompression: zstd, budget: { layer: 500MB, total: 2GB } }
 signing: { key: env://NIMIFY_SIGNING_KEY }
 environments:
-  staging: { context: kind-staging, namespace: ml, replicas: 1, values: { podLabels: { team: ml } }, trust: { keys: [cosign.pub] } }
+  staging: { context: kind-staging, namespace: ml, replicas: 1, values: { podLabels: { team: ml } }, trust: { keys: [cosign.pub, { key: old.pub, notAfter: 2026-12-31 }], expires: 2027-06-30T12:00:00Z } }
   prod: { contexts: [eu, us], namespace: ml, autoscaling: { minReplicas: 2, maxReplicas: 10, targetCpuPercent: 70 } }
 "#;
 
@@ -84,7 +84,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     assert_eq!(wrong_with("batchng: {}\n"), "4:1: `batchng` is no known key: did you mean `batching`?");
     assert_eq!(
         wrong_with("signing: { zzzzzzzz: 1 }\n"),
-        "4:12: `signing`: `zzzzzzzz` is no known key: known are `key` and `keys`"
+        "4:12: `signing`: `zzzzzzzz` is no known key: known are `key`, `keys`"
     );
     let text = wrong_with("environments:\n  prod:\n    trust: { key: [a] }\n");
     assert_eq!(text, "6:14: `environments.prod.trust`: `key` is no known key: did you mean `keys`?");
@@ -136,6 +136,10 @@ fn wrong_values_say_where_and_what_they_should_be() {
         ("environments: { prod: { autoscaling: { minReplicas: 3, maxReplicas: 2 } } }", "above its `maxReplicas`"),
         ("environments: { prod: { autoscaling: {} } }", "the key `maxReplicas` is missing"),
         ("environments: { prod: { trust: { keys: [a, kms://b] } } }", "`environments.prod.trust.keys[1]`: `kms://b`"),
+        ("environments: { prod: { trust: { keys: [{ key: a, notAftr: 2026-12-31 }] } } }", "did you mean `notAfter`?"),
+        ("environments: { prod: { trust: { keys: [{ key: a, notAfter: soon }] } } }", "`soon` is no date"),
+        ("environments: { prod: { trust: { keys: [1] } } }", "`environments.prod.trust.keys[0]`"),
+        ("environments: { prod: { trust: { keys: [a], expires: 2026-02-30 } } }", "`2026-02-30` is no date"),
     ] {
         let text = wrong_with(lines);
         assert!(text.contains(message), "{lines}\n   {text}\n   {message}");

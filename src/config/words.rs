@@ -14,7 +14,7 @@ use super::repository;
 use crate::digest::Digest;
 use crate::files;
 use crate::plan::ServiceName;
-use crate::sign::KeySource;
+use crate::sign::{Expiry, KeySource};
 
 /// A text that is not what it should be; the message says what that is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -258,6 +258,19 @@ impl KeyReference {
             Ok(elsewhere) => elsewhere,
             Err(never) => match never {},
         }
+    }
+}
+
+word! {
+    /// The last moment of something, in UTC: `2026-12-31` or `2026-12-31T12:00:00Z`.
+    Moment, "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$",
+    |text| text.parse::<Expiry>().map(drop).map_err(|error| error.to_string())
+}
+
+impl Moment {
+    /// As it is compared.
+    pub fn expiry(&self) -> Expiry {
+        self.0.parse().expect("it was checked when it was made")
     }
 }
 

@@ -15,6 +15,7 @@ mod classic;
 mod command;
 mod contents;
 mod envelope;
+mod expiry;
 mod keys;
 mod layout;
 mod model;
@@ -29,6 +30,7 @@ pub use classic::{
     SignedLayout, Subject, attest_layout, attestation_tag, payload, sign_artifacts, sign_layout, signature_tag,
 };
 pub use contents::{contents_signer, sign_contents};
+pub use expiry::{Expiry, NotAMoment};
 pub use keys::{Algorithm, KeyId, Password, PublicKey, SigningKey};
 pub use model::sign_model;
 pub use source::KeySource;

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::command::KeyCommand;
-use super::{Algorithm, Error, KeyFault, KeyId, KeySource, Password, PublicKey, SigningKey};
+use super::{Algorithm, Error, Expiry, KeyFault, KeyId, KeySource, Password, PublicKey, SigningKey};
 use crate::files;
 
 /// The kinds of keys, the first that is there signs images.
@@ -63,10 +63,12 @@ pub fn signing_keys(sources: &[KeySource], password: &Password) -> Result<Vec<Si
     Ok(keys)
 }
 
-/// The public keys whose signatures are believed, and how many of them it takes.
+/// The public keys whose signatures are believed, and how many of them it takes; and those that were believed until
+/// their time was over, so that it can be said.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedKeys {
     keys: BTreeMap<KeyId, PublicKey>,
+    expired: BTreeMap<KeyId, PublicKey>,
     threshold: Option<NonZeroUsize>,
 }
 
@@ -74,6 +76,18 @@ impl TrustedKeys {
     /// The keys of these sources: each has to be there and usable.
     pub fn from_sources<'a>(sources: impl IntoIterator<Item = &'a KeySource>) -> Result<Self, Error> {
         sources.into_iter().map(KeySource::public_key).collect()
+    }
+
+    /// Adds a key that is trusted until `expiry`, or for ever. At `now`, seconds since 1970, it may be over.
+    pub fn add(&mut self, key: PublicKey, expiry: Option<&Expiry>, now: u64) {
+        let over = expiry.is_some_and(|expiry| expiry.has_passed(now));
+        let list = if over { &mut self.expired } else { &mut self.keys };
+        list.insert(key.id(), key);
+    }
+
+    /// The keys whose time is over, sorted by id, but for those that another entry still trusts.
+    pub fn expired(&self) -> impl Iterator<Item = (&KeyId, &PublicKey)> {
+        self.expired.iter().filter(|(id, _)| !self.keys.contains_key(id))
     }
 
     /// The keys with their ids, sorted by id.
@@ -91,20 +105,20 @@ impl TrustedKeys {
         self.threshold.map_or(1, NonZeroUsize::get)
     }
 
-    /// How many keys there are.
+    /// How many keys are named, those among them whose time is over.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.keys.len() + self.expired().count()
     }
 
-    /// Whether no key is trusted.
+    /// Whether no key is named.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.len() == 0
     }
 }
 
 impl FromIterator<PublicKey> for TrustedKeys {
     fn from_iter<I: IntoIterator<Item = PublicKey>>(keys: I) -> Self {
-        TrustedKeys { keys: keys.into_iter().map(|key| (key.id(), key)).collect(), threshold: None }
+        TrustedKeys { keys: keys.into_iter().map(|key| (key.id(), key)).collect(), ..Self::default() }
     }
 }
 

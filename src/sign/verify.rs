@@ -77,6 +77,13 @@ pub enum Verdict {
         /// How many are asked for.
         threshold: usize,
     },
+    /// Whole, but signed only by keys that are trusted no longer. A failed check.
+    Expired {
+        /// The image's manifest (or index).
+        image: Digest,
+        /// The keys whose time is over; at least one.
+        signers: BTreeSet<KeyId>,
+    },
     /// Whole, but no trusted key made any of its signatures: who made it is unknown. A failed check.
     IntactSignerUnknown {
         /// The image's manifest (or index).
@@ -121,11 +128,14 @@ pub fn verify_layout(folder: &Path, trusted: &TrustedKeys) -> Result<Verdict, Er
 /// Who made the claims about a whole image, and whether that is enough.
 fn judge(image: Digest, claims: &[Claim], trusted: &TrustedKeys) -> Verdict {
     let (mut classic, mut bundled) = (Vec::new(), Vec::new());
-    let mut unknown = 0;
+    let (mut unknown, mut expired) = (0, BTreeSet::new());
     for claim in claims {
         let Says::Image { repository } = &claim.says else { continue };
         let Some(key) = claim.signer(trusted) else {
-            unknown += 1;
+            match claim.made_by(trusted.expired()) {
+                Some(key) => drop(expired.insert(key)),
+                None => unknown += 1,
+            }
             continue;
         };
         let list = if repository.is_some() { &mut classic } else { &mut bundled };
@@ -133,6 +143,9 @@ fn judge(image: Digest, claims: &[Claim], trusted: &TrustedKeys) -> Verdict {
     }
     bundled.retain(|bundle| !classic.iter().any(|classic| classic.key == bundle.key));
     let signatures = [classic, bundled].concat();
+    if signatures.is_empty() && !expired.is_empty() {
+        return Verdict::Expired { image, signers: expired };
+    }
     if signatures.is_empty() {
         return match unknown {
             0 => Verdict::Unsigned { image },

@@ -12,7 +12,7 @@ use crate::sign::layout::{
     Descriptor, IMAGE_MANIFEST, INDEX_FILE, IndexEntry, Manifest, REF_NAME, blob_path, parse, read_blob,
 };
 use crate::sign::statement::{self, Envelope, IN_TOTO, STATEMENT, Statement};
-use crate::sign::{Fault, KeyId, TrustedKeys, attestation_tag};
+use crate::sign::{Fault, KeyId, PublicKey, TrustedKeys, attestation_tag};
 
 /// The `_type` of statements that cosign 2 writes.
 const STATEMENT_OLD: &str = "https://in-toto.io/Statement/v0.1";
@@ -48,7 +48,12 @@ pub(super) enum Says {
 impl Claim {
     /// The trusted key that made the signature.
     pub(super) fn signer(&self, trusted: &TrustedKeys) -> Option<KeyId> {
-        trusted.iter().find(|(_, key)| key.verifies(&self.message, &self.signature)).map(|(id, _)| *id)
+        self.made_by(trusted.iter())
+    }
+
+    /// Which of these keys made the signature.
+    pub(super) fn made_by<'a>(&self, mut keys: impl Iterator<Item = (&'a KeyId, &'a PublicKey)>) -> Option<KeyId> {
+        keys.find(|(_, key)| key.verifies(&self.message, &self.signature)).map(|(id, _)| *id)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::files::{self, FileTree};
 use crate::sign::additions::{artifacts, store_artifacts};
 use crate::sign::artifact::Artifact;
 use crate::sign::classic::{SIGNATURE, payload};
-use crate::sign::{Algorithm, SigningKey, attest_layout, attestation_tag, sign_layout, signature_tag};
+use crate::sign::{Algorithm, Expiry, SigningKey, attest_layout, attestation_tag, sign_layout, signature_tag};
 
 /// Replaces a blob and everything that names it, as one would who knows the format but has no key.
 fn forge(folder: &Path, digest: &Digest, change: &dyn Fn(&str) -> String) {
@@ -301,6 +301,31 @@ fn what_was_tampered_with_is_refused_however_well_it_was_done() {
             assert!(text.contains(said), "{what}: {text}");
         }
     }
+}
+
+#[test]
+fn a_key_whose_time_is_over_is_trusted_no_longer() {
+    let signed = Signed::new(Algorithm::EcdsaP256);
+    let other = SigningKey::generate().unwrap();
+    let end: Expiry = "2026-12-31".parse().unwrap();
+    let [before, after] = [1_798_761_599, 1_798_761_600];
+    let verdict = |keys: &[(&SigningKey, Option<&Expiry>)], now| {
+        let mut trusted = TrustedKeys::default();
+        keys.iter().for_each(|(key, expiry)| trusted.add(key.public(), *expiry, now));
+        verify_layout(signed.folder(), &trusted).unwrap()
+    };
+    let list = [(&signed.key, Some(&end)), (&other, None)];
+    assert!(verdict(&list, before).is_trusted());
+    let signers = [signed.key.public().id()].into();
+    assert_eq!(verdict(&list, after), Verdict::Expired { image: signed.image, signers });
+    // An entry that holds still, of the same key, is one to trust.
+    assert!(verdict(&[list[0], (&signed.key, None)], after).is_trusted());
+    // What a key attested whose time is over, nobody vouches for any longer, though another signed the image.
+    sign_layout(signed.folder(), &other, "ml/digits").unwrap();
+    let Verdict::Refused { faults } = verdict(&list, after) else { panic!("should be refused") };
+    assert!(faults[0].to_string().contains("no trusted key made the attestation"), "{faults:?}");
+    attest_layout(signed.folder(), &other, &[predicate()]).unwrap();
+    assert!(verdict(&list, after).is_trusted());
 }
 
 #[test]
