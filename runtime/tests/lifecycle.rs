@@ -5,10 +5,11 @@
 mod support;
 
 use std::io::Write;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{Made, Service, answer, command, onnxruntime, rows, slow, weighty};
+use support::{Log, Made, Service, answer, command, onnxruntime, rows, slow, weighty};
 
 /// How many matrix products take about a second: measured on the running service, so that any machine will do.
 fn a_second(service: &support::Service) -> u64 {
@@ -269,6 +270,44 @@ fn a_request_is_sent_from_the_command_line() {
     let (code, _, error) = send(&["--url", &url("/v1/predict"), "--body", "/nowhere.json"]);
     assert!(code == Some(1) && error.contains("`/nowhere.json`"), "{error}");
     assert_eq!(send(&["--url", "localhost"]).0, Some(2));
+}
+
+#[test]
+fn a_model_that_differs_from_the_builds_ends_the_start_where_that_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = rows().write(folder.path());
+    let weights = folder.path().join("weights.bin");
+    std::fs::write(&weights, "abc").unwrap();
+    let digest = |name: &str| {
+        let bytes = std::fs::read(folder.path().join(name)).unwrap();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let mut text: serde_json::Value = serde_json::from_slice(&std::fs::read(&settings).unwrap()).unwrap();
+    text["model"]["files"] = json!({"rows.onnx": digest("rows.onnx"), "weights.bin": digest("weights.bin")});
+    std::fs::write(&settings, text.to_string()).unwrap();
+    let start = |verify: &str| {
+        let mut command = command();
+        command.arg("--config").arg(&settings).env("NIMIFY_VERIFY_MODEL", verify).env("NIMIFY_LOG_FORMAT", "json");
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let comes_up = |verify: &str| {
+        let mut child = start(verify);
+        let log = Log::follow(child.stderr.take().unwrap());
+        if verify == "1" {
+            log.wait_for("the model's files are those that the service was built with");
+        }
+        log.wait_for("ready");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    comes_up("1");
+    std::fs::write(&weights, "abd").unwrap();
+    comes_up("0");
+    let ended = start("1").wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(3), "{log}");
+    assert!(log.contains("weights.bin` is not the one that this service was built with"), "{log}");
 }
 
 #[test]

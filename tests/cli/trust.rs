@@ -371,7 +371,7 @@ fn a_build_takes_several_signers_at_once() {
     let other = Place::without_key();
     other.run(["keys", "generate"]).with(0);
     for name in ["ed25519", "ecdsa-p256"] {
-        let key = place.at(&format!("{name}.key"));
+        let key = place.at(format!("{name}.key"));
         std::fs::copy(other.config.join(format!("nimify/keys/{name}.key")), &key).unwrap();
     }
     let verify = |keys: &[&str], more: &[&str]| {

@@ -195,7 +195,7 @@ impl Made {
 pub struct Log(Arc<Mutex<(Vec<Value>, bool)>>);
 
 impl Log {
-    fn follow(stderr: impl Read + Send + 'static) -> Log {
+    pub fn follow(stderr: impl Read + Send + 'static) -> Log {
         let lines = Arc::new(Mutex::new((Vec::new(), false)));
         let shared = lines.clone();
         std::thread::spawn(move || {
