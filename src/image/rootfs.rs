@@ -183,6 +183,8 @@ fn plain(path: &str) -> io::Result<Option<PathBuf>> {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn tar(entries: &[(&str, &str)]) -> Vec<u8> {
@@ -293,5 +295,46 @@ mod tests {
         let found = stacked(&[&[("out", &link), ("out/keep", "inside")]]).unwrap();
         assert_eq!(found, list(&[("out", "folder"), ("out/keep", "inside")]));
         assert!(!outside.path().join("keep").exists());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_layers_hold_stays_below_the_root(
+            layers in prop::collection::vec(
+                prop::collection::vec(
+                    (
+                        "(\\.?/)?[ab]{1,2}(/(\\.wh\\.)?[abc]|/\\.wh\\.\\.wh\\.\\.opq|/keep){0,3}",
+                        prop_oneof![
+                            Just("folder".to_string()),
+                            Just("bytes".to_string()),
+                            "(link|same) (/|\\.\\./)?[ab](/[abc]){0,2}",
+                        ],
+                    ),
+                    0..8,
+                ),
+                0..4,
+            )
+        ) {
+            let layers: Vec<Vec<(&str, &str)>> = layers
+                .iter()
+                .map(|layer| layer.iter().map(|(path, what)| (path.as_str(), what.as_str())).collect())
+                .collect();
+            let layers: Vec<&[(&str, &str)]> = layers.iter().map(Vec::as_slice).collect();
+            // A link's target may lead out, and then it isn't followed; a hard link's may not.
+            if let Ok(found) = stacked(&layers) {
+                for (path, what) in &found {
+                    let below = Path::new(path).parent().filter(|above| !above.as_os_str().is_empty());
+                    let above = below.and_then(|above| found.iter().find(|(path, _)| Path::new(path) == above));
+                    prop_assert!(below.is_none() || above.is_some_and(|(_, kind)| kind == "folder"), "{path}: {what}");
+                }
+            }
+        }
+
+        #[test]
+        fn bytes_that_are_no_tar_are_an_error_or_nothing(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
+            let home = tempfile::tempdir().unwrap();
+            let mut rootfs = Rootfs::new(home.path(), &|_| true);
+            let _ = rootfs.apply(&bytes[..], &Limits::default());
+        }
     }
 }

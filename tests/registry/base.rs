@@ -10,8 +10,8 @@ use nimify::digest::Digest;
 use nimify::image::{self, Architecture, BaseImage, BaseSource, ImageRequest};
 use nimify::registry::{Origin, PullRequest, pull};
 
-use crate::server::{Registry, Wishes};
-use crate::{Count, Killer, docker, fails, judge, layout, nimify, passes, small_image};
+use crate::server::{Registry, Wishes, certificates};
+use crate::{Count, Killer, LOGIN, docker, fails, judge, layout, nimify, passes, small_image};
 
 const LOADER: &str = "ld-linux-x86-64.so.2";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
@@ -256,4 +256,42 @@ fn the_lock_holds_the_base_until_it_is_built_anew() {
     assert_eq!(built(&["--offline"])["digest"], report["digest"]);
     let stderr = fails(&mut run(&build), 9);
     assert!(stderr.contains("refuses connections"), "{stderr}");
+}
+
+#[test]
+fn a_base_behind_a_password_over_tls_is_pulled_with_the_users_login() {
+    let home = tempfile::tempdir().unwrap();
+    let (authority, certificate, key) = certificates(home.path());
+    let registry = Registry::start(&Wishes { password: true, tls: Some((certificate, key)), remembers: false });
+    let own = small_image::shared_cache();
+    let request = small_image::request(Path::new(env!("CARGO_BIN_EXE_nimify")), home.path(), &own);
+    let base = home.path().join("base");
+    image::write_layout(&image::assemble(&request, &own).unwrap(), &base).unwrap();
+    let reference = registry.at("os/base:1");
+    let login = format!(r#"{{"auths":{{"{}":{{"auth":"{LOGIN}"}}}}}}"#, registry.address);
+    let mut push = nimify(home.path());
+    push.env("SSL_CERT_FILE", &authority).env("DOCKER_AUTH_CONFIG", &login).arg("push").arg(&base);
+    passes(push.args(["--to", &reference]));
+
+    let cache = nimify::cache::root(|name| std::env::var_os(name)).unwrap();
+    let create = || {
+        let mut command = nimify(home.path());
+        command.env("NIMIFY_CACHE", &cache).env("SSL_CERT_FILE", &authority);
+        command.args([
+            "create",
+            "fixtures/digits/digits.onnx",
+            "--yes",
+            "--quiet",
+            "--unsigned",
+            "--service",
+            "generic",
+        ]);
+        command.args(["--base", &reference, "--output"]).arg(home.path().join("digits"));
+        command
+    };
+    let stderr = fails(&mut create(), 9);
+    assert!(stderr.contains("refuses a request without credentials"), "{stderr}");
+    passes(create().env("DOCKER_AUTH_CONFIG", &login));
+    let lock = fs::read_to_string(home.path().join("digits/nimify.lock")).unwrap();
+    assert!(lock.contains(&format!("reference: {reference}")), "{lock}");
 }
