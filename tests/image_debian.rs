@@ -21,7 +21,7 @@ use nimify::image::{self, Architecture, BaseSource};
 
 fn request<'a>(cache: &'a Cache, binary: &'a Path, libraries: &'a [&'a Path], apt: Program) -> Request<'a> {
     let architecture = Architecture::host().unwrap();
-    Request { architecture, binary, libraries, locked: None, cache, offline: false, apt }
+    Request { architecture, binary, libraries, cuda: None, locked: None, cache, offline: false, apt }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,7 +82,18 @@ fn look() -> Result<Vec<Finding>, Failure> {
         tool("rustc", "rustc", &["--version"], "install Rust 1.92 or newer"),
         tool("C linker", "cc", &["--version"], "install a C compiler, such as the package `gcc`"),
         cross_compiler(),
-        tool("pip", "python3", &["-m", "pip", "--version"], "fetches ONNX Runtime when no Python package has it"),
+        tool(
+            "apt",
+            "apt-get",
+            &["--version"],
+            "`image.base: debian-packages` needs Debian's apt; the closure, the default, needs none",
+        ),
+        tool(
+            "pip",
+            "python3",
+            &["-m", "pip", "--version"],
+            "fetches ONNX Runtime when no Python package has it, and the wheels of `image.accelerator: cuda`",
+        ),
         finding("engine", false, engine(), "`nimify load` needs Docker or Podman; nothing else does"),
         tool("helm", "helm", &["version", "--short"], "installs the chart; nimify itself does not need it"),
         finding(

@@ -17,13 +17,14 @@ pub(super) fn text(report: &BuildReport, commands: &[String]) -> String {
     };
     let _ = writeln!(text, "{}  {kind}, in {}", report.reference, report.folder.display());
     let _ = writeln!(text, "{}", report.digest);
-    let _ = writeln!(text, "\n{:<14}{:>12}{:>14}", "layer", "compressed", "uncompressed");
+    let width = report.layers.iter().map(|layer| layer.title.len() + 1).max().unwrap_or_default().max(14);
+    let _ = writeln!(text, "\n{:<width$}{:>12}{:>14}", "layer", "compressed", "uncompressed");
     for layer in &report.layers {
-        let _ = writeln!(text, "{:<14}{:>12}{:>14}", layer.title, size(layer.compressed), size(layer.uncompressed));
+        let _ = writeln!(text, "{:<width$}{:>12}{:>14}", layer.title, size(layer.compressed), size(layer.uncompressed));
     }
     let (packed, whole) =
         report.layers.iter().fold((0, 0), |(a, b), layer| (a + layer.compressed, b + layer.uncompressed));
-    let _ = writeln!(text, "{:<14}{:>12}{:>14}", "in all", size(packed), size(whole));
+    let _ = writeln!(text, "{:<width$}{:>12}{:>14}", "in all", size(packed), size(whole));
     let _ = writeln!(text, "\n{:<28}{:>8}", "step", "time");
     for row in &report.steps {
         let _ = writeln!(text, "{:<28}{:>8}", row.step.doing(), time(row.seconds));

@@ -127,6 +127,7 @@ fn from_image(error: &image::Error) -> Failure {
             error,
             Some("take a newer base image, or `image.base: closure`, which needs none".into()),
         ),
+        Error::Cuda(error) => from_cuda(error),
         Error::OnnxRuntime { .. } => failure(Exit::Tool, error, pip()),
         Error::MissingLibrary { library, .. } => {
             failure(Exit::Tool, error, Some(format!("install the package that has `{library}`")))
@@ -148,6 +149,21 @@ fn from_image(error: &image::Error) -> Failure {
         Error::Files { .. } | Error::Changed { .. } => failure(Exit::Files, error, None),
         _ => failure(Exit::Build, error, None),
     }
+}
+
+fn from_cuda(error: &image::cuda::Error) -> Failure {
+    use image::cuda::Error;
+    let (exit, hint) = match error {
+        Error::Pip { .. } => (
+            Exit::Network,
+            Some("`python3 -m pip download --no-deps nvidia-cuda-runtime` says whether pip reaches its index"),
+        ),
+        Error::Digest { .. } | Error::Wheel { .. } => (Exit::Trust, None),
+        Error::NotCached { .. } => (Exit::Network, Some("build once without `--offline`")),
+        Error::Files { .. } => (Exit::Files, None),
+        _ => (Exit::Build, None),
+    };
+    failure(exit, error, hint.map(String::from))
 }
 
 fn from_debian(error: &image::debian::Error) -> Failure {

@@ -30,6 +30,9 @@ pub struct Lock {
     /// The image that it was put on, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_image: Option<LockedImage>,
+    /// The wheels that libraries of an accelerator come from, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub wheels: BTreeMap<String, LockedPackage>,
     /// All templates together.
     pub templates: Digest,
     /// What compiled the service; `None` for the generic one that came with nimify.
@@ -95,13 +98,13 @@ pub struct LockedDebian {
     pub packages: BTreeMap<String, LockedPackage>,
 }
 
-/// One package.
+/// One package of Debian, or one wheel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LockedPackage {
     /// Its version.
     pub version: String,
-    /// The package file.
+    /// Its file.
     pub digest: Digest,
 }
 
@@ -255,6 +258,10 @@ mod tests {
                 digest: Digest::of("index"),
                 manifest: Digest::of("manifest"),
             }),
+            wheels: BTreeMap::from([(
+                "nvidia-cublas".into(),
+                LockedPackage { version: "13.10.0.20".into(), digest: Digest::of("wheel") },
+            )]),
             templates: Digest::of("templates"),
             toolchain: Some(Toolchain {
                 rustc: "rustc 1.95.0\nhost: x86_64-unknown-linux-gnu\n".into(),

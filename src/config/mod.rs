@@ -30,8 +30,8 @@ pub use measures::{Count, Duration, Share, Size};
 pub use overrides::Overrides;
 pub use schema::schema;
 pub use settings::{
-    ApiVersion, Batching, Budget, Compression, Config, Engine, Image, LicenseFile, Server, ServiceKind, Signing,
-    Tracing,
+    Accelerator, ApiVersion, Batching, Budget, Compression, Config, Engine, Image, LicenseFile, Server, ServiceKind,
+    Signing, Tracing,
 };
 pub use trusted_key::TrustedKey;
 pub use words::{

@@ -359,6 +359,9 @@ pub struct Image {
     /// What it stands on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<ImageBase>,
+    /// What besides the CPU can run the model in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<Accelerator>,
     /// The platform it is for; the machine's own where this says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
@@ -390,6 +393,17 @@ impl Image {
     pub fn plain_http(&self, registry: &str) -> bool {
         self.plain_http.iter().any(|plain| plain.as_str() == registry)
     }
+}
+
+/// What an image can run a model on besides the CPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// Nothing.
+    #[default]
+    None,
+    /// NVIDIA's GPUs: ONNX Runtime and CUDA from their wheels by pip, 1.6 GB compressed.
+    Cuda,
 }
 
 /// How layers are compressed.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use super::cuda::Cuda;
 use super::elf::{self, Elf};
 use super::error::{Architecture, Error, files};
 use super::ldcache;
@@ -34,16 +35,20 @@ const MOST_LINKS: usize = 40;
 ///
 /// The roots themselves are not part of the result.
 pub fn closure(binary: &Path, libraries: &[&Path], architecture: Architecture) -> Result<Closure, Error> {
-    walk(&Host { root: "/".into() }, binary, libraries, architecture)
+    walk(&Host { root: "/".into() }, &Roots { binary, libraries, cuda: None }, architecture)
 }
 
-pub(super) fn walk(
-    host: &Host,
-    binary: &Path,
-    libraries: &[&Path],
-    architecture: Architecture,
-) -> Result<Closure, Error> {
-    let (mut walk, loader) = Walk::new(host, None, binary, libraries, architecture)?;
+/// From where the walk begins.
+#[derive(Clone, Copy)]
+pub(super) struct Roots<'a> {
+    pub(super) binary: &'a Path,
+    pub(super) libraries: &'a [&'a Path],
+    /// What needs not be found: it is in layers of its own, or comes with a driver. Its own needs are walked.
+    pub(super) cuda: Option<&'a Cuda>,
+}
+
+pub(super) fn walk(host: &Host, from: &Roots<'_>, architecture: Architecture) -> Result<Closure, Error> {
+    let (mut walk, loader) = Walk::new(host, None, from, architecture)?;
     walk.run()?;
     if walk.needs_name_service_modules() {
         for module in ["libnss_files.so.2", "libnss_dns.so.2"] {
@@ -59,11 +64,10 @@ pub(super) fn walk(
 pub(super) fn lacking(
     base: &Host,
     machine: &Host,
-    binary: &Path,
-    libraries: &[&Path],
+    from: &Roots<'_>,
     architecture: Architecture,
 ) -> Result<Option<BTreeMap<PathBuf, PathBuf>>, Error> {
-    let (mut walk, loader) = Walk::new(base, Some(machine), binary, libraries, architecture)?;
+    let (mut walk, loader) = Walk::new(base, Some(machine), from, architecture)?;
     let own = walk.look_up_on(base, &walk.names, "libc.so.6", &[]);
     let is_glibc = |libc: &Library| libc.elf.versions_defined.iter().any(|version| version.starts_with("GLIBC_2."));
     let loader = base.resolve(Path::new(&loader), |_, _| ()).filter(|path| path.is_file());
@@ -89,6 +93,7 @@ struct Walk<'a> {
     /// Where a library is looked for that the host lacks, with that one's cache.
     lender: Option<(&'a Host, BTreeMap<String, PathBuf>)>,
     architecture: Architecture,
+    cuda: Option<&'a Cuda>,
     /// The loader's cache.
     names: BTreeMap<String, PathBuf>,
     /// The binary first.
@@ -104,8 +109,7 @@ impl<'a> Walk<'a> {
     fn new(
         host: &'a Host,
         lender: Option<&'a Host>,
-        binary: &Path,
-        libraries: &[&Path],
+        from: &Roots<'a>,
         architecture: Architecture,
     ) -> Result<(Self, String), Error> {
         let names =
@@ -114,12 +118,14 @@ impl<'a> Walk<'a> {
             host,
             lender: lender.map(|lender| (lender, names(lender))),
             architecture,
+            cuda: from.cuda,
             names: names(host),
             roots: Vec::new(),
             found: BTreeMap::new(),
             queue: VecDeque::new(),
         };
-        for path in [binary].iter().chain(libraries) {
+        let cuda = from.cuda.into_iter().flat_map(Cuda::libraries);
+        for path in [from.binary].into_iter().chain(from.libraries.iter().copied()).chain(cuda) {
             let path = std::path::absolute(path).map_err(files("find", path))?;
             let elf = elf::read(&path)?;
             elf.expect(architecture, &path)?;
@@ -127,7 +133,7 @@ impl<'a> Walk<'a> {
             walk.queue_needs(&root);
             walk.roots.push(root);
         }
-        let loader = walk.roots[0].elf.loader.clone().ok_or_else(|| Error::Static { path: binary.into() })?;
+        let loader = walk.roots[0].elf.loader.clone().ok_or_else(|| Error::Static { path: from.binary.into() })?;
         Ok((walk, loader))
     }
 
@@ -142,7 +148,7 @@ impl<'a> Walk<'a> {
 
     fn run(&mut self) -> Result<(), Error> {
         while let Some((name, needed_by, search)) = self.queue.pop_front() {
-            if self.found.contains_key(&name) {
+            if self.found.contains_key(&name) || self.cuda.is_some_and(|cuda| cuda.gives(&name)) {
                 continue;
             }
             let missing = || Error::MissingLibrary { library: name.clone(), needed_by: needed_by.clone() };
@@ -323,7 +329,9 @@ mod tests {
     #[test]
     fn a_library_that_is_nowhere_is_named_with_who_needs_it() {
         let empty = tempfile::tempdir().unwrap();
-        let error = walk(&Host { root: empty.path().into() }, &this_test(), &[], architecture()).unwrap_err();
+        let test = this_test();
+        let from = Roots { binary: &test, libraries: &[], cuda: None };
+        let error = walk(&Host { root: empty.path().into() }, &from, architecture()).unwrap_err();
         let Error::MissingLibrary { library, needed_by } = error else { panic!("{error}") };
         assert!(library.contains(".so"));
         assert_eq!(needed_by, this_test());
@@ -361,6 +369,7 @@ mod tests {
                 host: &host,
                 lender: None,
                 architecture: architecture(),
+                cuda: None,
                 names,
                 roots,
                 found,

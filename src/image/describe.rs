@@ -27,6 +27,8 @@ pub(super) struct Description<'a> {
     pub(super) ports: &'a [Option<u16>],
     /// How long the model may take to load before failed health checks count.
     pub(super) startup_seconds: u32,
+    /// More variables of the environment, `NAME=value`.
+    pub(super) environment: &'a [&'a str],
     /// Labels of the configuration and annotations of the manifest.
     pub(super) annotations: &'a BTreeMap<String, String>,
     /// The configuration of the image that this one is put on.
@@ -75,7 +77,13 @@ fn execution(description: &Description<'_>) -> Result<Config, Error> {
         .working_dir("/nimify")
         .entrypoint(vec!["/nimify/service".to_string()])
         // The service says so itself; whatever else is started in the image hears it here.
-        .env(vec!["ORT_DISABLE_TELEMETRY=1".to_string()])
+        .env(
+            ["ORT_DISABLE_TELEMETRY=1"]
+                .iter()
+                .chain(description.environment)
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+        )
         .exposed_ports(description.ports.iter().flatten().map(|port| format!("{port}/tcp")).collect::<Vec<_>>())
         .stop_signal("SIGTERM")
         .labels(labels)

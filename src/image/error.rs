@@ -25,6 +25,9 @@ pub enum Error {
     /// There is no base of Debian packages.
     #[error(transparent)]
     Debian(#[from] super::debian::Error),
+    /// There are no libraries of CUDA.
+    #[error(transparent)]
+    Cuda(#[from] super::cuda::Error),
     /// A file that goes into the image as a program or library is not one.
     #[error("`{path}` can't be read as a 64-bit Linux program or library: {reason}")]
     Elf {

@@ -11,6 +11,7 @@ mod budget;
 mod closure;
 mod compress;
 pub mod containerd;
+pub mod cuda;
 pub mod debian;
 mod describe;
 mod elf;
@@ -47,6 +48,7 @@ pub use unpack::{UnpackedFile, unpack};
 pub use validate::{Fault, Limits, Problem, validate, validate_within};
 
 use compress::Packed;
+use cuda::Cuda;
 use describe::Description;
 use layer::{Contents, Plan};
 
@@ -69,6 +71,8 @@ pub struct ImageRequest {
     pub binary: PathBuf,
     /// ONNX Runtime's library: `/nimify/lib/…`.
     pub onnxruntime: PathBuf,
+    /// ONNX Runtime with CUDA, which the image has instead.
+    pub cuda: Option<Cuda>,
     /// Files beside the binary: `service.json`, `signature.json`, `openapi.json`, `sample.json`.
     pub service_files: FileTree,
     /// The model and its external data, by path below `/models`.
@@ -110,6 +114,10 @@ pub struct Image {
     pub digest: Digest,
     /// What the base layer was made from.
     pub base: Base,
+    /// ONNX Runtime's library in it.
+    pub onnxruntime: Digest,
+    /// The wheels that libraries in it come from, by name.
+    pub wheels: BTreeMap<String, cuda::Resolved>,
 }
 
 /// Largest layer of model files unless the user says otherwise: registries commonly refuse more than 10 GB.
@@ -120,11 +128,11 @@ pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
     let (base_files, base) = base::lay(request, cache)?;
     let plan =
         |title, contents, packed, compression| Plan { title, contents, compression, packed, created: request.created };
-    let mut plans = vec![
-        plan(if base.image.is_some() { "libraries" } else { "base" }, base_files, Packed::Once, request.compression),
-        plan("onnxruntime", onnxruntime_files(request)?, Packed::Once, request.compression),
-        plan("service", service_files(request)?, Packed::Often, request.compression),
-    ];
+    let below = if base.image.is_some() { "libraries" } else { "base" };
+    let mut plans = vec![plan(below, base_files, Packed::Once, request.compression)];
+    let (runtime, onnxruntime) = runtime_layers(request)?;
+    plans.extend(runtime);
+    plans.push(plan("service", service_files(request)?, Packed::Often, request.compression));
     let models = model_files(request)?.into_iter();
     plans.extend(models.map(|files| plan("model", files, Packed::Often, request.model_compression)));
     let mut layers = base.layers.clone();
@@ -143,6 +151,7 @@ pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
         created: request.created,
         ports: &[Some(request.port), request.grpc_port],
         startup_seconds: request.startup_seconds,
+        environment: if request.cuda.is_some() { &cuda::ENVIRONMENT } else { &[] },
         annotations: &annotations,
         base: base.image.as_ref().map(|image| image.config.as_slice()),
     };
@@ -156,13 +165,34 @@ pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
         config,
         manifest,
         base,
+        onnxruntime,
+        wheels: request.cuda.as_ref().map(|cuda| cuda.wheels.clone()).unwrap_or_default(),
     })
 }
 
-fn onnxruntime_files(request: &ImageRequest) -> Result<Contents, Error> {
-    let mut contents = Contents::default();
-    contents.file(&format!("nimify/lib/{}", onnxruntime::FILE_NAME), 0o755, &request.onnxruntime)?;
-    Ok(contents)
+/// The layers of ONNX Runtime, of CUDA one for each wheel so that images of other models share them; and the digest of
+/// ONNX Runtime's library.
+fn runtime_layers(request: &ImageRequest) -> Result<(Vec<Plan>, Digest), Error> {
+    let (compression, created) = (request.compression, request.created);
+    let place = |name: &str| format!("{}/{name}", cuda::FOLDER);
+    let Some(cuda) = &request.cuda else {
+        let mut contents = Contents::default();
+        let digest = contents.file(&place(onnxruntime::FILE_NAME), 0o755, &request.onnxruntime)?;
+        let plan = Plan { title: "onnxruntime", contents, compression, packed: Packed::Once, created };
+        return Ok((vec![plan], digest));
+    };
+    let mut layers = Vec::new();
+    for (wheel, files) in &cuda.layers {
+        let mut contents = Contents::default();
+        for (name, path) in files {
+            contents.file(&place(name), 0o755, path)?;
+        }
+        // Gigabytes: the last percents would take minutes.
+        layers.push(Plan { title: wheel, contents, compression, packed: Packed::Often, created });
+    }
+    let library = cuda.onnxruntime().ok_or_else(|| cuda::Error::Missing { library: onnxruntime::FILE_NAME.into() })?;
+    let (digest, _) = Digest::of_file(library).map_err(error::files("read", library))?;
+    Ok((layers, digest))
 }
 
 fn service_files(request: &ImageRequest) -> Result<Contents, Error> {

@@ -225,7 +225,7 @@ fn copy(source: Result<impl Read, Refusal>, target: &Path) -> Result<Digest, Ref
 }
 
 /// What a program said last: the cause, without the pages before it.
-fn last_lines(stderr: &[u8]) -> String {
+pub(super) fn last_lines(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     match lines[lines.len().saturating_sub(3)..].join(" / ") {

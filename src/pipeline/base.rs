@@ -1,11 +1,14 @@
 //! What the image stands on: the config's word for it → the base, and what the lock keeps of it.
 
+use std::collections::BTreeMap;
+
 use super::Error;
 use super::build::BuildRequest;
 use super::observer::{self, Step, Stopwatch};
 use crate::cache::Cache;
 use crate::compile::ServiceBinary;
-use crate::config::{Base, Lock, LockedDebian, LockedImage, LockedPackage};
+use crate::config::{Accelerator, Base, Lock, LockedDebian, LockedImage, LockedPackage};
+use crate::image::cuda::{self, Cuda};
 use crate::image::debian::{self, Packages, Program, Resolved};
 use crate::image::onnxruntime::OnnxRuntime;
 use crate::image::{Architecture, BaseImage, BaseSource};
@@ -26,6 +29,7 @@ pub(super) struct Around<'a> {
 pub(super) fn source(
     request: &BuildRequest<'_>,
     around: &Around<'_>,
+    cuda: Option<&Cuda>,
     watch: &mut Stopwatch<'_>,
 ) -> Result<BaseSource, Error> {
     let image = &request.config.image;
@@ -33,7 +37,7 @@ pub(super) fn source(
         Base::Closure => return Ok(BaseSource::Closure),
         Base::DebianPackages => {
             watch.step(Step::Base)?;
-            return packages(request, around);
+            return packages(request, around, cuda);
         }
         Base::Layout { folder, name } => Origin::Layout { folder, name },
         Base::Image(text) => {
@@ -55,19 +59,45 @@ pub(super) fn source(
     Ok(BaseSource::Image(observer::transfer(watch.observer, |watch| registry::pull(&asked, watch))?))
 }
 
-fn packages(request: &BuildRequest<'_>, around: &Around<'_>) -> Result<BaseSource, Error> {
+fn packages(request: &BuildRequest<'_>, around: &Around<'_>, cuda: Option<&Cuda>) -> Result<BaseSource, Error> {
     // Without `--locked`, what the indexes have now is taken, for the same reason.
     let locked = around.old.filter(|_| request.locked).and_then(|old| old.debian.as_ref()).map(resolved_packages);
     let base = debian::provide(&debian::Request {
         architecture: around.architecture,
         binary: &around.binary.path,
         libraries: &[&around.runtime.path],
+        cuda,
         locked: locked.as_ref(),
         cache: around.cache,
         offline: request.offline,
         apt: Program::of_host(),
     })?;
     Ok(BaseSource::Debian(base))
+}
+
+/// The libraries of the accelerator that the config asks for.
+pub(super) fn accelerator(request: &BuildRequest<'_>, around: &Around<'_>) -> Result<Option<Cuda>, Error> {
+    if request.config.image.accelerator.unwrap_or_default() == Accelerator::None {
+        return Ok(None);
+    }
+    // Wheels are large: what the lock names is taken as long as nothing newer may be fetched.
+    let locked = around.old.filter(|_| request.locked || request.offline).map(|old| &old.wheels);
+    let wheel = |package: &LockedPackage| cuda::Resolved { version: package.version.clone(), digest: package.digest };
+    let locked = locked.into_iter().flatten().map(|(name, package)| (name.clone(), wheel(package)));
+    let cuda = cuda::provide(&cuda::Request {
+        architecture: around.architecture,
+        locked: locked.collect(),
+        cache: around.cache,
+        python: "python3".into(),
+        offline: request.offline,
+    })?;
+    Ok(Some(cuda))
+}
+
+/// What the lock says of wheels.
+pub(super) fn locked_wheels(wheels: &BTreeMap<String, cuda::Resolved>) -> BTreeMap<String, LockedPackage> {
+    let package = |wheel: &cuda::Resolved| LockedPackage { version: wheel.version.clone(), digest: wheel.digest };
+    wheels.iter().map(|(name, wheel)| (name.clone(), package(wheel))).collect()
 }
 
 fn resolved_packages(locked: &LockedDebian) -> Packages {

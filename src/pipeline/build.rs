@@ -96,11 +96,12 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let binary = compile(request, architecture, &cache, &parts, &mut watch)?;
 
     let around = base::Around { architecture, old: old.as_ref(), cache: &cache, binary: &binary, runtime: &runtime };
-    let base = base::source(request, &around, &mut watch)?;
+    let cuda = base::accelerator(request, &around)?;
+    let base = base::source(request, &around, cuda.as_ref(), &mut watch)?;
     watch.step(Step::Pack)?;
     let stage = Stage::new(request.output).map_err(files("write", request.output))?;
     let models = service_files::models(&description, derived.as_ref());
-    let asked = ImageRequest { base, ..image_request(request, &plan, models, &runtime, &binary, &parts)? };
+    let asked = ImageRequest { base, cuda, ..image_request(request, &plan, models, &runtime, &binary, &parts)? };
     let image = image::assemble(&asked, &cache).map_err(|error| parts::packing_failed(error, architecture))?;
     let layout = stage.path().join("dist/image");
     image::write_layout(&image, &layout)?;
@@ -212,7 +213,8 @@ fn rewrite(
         onnxruntime: &runtime.path,
         description,
         sample: probe.sample.as_ref().map(|sample| sample.request.as_str()),
-        accelerated: matches!(&engine.provider, Providers::Named(named) if named.iter().any(|p| *p != Provider::Cpu)),
+        accelerated: request.config.image.accelerator == Some(config::Accelerator::Cuda)
+            || matches!(&engine.provider, Providers::Named(named) if named.iter().any(|p| *p != Provider::Cpu)),
     });
     crate::interrupt::check()?;
     match outcome {
@@ -308,6 +310,7 @@ fn image_request(
         base: image::BaseSource::Closure,
         binary: binary.path.clone(),
         onnxruntime: runtime.path.clone(),
+        cuda: None,
         service_files: service_files::beside_the_binary(request, plan, generated)?,
         models,
         compression: compression(asked.compression.unwrap_or_default()),

@@ -123,7 +123,8 @@ fn asked(request: &BuildRequest<'_>) -> Result<Value, Error> {
 
 fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, Error> {
     let (plan, image) = (used.plan, used.image);
-    let pinned = used.runtime.is_pinned(image.architecture);
+    let pinned = image.onnxruntime == onnxruntime::pinned(image.architecture);
+    let wheels = image.wheels.iter().map(|(name, wheel)| (name.clone(), wheel.version.clone(), wheel.digest));
     Ok(Inventory {
         name: plan.name.to_string(),
         version: plan.settings.version.clone(),
@@ -133,7 +134,7 @@ fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, E
         created: super::parts::source_date_epoch()?,
         nimify: env!("CARGO_PKG_VERSION").into(),
         model: model(request, used),
-        onnxruntime: RuntimePart { version: onnxruntime::VERSION.into(), digest: used.runtime.digest, pinned },
+        onnxruntime: RuntimePart { version: onnxruntime::VERSION.into(), digest: image.onnxruntime, pinned },
         service: used.binary.digest,
         crates: sbom::service_crates(sources::CRATES, sources::LOCK)
             .expect("the embedded list and lock file belong together"),
@@ -144,6 +145,7 @@ fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, E
             digest: base.digest,
             manifest: base.manifest,
         }),
+        wheels: wheels.collect(),
         base: image.base.files.iter().map(|file| (file.place.display().to_string(), file.digest)).collect(),
     })
 }

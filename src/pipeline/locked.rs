@@ -97,6 +97,7 @@ pub(super) fn lock(used: &Used<'_>, tree: &OutputTree) -> Lock {
         base,
         debian: used.image.base.debian.as_ref().map(super::base::locked_packages),
         base_image: used.image.base.image.as_ref().map(super::base::locked_image),
+        wheels: super::base::locked_wheels(&used.image.wheels),
         templates: templates(),
         toolchain: toolchain(used.binary),
         service: match used.binary.kind {

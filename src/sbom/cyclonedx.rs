@@ -33,6 +33,14 @@ pub fn cyclonedx(inventory: &Inventory) -> Value {
         components.push(component);
         contains.push(base.purl());
     }
+    for (name, version, digest) in &inventory.wheels {
+        let purl = Inventory::wheel_purl(name, version);
+        let mut component = component("library", &purl, name, Some(digest));
+        component["version"] = version.clone().into();
+        component["purl"] = purl.clone().into();
+        components.push(component);
+        contains.push(purl);
+    }
     for (place, digest) in &inventory.base {
         let kind = if place.contains(".so") { "library" } else { "file" };
         components.push(component(kind, place, place, Some(digest)));

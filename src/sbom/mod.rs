@@ -56,6 +56,8 @@ pub struct Inventory {
     pub packages: Vec<Package>,
     /// The image that this one is put on.
     pub base_image: Option<BaseImagePart>,
+    /// The wheels that libraries of an accelerator come from: name, version, and the digest of the file.
+    pub wheels: Vec<(String, String, Digest)>,
     /// The files of the base layer by their absolute place, with digests, sorted by place.
     pub base: Vec<(String, Digest)>,
 }
@@ -127,6 +129,10 @@ impl Inventory {
         // Another library than the wheel's is not what that package's advisories are about.
         let kind = if self.onnxruntime.pinned { "pypi" } else { "generic" };
         format!("pkg:{kind}/onnxruntime@{}", escape(&self.onnxruntime.version))
+    }
+
+    fn wheel_purl(name: &str, version: &str) -> String {
+        format!("pkg:pypi/{}@{}", escape(name), escape(version))
     }
 
     fn package_purl(&self, package: &Package) -> String {

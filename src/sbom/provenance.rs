@@ -60,6 +60,11 @@ fn dependencies(inventory: &Inventory, facts: &BuildFacts) -> Vec<Value> {
             all.push(json!({ "uri": found.purl(), "digest": { "sha256": checksum.hex() } }));
         }
     }
+    for (name, version, digest) in &inventory.wheels {
+        let mut wheel = named(name, digest);
+        wheel["uri"] = Inventory::wheel_purl(name, version).into();
+        all.push(wheel);
+    }
     for package in &inventory.packages {
         if let Some(digest) = &package.digest {
             let mut file = named(&package.name, digest);

@@ -138,6 +138,14 @@ impl Document {
             package.purl(&base.purl());
             self.relate(image, "DESCENDANT_OF", "SPDXRef-BaseImage");
         }
+        for (at, (name, version, digest)) in inventory.wheels.iter().enumerate() {
+            let id = format!("SPDXRef-Wheel-{at}");
+            let package = self.package(&id, name, "LIBRARY", Some(digest));
+            package.set("versionInfo", version.clone());
+            package.set("comment", "the libraries of it that are needed are in the image");
+            package.purl(&Inventory::wheel_purl(name, version));
+            self.relate(image, "CONTAINS", &id);
+        }
         for (at, (place, digest)) in inventory.base.iter().enumerate() {
             let id = format!("SPDXRef-BaseFile-{at}");
             let purpose = if place.contains(".so") { "LIBRARY" } else { "FILE" };

@@ -33,6 +33,7 @@ fn inventory() -> Inventory {
             digest: Digest::of("index"),
             manifest: Digest::of("manifest"),
         }),
+        wheels: vec![("nvidia-cublas".into(), "13.10.0.20".into(), Digest::of("wheel"))],
         base: vec![("/etc/os-release".into(), Digest::of("release")), (library.into(), Digest::of("libc"))],
     }
 }
@@ -130,10 +131,10 @@ fn provenance_names_every_input_with_its_digest() {
     let dependencies = document["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
     let digests: Vec<String> = dependencies.iter().map(|one| text(one, "/digest/sha256")).collect();
     let parts = ["model", "weights", "library", "nimify", "templates", "lock", "hooks", "anyhow", "syn", "release"];
-    for part in parts.into_iter().chain(["libc", "index"]) {
+    for part in parts.into_iter().chain(["libc", "index", "wheel"]) {
         assert!(digests.contains(&Digest::of(part).hex()), "{part}");
     }
-    assert_eq!(digests.len(), 12);
+    assert_eq!(digests.len(), 13);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nimify::config::{self, Compression, ImageBase, Overrides, schema};
+use nimify::config::{self, Accelerator, Compression, ImageBase, Overrides, schema};
 use serde_json::Value;
 
 use super::runtime::{default_of, defaults};
@@ -44,6 +44,7 @@ fn stated(path: &str) -> Option<String> {
     let word = |value: Value| Some(code(value.as_str().unwrap()));
     match path {
         "image.base" => word(serde_json::to_value(ImageBase::default()).unwrap()),
+        "image.accelerator" => word(serde_json::to_value(Accelerator::default()).unwrap()),
         "image.compression" => word(serde_json::to_value(Compression::default()).unwrap()),
         "image.modelCompression" => word(serde_json::to_value(Compression::None).unwrap()),
         "service" => Some("`generated` where cargo is there".into()),

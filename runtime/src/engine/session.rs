@@ -78,11 +78,20 @@ fn open_first(model: &Path, threads: usize, options: &LoadOptions) -> Result<(Se
             }
             // What the CPU can't load isn't to be had.
             Err(error) if provider == Provider::Cpu => return Err(error),
-            Err(error) => refused.push(Refusal { provider, reason: error.reason() }),
+            Err(error) => refused.push(Refusal { provider, reason: with_advice(error.reason()) }),
         }
     }
     let (session, provider, operators) = opened.ok_or(EngineError::NotOpen)?;
     Ok((session, Taken { provider, operators, refused }))
+}
+
+/// Says what to do where it is the driver that is missing.
+fn with_advice(reason: String) -> String {
+    if !reason.contains("libcuda.so") {
+        return reason;
+    }
+    let advice = "the driver is not in the container: run it with `--gpus all`, or ask Kubernetes for `nvidia.com/gpu`";
+    format!("{reason} ({advice})")
 }
 
 /// Opens a session, and looks whether the provider runs any of the model.

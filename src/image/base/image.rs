@@ -81,12 +81,13 @@ struct Facts {
 pub(super) fn lay(image: &BaseImage, request: &ImageRequest, cache: &Cache) -> Result<(Contents, Base), Error> {
     let machine = Host { root: "/".into() };
     let libraries = [request.onnxruntime.as_path()];
-    let needed = closure::closure(&request.binary, &libraries, request.architecture)?;
+    let from = closure::Roots { binary: &request.binary, libraries: &libraries, cuda: request.cuda.as_ref() };
+    let needed = closure::walk(&Host { root: "/".into() }, &from, request.architecture)?;
     let compressions = image.layers.iter().map(|layer| compression(image, layer)).collect::<Result<Vec<_>, _>>()?;
     let (root, facts) = unpack(image, &compressions, &needed, cache)?;
     let mut on =
         On { base: Host { root }, machine, contents: Contents::default(), placed: BTreeSet::new(), files: Vec::new() };
-    let lacking = closure::lacking(&on.base, &on.machine, &request.binary, &libraries, request.architecture);
+    let lacking = closure::lacking(&on.base, &on.machine, &from, request.architecture);
     let owned = match lacking.map_err(|error| unfit(image, &error.to_string()))? {
         Some(lacking) => on.libraries(&lacking)?,
         None => on.whole(&needed, &request.binary)?,

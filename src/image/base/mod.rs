@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 pub use image::{BaseImage, BaseLayer};
 
 use super::ImageRequest;
+use super::closure::{Host, Roots, walk};
 use super::debian::DebianBase;
 use super::error::Error;
 use super::layer::{Contents, Layer};
@@ -72,8 +73,10 @@ pub struct Base {
 pub(super) fn lay(request: &ImageRequest, cache: &Cache) -> Result<(Contents, Base), Error> {
     match &request.base {
         BaseSource::Closure => {
-            let needed = super::closure(&request.binary, &[&request.onnxruntime], request.architecture)?;
-            closure::lay(&super::closure::Host { root: "/".into() }, &needed)
+            let host = Host { root: "/".into() };
+            let libraries = [request.onnxruntime.as_path()];
+            let from = Roots { binary: &request.binary, libraries: &libraries, cuda: request.cuda.as_ref() };
+            closure::lay(&host, &walk(&host, &from, request.architecture)?)
         }
         BaseSource::Debian(debian) => debian::lay(debian),
         BaseSource::Image(image) => image::lay(image, request, cache),

@@ -22,7 +22,8 @@ use deb::{Deb, Entry, Limits};
 use error::files;
 use root::Root;
 
-use super::closure::{self, Host};
+use super::closure::{self, Host, Roots};
+use super::cuda::Cuda;
 use super::error::Architecture;
 use super::layer::Contents;
 use super::packages::{Package, stanzas};
@@ -47,6 +48,8 @@ pub struct Request<'a> {
     pub binary: &'a Path,
     /// The libraries that it opens by itself.
     pub libraries: &'a [&'a Path],
+    /// CUDA, whose needs it has to meet too.
+    pub cuda: Option<&'a Cuda>,
     /// The packages of an earlier build, of which nothing may differ.
     pub locked: Option<&'a Packages>,
     /// Where indexes and packages are kept.
@@ -120,7 +123,8 @@ fn needed(request: &Request<'_>, root: &Root) -> Result<Option<super::Error>, su
     let folder = tempfile::tempdir().map_err(files("make", &std::env::temp_dir()))?;
     unpack(root, folder.path())?;
     let host = Host { root: folder.path().into() };
-    match closure::walk(&host, request.binary, request.libraries, request.architecture) {
+    let from = Roots { binary: request.binary, libraries: request.libraries, cuda: request.cuda };
+    match closure::walk(&host, &from, request.architecture) {
         Ok(_) => Ok(None),
         Err(error @ super::Error::MissingLibrary { .. }) => Ok(Some(error)),
         Err(other) => Err(other),
