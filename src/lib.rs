@@ -32,3 +32,4 @@ pub mod probe;
 pub mod registry;
 pub mod sbom;
 pub mod sign;
+pub mod source;

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::pipeline::ModelForm;
 use crate::sign::Algorithm;
+use crate::source::Source;
 
 /// Turns a model file into a production inference service.
 #[derive(Debug, Parser)]
@@ -68,8 +70,9 @@ pub(super) enum Service {
 
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// An ONNX file, or a folder that holds one
-    pub(super) model: PathBuf,
+    /// An ONNX file, a folder that holds one, or `oci://REGISTRY/REPOSITORY[:TAG]`
+    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
+    pub(super) model: Source,
     /// Load and run it in a limited child process: proves whether requests can be batched
     #[arg(long)]
     pub(super) probe: bool,
@@ -79,14 +82,18 @@ pub(super) struct InspectArgs {
     /// Never use the network
     #[arg(long)]
     pub(super) offline: bool,
+    /// Speak to the model's registry without TLS
+    #[arg(long)]
+    pub(super) plain_http: bool,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// An ONNX file, or a folder that holds one
-    pub(super) model: PathBuf,
+    /// An ONNX file, a folder that holds one, or `oci://REGISTRY/REPOSITORY[:TAG]`
+    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
+    pub(super) model: Source,
     /// The model's name in the protocols [default: the file's name]
     #[arg(long)]
     pub(super) name: Option<String>,
@@ -114,12 +121,16 @@ pub(super) struct RunArgs {
     /// Never use the network
     #[arg(long)]
     pub(super) offline: bool,
+    /// Speak to the model's registry without TLS
+    #[arg(long)]
+    pub(super) plain_http: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
-    /// An ONNX file, or a folder that holds one
-    pub(super) model: PathBuf,
+    /// An ONNX file, a folder that holds one, or `oci://REGISTRY/REPOSITORY[:TAG]`
+    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
+    pub(super) model: Source,
     /// The model's name in the protocols [default: the file's name]
     #[arg(long)]
     pub(super) name: Option<String>,

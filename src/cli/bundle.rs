@@ -63,7 +63,7 @@ fn import(args: &ImportArgs) -> Outcome {
         keys: args.signing_key.iter().map(|key| sign::source(key)).collect(),
         ..Destination::default()
     };
-    let bar = push::Bar::new(args.quiet);
+    let bar = push::Bar::new("pushing", args.quiet);
     let pushed = bundle.push(&args.to, &destination, &bar);
     bar.0.finish_and_clear();
     let pushed = pushed?;

@@ -2,11 +2,12 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::config::{Config, ModelName, ModelPath, Repository};
+use crate::config::{Config, ModelName, ModelReference, Repository};
 use crate::pipeline::{self, BuildReport, BuildRequest, Signer};
 use crate::plan::ServiceName;
 use crate::registry::Reference;
 use crate::sign::{Algorithm, Error, KeySource, KeyStore, Password, SigningKey};
+use crate::source::Source;
 use crate::{config, files, model};
 
 use super::args::{CreateArgs, Format, HowArgs, Service};
@@ -17,7 +18,8 @@ use super::{prompts, report, sign};
 
 pub(super) fn run(args: &CreateArgs) -> Outcome {
     // Read before anything is asked: nobody wants to answer questions about a file that can't be served.
-    let description = model::inspect(&args.model, &model::Limits::default())?;
+    let path = super::model::fetch(&args.model, args.how.offline, args.how.plain_http, args.how.quiet)?;
+    let description = model::inspect(&path, &model::Limits::default())?;
     let (config, output) = settle(args, &description.path)?;
     let request = BuildRequest {
         config_text: Some(config.to_yaml()),
@@ -80,7 +82,7 @@ fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure>
 
     let output = args.output.clone().unwrap_or_else(|| service.as_str().into());
     let output = std::path::absolute(&output).map_err(|error| failure::files("find", &output, &error))?;
-    let mut config = Config::new(name, relative_model(model, &output)?);
+    let mut config = Config::new(name, reference(&args.model, model, &output)?);
     config.version = version;
     if repository.as_str() != service.as_str() {
         config.image.repository = Some(repository);
@@ -108,8 +110,9 @@ fn plain_http(config: &Config, folder: &Path) -> Result<Vec<config::Registry>, F
         Some(config::Base::Image(text)) => Some(text.parse::<Reference>()?),
         _ => None,
     };
-    let mut all: Vec<String> =
-        [repository, base].into_iter().flatten().map(|to| to.repository.registry().into()).collect();
+    let model = config.model.source(folder);
+    let images = [repository, base].into_iter().flatten().map(|to| to.repository.registry().to_string());
+    let mut all: Vec<String> = images.chain(model.registry().map(String::from)).collect();
     all.sort();
     all.dedup();
     all.iter().map(|registry| word(registry, "--plain-http")).collect()
@@ -148,8 +151,12 @@ pub(super) fn stem(model: &Path) -> String {
     }
 }
 
-fn relative_model(model: &Path, output: &Path) -> Result<ModelPath, Failure> {
-    word(&relative(model, output)?.to_string_lossy(), "MODEL")
+/// What the config calls the model: where it comes from, or the file at `model` as seen from the output folder.
+fn reference(source: &Source, model: &Path, output: &Path) -> Result<ModelReference, Failure> {
+    match source {
+        Source::Path(_) => word(&relative(model, output)?.to_string_lossy(), "MODEL"),
+        elsewhere => word(&elsewhere.to_string(), "MODEL"),
+    }
 }
 
 /// `path` as seen from the folder `from`: what is written in `nimify.yaml` holds wherever both are moved together.

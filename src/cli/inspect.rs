@@ -9,7 +9,8 @@ use super::args::{Format, InspectArgs};
 use super::failure::{Failure, Outcome};
 
 pub(super) fn run(args: &InspectArgs) -> Outcome {
-    let mut description = model::inspect(&args.model, &Limits::default()).map_err(Failure::from)?;
+    let path = super::model::fetch(&args.model, args.offline, args.plain_http, false)?;
+    let mut description = model::inspect(&path, &Limits::default())?;
     let report = if args.probe { Some(probe(args, &description)?) } else { None };
     if let Some(report) = &report {
         description.contents.signature.batching = report.batching.clone();

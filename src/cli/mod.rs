@@ -12,6 +12,7 @@ mod failure;
 mod inspect;
 mod keys;
 mod load;
+mod model;
 mod progress;
 mod prompts;
 mod push;

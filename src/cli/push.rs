@@ -30,7 +30,7 @@ pub(super) fn run(args: &PushArgs) -> Outcome {
 
 /// Pushes with a bar on a terminal, and tells the warnings.
 fn push(folder: &Path, destination: &Destination, quiet: bool) -> Result<Pushed, Failure> {
-    let bar = Bar::new(quiet);
+    let bar = Bar::new("pushing", quiet);
     let pushed = destination.deliver(folder, &bar);
     bar.0.finish_and_clear();
     let pushed = pushed?;
@@ -74,14 +74,15 @@ fn image_text(pushed: &PushReport) -> String {
 pub(super) struct Bar(pub(super) ProgressBar);
 
 impl Bar {
-    pub(super) fn new(quiet: bool) -> Self {
+    pub(super) fn new(doing: &str, quiet: bool) -> Self {
         let draw = !quiet && std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(
             Some(0),
             if draw { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
         );
-        let template = "pushing {wide_bar:.cyan} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}";
-        bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
+        let bytes = "{decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}";
+        let template = format!("{doing} {{wide_bar:.cyan}} {bytes}");
+        bar.set_style(ProgressStyle::with_template(&template).expect("a fixed template"));
         Bar(bar)
     }
 }

@@ -20,7 +20,8 @@ use super::failure::Failure;
 const GRPC_PORT: u16 = 8001;
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let description = model::inspect(&args.model, &Limits::default())?;
+    let path = super::model::fetch(&args.model, args.offline, args.plain_http, false)?;
+    let description = model::inspect(&path, &Limits::default())?;
     let cache = Cache::from_environment()?;
     let library = pipeline::locate_onnxruntime(&cache, args.offline)?;
     let probe = if args.no_probe {

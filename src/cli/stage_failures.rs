@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use crate::{bundle, cache, chart, compile, config, image, interrupt, model, pipeline, probe, registry, sign};
+use crate::{bundle, cache, chart, compile, config, image, interrupt, model, pipeline, probe, registry, sign, source};
 
 use super::exit::Exit;
 use super::failure::{Failure, interrupted};
@@ -49,6 +49,7 @@ impl From<pipeline::Error> for Failure {
         }
         match &error {
             Error::Model(error) => from_model(error),
+            Error::Source(error) => from_source(error),
             Error::Probe(error) => from_probe(error),
             Error::Compile(error) => from_compile(error),
             Error::Image(error) => from_image(error),
@@ -84,6 +85,16 @@ fn from_model(error: &model::Error) -> Failure {
         _ => Exit::Model,
     };
     failure(exit, error, error.hint())
+}
+
+fn from_source(error: &source::Error) -> Failure {
+    use source::Error;
+    match error {
+        Error::Registry(error) => from_registry(error),
+        Error::Cache(error) => from_cache(error),
+        Error::NotAModel { .. } => failure(Exit::Model, error, None),
+        Error::Files { .. } => failure(Exit::Files, error, None),
+    }
 }
 
 fn from_probe(error: &probe::Error) -> Failure {
@@ -330,5 +341,6 @@ by_way_of_the_pipeline!(
     image::load::Error,
     registry::Error,
     sign::Error,
+    source::Error,
     cache::Error
 );

@@ -17,6 +17,9 @@ pub struct Lock {
     pub nimify: String,
     /// The user's model by its file's name, and its external data.
     pub model: BTreeMap<RelativePath, Digest>,
+    /// Where the model was fetched from, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<LockedSource>,
     /// What the image has instead of it, where that is another graph made of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub derived: Option<LockedDerived>,
@@ -52,6 +55,16 @@ pub struct Lock {
     pub image: Digest,
     /// The files that were generated and may be edited: their digests as written.
     pub generated: BTreeMap<RelativePath, Digest>,
+}
+
+/// A model that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedSource {
+    /// From where, without a digest: `oci://REGISTRY/REPOSITORY[:TAG]`.
+    pub name: String,
+    /// What that led to: an index, or the manifest itself.
+    pub digest: Digest,
 }
 
 /// A model made of the user's.
@@ -236,6 +249,7 @@ mod tests {
             lock_version: VERSION,
             nimify: "0.1.0".into(),
             model: BTreeMap::from([(path("digits.onnx"), Digest::of("model"))]),
+            source: Some(LockedSource { name: "oci://r.example.com/digits:1".into(), digest: Digest::of("manifest") }),
             derived: Some(LockedDerived {
                 how: "optimized".into(),
                 files: BTreeMap::from([(path("digits.optimized.onnx"), Digest::of("graph"))]),

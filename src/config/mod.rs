@@ -23,8 +23,8 @@ mod words;
 pub use document::Place;
 pub use environment::{Autoscaling, Environment, Trust};
 pub use lock::{
-    Difference, Lock, LockError, LockedDebian, LockedDerived, LockedImage, LockedPackage, LockedRuntime, Toolchain,
-    compare, edited,
+    Difference, Lock, LockError, LockedDebian, LockedDerived, LockedImage, LockedPackage, LockedRuntime, LockedSource,
+    Toolchain, compare, edited,
 };
 pub use measures::{Count, Duration, Share, Size};
 pub use overrides::Overrides;
@@ -35,7 +35,7 @@ pub use settings::{
 };
 pub use trusted_key::TrustedKey;
 pub use words::{
-    Base, CollectorUrl, DnsLabel, ImageBase, KeyReference, ModelName, ModelPath, ModelVersion, Moment, NotAWord,
+    Base, CollectorUrl, DnsLabel, ImageBase, KeyReference, ModelName, ModelReference, ModelVersion, Moment, NotAWord,
     Platform, ProviderList, Registry, Repository,
 };
 

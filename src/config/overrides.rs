@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use super::settings::{Compression, Config, ServiceKind, Signing};
-use super::words::{KeyReference, ModelName, ModelPath, ModelVersion, Platform, Repository};
+use super::words::{KeyReference, ModelName, ModelReference, ModelVersion, Platform, Repository};
 
 /// What flags, or environment variables behind them, say: it beats the file.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -12,7 +12,7 @@ pub struct Overrides {
     /// `name`.
     pub name: Option<ModelName>,
     /// `model`: the path as given on the command line, made absolute, since a file's paths are relative to it.
-    pub model: Option<ModelPath>,
+    pub model: Option<ModelReference>,
     /// `version`.
     pub version: Option<ModelVersion>,
     /// `description`.

@@ -14,7 +14,7 @@ use super::environment::Environment;
 use super::measures::{Count, Duration, Share, Size};
 use super::variables;
 use super::words::{
-    CollectorUrl, DnsLabel, ImageBase, KeyReference, ModelName, ModelPath, ModelVersion, Platform, ProviderList,
+    CollectorUrl, DnsLabel, ImageBase, KeyReference, ModelName, ModelReference, ModelVersion, Platform, ProviderList,
     Registry, Repository,
 };
 
@@ -26,8 +26,8 @@ pub struct Config {
     pub api_version: ApiVersion,
     /// The model's name in the protocols; the service's DNS name is derived from it.
     pub name: ModelName,
-    /// The model: a path, relative to this file.
-    pub model: ModelPath,
+    /// The model: a path, relative to this file, or `oci://REGISTRY/REPOSITORY[:TAG]`.
+    pub model: ModelReference,
     /// The model's version.
     #[serde(default = "first_version")]
     pub version: ModelVersion,
@@ -440,7 +440,7 @@ impl Signing {
 
 impl Config {
     /// The least config: a name and a model, everything else by default.
-    pub fn new(name: ModelName, model: ModelPath) -> Self {
+    pub fn new(name: ModelName, model: ModelReference) -> Self {
         Config {
             api_version: ApiVersion::V1,
             name,

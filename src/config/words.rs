@@ -15,6 +15,7 @@ use crate::digest::Digest;
 use crate::files;
 use crate::plan::ServiceName;
 use crate::sign::{Expiry, KeySource};
+use crate::source::Source;
 
 /// A text that is not what it should be; the message says what that is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -288,19 +289,15 @@ impl CollectorUrl {
 }
 
 word! {
-    /// Where the model is: a path.
-    ModelPath, "^(?!.*://).+$",
-    |text| match text.split_once("://") {
-        Some((scheme, _)) => Err(format!("a model from `{scheme}://` is not supported yet: give a path")),
-        None if text.is_empty() || text.contains('\0') => Err("the path of the model is empty".into()),
-        None => Ok(()),
-    }
+    /// Where the model is: a path, or `oci://REGISTRY/REPOSITORY[:TAG]`.
+    ModelReference, r"^(oci://\S+|(?!.*://).+)$",
+    |text| text.parse::<Source>().map(drop).map_err(|error| error.to_string())
 }
 
-impl ModelPath {
-    /// The path, a relative one taken from `folder`.
-    pub fn path(&self, folder: &Path) -> PathBuf {
-        files::plain(&folder.join(&self.0))
+impl ModelReference {
+    /// The model's source, a relative path taken from `folder`.
+    pub fn source(&self, folder: &Path) -> Source {
+        self.0.parse::<Source>().expect("it was checked when it was made").from_folder(folder)
     }
 }
 
@@ -327,9 +324,12 @@ mod tests {
 
     #[test]
     fn models_and_keys_are_named_by_where_they_are() {
-        assert!("./digits.onnx".parse::<ModelPath>().is_ok());
-        let error = refused::<ModelPath>("hf://org/repo/file");
-        assert_eq!(error, "a model from `hf://` is not supported yet: give a path");
+        assert!("./digits.onnx".parse::<ModelReference>().is_ok());
+        let error = refused::<ModelReference>("hf://org/repo/file");
+        assert!(error.starts_with("a model from `hf://` is not supported"), "{error}");
+        let model = |text: &str| text.parse::<ModelReference>().unwrap().source(Path::new("/home")).to_string();
+        assert_eq!(model("./digits.onnx"), "/home/digits.onnx");
+        assert_eq!(model("oci://r.example.com/digits:1"), "oci://r.example.com/digits:1");
         let folder = Path::new("/home");
         let source = |text: &str| text.parse::<KeyReference>().unwrap().source(folder);
         assert_eq!(source("env://KEY"), KeySource::Variable("KEY".into()));

@@ -42,7 +42,7 @@ impl Compression {
     }
 
     /// Reads what is `stored` as the tar that it holds. Memory is bounded, whatever is stored.
-    pub(super) fn reader<'a>(self, stored: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    pub(crate) fn reader<'a>(self, stored: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Compression::None => Box::new(stored),
             Compression::Gzip => Box::new(MultiGzDecoder::new(stored)),

@@ -10,19 +10,19 @@ pub(super) const LONGEST_PATH: u64 = 4096;
 const LONGEST_RECORD: u64 = 1 << 20;
 
 /// One entry.
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// Its path as it stands there.
-    pub(super) path: &'a str,
-    pub(super) kind: tar::EntryType,
+    pub(crate) path: &'a str,
+    pub(crate) kind: tar::EntryType,
     /// Where a link leads.
-    pub(super) link: Option<&'a str>,
+    pub(crate) link: Option<&'a str>,
     /// A file's bytes; what isn't read is passed over.
-    pub(super) content: &'a mut dyn Read,
+    pub(crate) content: &'a mut dyn Read,
 }
 
 /// Gives each entry to `see`, which says whether to go on. Says whether the tar was read to its end, which it isn't where
 /// it has more than `most` entries.
-pub(super) fn walk(tar: impl Read, most: u64, see: &mut dyn FnMut(Entry<'_>) -> io::Result<bool>) -> io::Result<bool> {
+pub(crate) fn walk(tar: impl Read, most: u64, see: &mut dyn FnMut(Entry<'_>) -> io::Result<bool>) -> io::Result<bool> {
     let mut archive = tar::Archive::new(tar);
     let (mut long_path, mut long_link) = (None, None);
     let mut count = 0;

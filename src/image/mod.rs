@@ -38,6 +38,7 @@ pub use budget::{Budget, Overrun, OverrunLayer};
 pub use closure::{Closure, closure};
 pub use compress::Compression;
 pub use describe::{REF_NAME, reference, rfc3339};
+pub(crate) use entries::walk as walk_tar;
 pub use error::{Architecture, Attempt, Error};
 pub use layer::Layer;
 pub(crate) use layout::digest_of;

@@ -11,7 +11,7 @@ use super::error::files;
 use super::observer::{Observer, Step, Stopwatch};
 use super::report::{BuildReport, LayerRow};
 use super::sink::{ArchiveFile, Sink};
-use super::{Error, base, locked, output_files, parts, push, service_files};
+use super::{Error, base, locked, output_files, parts, push, service_files, source};
 use crate::cache::Cache;
 use crate::chart::{self, ChartRequest};
 use crate::compile::{self, CompileRequest, ServiceBinary, ServiceSources};
@@ -82,7 +82,10 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let cache = Cache::from_environment()?;
 
     let architecture = parts::architecture(request.config)?;
-    let Looked { description, host_runtime, runtime, probe } = look(request, architecture, &cache, &mut watch)?;
+    watch.step(Step::Inspect)?;
+    let fetched = source::fetch(request, old.as_ref(), &cache, &mut watch)?;
+    let subject = Subject { model: &fetched.path, architecture };
+    let Looked { description, host_runtime, runtime, probe } = look(request, &subject, &cache, &mut watch)?;
     watch.step(Step::Optimize)?;
     let derived = rewrite(request, &description, &host_runtime, &probe, &mut watch)?;
     watch.step(Step::Generate)?;
@@ -110,6 +113,7 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let used = locked::Used {
         plan: &plan,
         description: &description,
+        source: fetched.pinned.as_ref(),
         derived: derived.as_ref(),
         runtime: &runtime,
         binary: &binary,
@@ -160,16 +164,21 @@ struct Looked {
     probe: ProbeReport,
 }
 
+/// What is looked at, and for which processor.
+struct Subject<'a> {
+    model: &'a Path,
+    architecture: Architecture,
+}
+
 /// Reads the model, finds ONNX Runtime, and runs the one with the other.
 fn look(
     request: &BuildRequest<'_>,
-    architecture: Architecture,
+    subject: &Subject<'_>,
     cache: &Cache,
     watch: &mut Stopwatch<'_>,
 ) -> Result<Looked, Error> {
-    watch.step(Step::Inspect)?;
-    let model = request.config.model.path(request.config_folder);
-    let description = model::inspect(&model, &Limits::default())?;
+    let architecture = subject.architecture;
+    let description = model::inspect(subject.model, &Limits::default())?;
     plan::check(request.config, &description.contents.signature)?;
     description.contents.warnings.iter().for_each(|warning| watch.observer.warn(warning));
     watch.step(Step::Provision)?;

@@ -113,7 +113,9 @@ fn asked(request: &BuildRequest<'_>) -> Result<Value, Error> {
     }
     config.pointer_mut("/image").and_then(Value::as_object_mut).and_then(|image| image.remove("plainHttp"));
     for field in ["/model", "/license/path"] {
-        if let Some(Value::String(path)) = config.pointer_mut(field) {
+        if let Some(Value::String(path)) = config.pointer_mut(field)
+            && !path.contains("://")
+        {
             let name = Path::new(path.as_str()).file_name().map(|name| name.to_string_lossy().into_owned());
             *path = name.unwrap_or_default();
         }
@@ -163,6 +165,7 @@ fn model(request: &BuildRequest<'_>, used: &Used<'_>) -> ModelPart {
     ModelPart {
         name: used.plan.settings.name.clone(),
         files: model_files(description),
+        source: used.source.map(|pinned| (pinned.source.clone(), pinned.digest)),
         derived: used.derived.map(derived),
         license: license(request, description),
         producer: producer.trim().into(),

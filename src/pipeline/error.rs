@@ -6,7 +6,7 @@ use crate::config::{Difference, LockError};
 use crate::files::RelativePath;
 use crate::image::Architecture;
 use crate::interrupt::Interrupted;
-use crate::{bundle, cache, chart, codegen, compile, image, model, plan, probe, registry, sign};
+use crate::{bundle, cache, chart, codegen, compile, image, model, plan, probe, registry, sign, source};
 
 /// Why a pipeline ended.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum Error {
     /// The model can't be run.
     #[error(transparent)]
     Probe(#[from] probe::Error),
+    /// The model can't be fetched.
+    #[error(transparent)]
+    Source(#[from] source::Error),
     /// The model's name makes no service name.
     #[error(transparent)]
     Name(#[from] plan::NotAServiceName),

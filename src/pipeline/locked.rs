@@ -17,6 +17,7 @@ use crate::model::ModelDescription;
 use crate::optimize::Derived;
 use crate::output::{self, Ground, LOCK_FILE};
 use crate::plan::ServicePlan;
+use crate::source::Pinned;
 use crate::{chart, codegen};
 
 /// Reads the lock of the output folder, if there is one. With it unreadable, only `--discard-edits` goes on.
@@ -72,6 +73,7 @@ pub(super) fn check_ground(request: &BuildRequest<'_>, ground: Ground, old: Opti
 pub(super) struct Used<'a> {
     pub(super) plan: &'a ServicePlan,
     pub(super) description: &'a ModelDescription,
+    pub(super) source: Option<&'a Pinned>,
     pub(super) derived: Option<&'a Derived>,
     pub(super) runtime: &'a OnnxRuntime,
     pub(super) binary: &'a ServiceBinary,
@@ -92,6 +94,7 @@ pub(super) fn lock(used: &Used<'_>, tree: &OutputTree) -> Lock {
         lock_version: Lock::VERSION,
         nimify: env!("CARGO_PKG_VERSION").into(),
         model,
+        source: used.source.map(super::source::locked),
         derived: used.derived.map(derived),
         onnxruntime: onnxruntime(used.runtime, used.image.architecture),
         base,

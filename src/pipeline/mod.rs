@@ -23,6 +23,7 @@ mod report;
 mod serve;
 mod service_files;
 mod sink;
+mod source;
 
 pub use build::{BuildRequest, Signer, build};
 pub use bundle::{BundleReport, BundleRequest, BundleVerdict, UnpackedBundle, bundle, unpack_bundle};

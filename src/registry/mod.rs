@@ -27,7 +27,7 @@ mod transport;
 mod upload;
 
 pub use error::Error;
-pub use pull::{Origin, PullRequest, pull};
+pub use pull::{Origin, PullRequest, Remote, pull};
 pub use push::{BlobRow, CHUNK, PushReport, PushRequest, Signing, push};
 pub use reference::{Reference, Repository};
 

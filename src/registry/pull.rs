@@ -245,37 +245,71 @@ impl<'a> Parts<'a> {
 
     /// A layer as it is stored.
     fn layer(&self, layer: &Descriptor) -> Result<BaseLayer, Error> {
-        let (digest, size) = (digest_of(layer).map_err(|reason| self.odd(&reason))?, layer.size());
-        if size > LARGEST_LAYER {
-            return Err(self.odd(&format!("has a layer of {size} bytes, more than {LARGEST_LAYER}")));
-        }
+        let (digest, size) = self.measured(layer)?;
         let moved = std::cell::Cell::new(0);
         let fetch = |stage: &Path| {
-            let path = stage.join("blob");
-            let mut blob = Download {
-                digest,
-                size,
-                file: File::create(&path).map_err(files("write", &path))?,
-                path,
-                hash: Sha256::new(),
-                have: 0,
-            };
-            match (self.request.origin, &self.client) {
-                (Origin::Layout { folder, .. }, _) => {
-                    let from = image::blob_path(folder, &digest);
-                    let mut stored = File::open(&from).map_err(files("read", &from))?;
-                    blob.take(&mut stored, self.watch).map_err(|broken| broken.lasting(&from))?;
-                }
-                (_, None) => return Err(self.not_cached(&format!("its layer {digest}"))),
-                (_, Some(client)) => blob.fetch(client, self.watch)?,
-            }
-            moved.set(blob.have);
-            self.expect(&digest, Digest::from_bytes(blob.hash.finalize().into()))
+            self.save(digest, size, stage.join("blob"))?;
+            moved.set(size);
+            Ok::<_, Error>(())
         };
         let check = |entry: &Path| cached(entry, &digest, Some(size));
         let blob = self.request.cache.take("blobs", &digest, check, fetch)?;
         self.watch.moved((size - moved.get()) as i64);
         Ok(BaseLayer { media_type: layer.media_type().to_string(), digest, size, blob })
+    }
+}
+
+impl Parts<'_> {
+    /// Writes a layer to a file.
+    fn save(&self, digest: Digest, size: u64, path: PathBuf) -> Result<(), Error> {
+        let file = File::create(&path).map_err(files("write", &path))?;
+        let mut blob = Download { digest, size, file, path, hash: Sha256::new(), have: 0 };
+        match (self.request.origin, &self.client) {
+            (Origin::Layout { folder, .. }, _) => {
+                let from = image::blob_path(folder, &digest);
+                let mut stored = File::open(&from).map_err(files("read", &from))?;
+                blob.take(&mut stored, self.watch).map_err(|broken| broken.lasting(&from))?;
+            }
+            (_, None) => return Err(self.not_cached(&format!("its layer {digest}"))),
+            (_, Some(client)) => blob.fetch(client, self.watch)?,
+        }
+        self.expect(&digest, Digest::from_bytes(blob.hash.finalize().into()))
+    }
+
+    /// The digest and size of a layer, if it isn't too large.
+    fn measured(&self, layer: &Descriptor) -> Result<(Digest, u64), Error> {
+        let (digest, size) = (digest_of(layer).map_err(|reason| self.odd(&reason))?, layer.size());
+        if size > LARGEST_LAYER {
+            return Err(self.odd(&format!("has a layer of {size} bytes, more than {LARGEST_LAYER}")));
+        }
+        Ok((digest, size))
+    }
+}
+
+/// An artifact, or an image whose layers are not all wanted: its manifest is here, the layers are asked for one by one.
+pub struct Remote<'a> {
+    parts: Parts<'a>,
+    /// What the reference led to: an index, or the manifest itself.
+    pub digest: Digest,
+    /// Of the manifest.
+    pub manifest_digest: Digest,
+    /// The manifest.
+    pub manifest: ImageManifest,
+}
+
+impl<'a> Remote<'a> {
+    /// Asks for the manifest, as far as the cache doesn't have it.
+    pub fn open(request: &'a PullRequest<'a>, watch: &'a dyn Watch) -> Result<Self, Error> {
+        let parts = Parts::new(request, watch)?;
+        let digest = parts.resolve()?;
+        let (manifest_digest, manifest) = parts.manifest(digest, 0)?;
+        Ok(Remote { parts, digest, manifest_digest, manifest })
+    }
+
+    /// Writes a layer of the manifest to a file. It is not kept in the cache.
+    pub fn save(&self, layer: &Descriptor, path: &Path) -> Result<(), Error> {
+        let (digest, size) = self.parts.measured(layer)?;
+        self.parts.save(digest, size, path.into())
     }
 }
 

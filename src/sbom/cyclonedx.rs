@@ -122,6 +122,9 @@ fn model(inventory: &Inventory) -> Value {
     if let Some(license) = &model.license {
         component["licenses"] = json!([{ "license": { "name": license } }]);
     }
+    if let Some((source, digest)) = &model.source {
+        component["externalReferences"] = json!([{ "type": "distribution", "url": format!("{source}@{digest}") }]);
+    }
     let tensors = |tensors: &[(String, String)]| -> Value {
         tensors.iter().map(|(name, form)| json!({ "format": format!("{name}: {form}") })).collect()
     };

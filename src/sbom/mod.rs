@@ -94,6 +94,8 @@ pub struct ModelPart {
     pub name: String,
     /// The user's files: name, digest. The graph comes first.
     pub files: Vec<(String, Digest)>,
+    /// Where it was fetched from and what that led to, where it was.
+    pub source: Option<(String, Digest)>,
     /// What the image has instead, where the build made another graph of it: how, and its files.
     pub derived: Option<(String, Vec<(String, Digest)>)>,
     /// The licence's name, as the config gives it.

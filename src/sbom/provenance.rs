@@ -46,6 +46,9 @@ pub fn provenance(inventory: &Inventory, facts: &BuildFacts) -> Value {
 fn dependencies(inventory: &Inventory, facts: &BuildFacts) -> Vec<Value> {
     let named = |name: &str, digest: &Digest| json!({ "name": name, "digest": { "sha256": digest.hex() } });
     let mut all: Vec<Value> = inventory.model.files.iter().map(|(name, digest)| named(name, digest)).collect();
+    if let Some((source, digest)) = &inventory.model.source {
+        all.push(json!({ "uri": source, "digest": { "sha256": digest.hex() } }));
+    }
     let mut runtime = named("onnxruntime", &inventory.onnxruntime.digest);
     runtime["uri"] = inventory.onnxruntime_purl().into();
     all.push(runtime);

@@ -95,6 +95,9 @@ impl Document {
             let id = format!("SPDXRef-Model-{at}");
             let package = self.package(&id, name, "FILE", Some(digest));
             package.set("comment", format!("the model `{}`. {}", model.name, facts.join("; ")));
+            if let Some((source, digest)) = &model.source {
+                package.set("sourceInfo", format!("fetched from {source}@{digest}"));
+            }
             if let Some(license) = &model.license {
                 // Any text may be a licence's name, and only a known identifier may stand in that field.
                 package.set("licenseComments", format!("the config names the licence `{license}`"));

@@ -16,6 +16,7 @@ fn inventory() -> Inventory {
         model: ModelPart {
             name: "digits".into(),
             files: vec![("digits.onnx".into(), Digest::of("model")), ("weights.bin".into(), Digest::of("weights"))],
+            source: Some(("oci://r.example.com/digits:1".into(), Digest::of("manifest"))),
             derived: Some(("optimized".into(), vec![("digits.optimized.onnx".into(), Digest::of("derived"))])),
             license: Some("Apache-2.0".into()),
             producer: "skl2onnx 1.20.0".into(),
@@ -131,10 +132,10 @@ fn provenance_names_every_input_with_its_digest() {
     let dependencies = document["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
     let digests: Vec<String> = dependencies.iter().map(|one| text(one, "/digest/sha256")).collect();
     let parts = ["model", "weights", "library", "nimify", "templates", "lock", "hooks", "anyhow", "syn", "release"];
-    for part in parts.into_iter().chain(["libc", "index", "wheel"]) {
+    for part in parts.into_iter().chain(["libc", "index", "wheel", "manifest"]) {
         assert!(digests.contains(&Digest::of(part).hex()), "{part}");
     }
-    assert_eq!(digests.len(), 13);
+    assert_eq!(digests.len(), 14);
 }
 
 #[test]

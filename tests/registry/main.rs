@@ -18,6 +18,7 @@ mod odd_servers;
 mod server;
 #[path = "../support/small_image.rs"]
 mod small_image;
+mod source;
 
 use std::fs;
 use std::path::Path;
