@@ -62,15 +62,13 @@ fn bundle(bytes: &[u8]) -> Artifact {
 /// `bytes` as the one layer of a manifest under a tag.
 fn classic(tag: String, media_type: &str, bytes: &[u8]) -> Artifact {
     let diff = Digest::of(bytes);
-    let config = format!(r#"{{"architecture":"","config":{{}},"os":"","rootfs":{{"type":"layers","diff_ids":["{diff}"]}}}}"#);
+    let config =
+        format!(r#"{{"architecture":"","config":{{}},"os":"","rootfs":{{"type":"layers","diff_ids":["{diff}"]}}}}"#);
     let described = descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes());
     let layer = descriptor(media_type, bytes);
-    let layer = format!(
-        r#"{},"annotations":{{"dev.cosignproject.cosign/signature":"AAAA"}}}}"#,
-        layer.trim_end_matches('}')
-    );
-    let manifest =
-        format!(r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{described},"layers":[{layer}]}}"#);
+    let layer =
+        format!(r#"{},"annotations":{{"dev.cosignproject.cosign/signature":"AAAA"}}}}"#, layer.trim_end_matches('}'));
+    let manifest = format!(r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{described},"layers":[{layer}]}}"#);
     let blobs = vec![config.into_bytes(), bytes.into()];
     Artifact { manifest: manifest.into_bytes(), blobs, tag: Some(tag), artifact_type: None }
 }
@@ -78,7 +76,8 @@ fn classic(tag: String, media_type: &str, bytes: &[u8]) -> Artifact {
 fn trusted() -> &'static TrustedKeys {
     static KEYS: OnceLock<TrustedKeys> = OnceLock::new();
     KEYS.get_or_init(|| {
-        let keys = [Algorithm::Ed25519, Algorithm::EcdsaP256].map(|kind| SigningKey::generate_as(kind).expect("random"));
+        let keys =
+            [Algorithm::Ed25519, Algorithm::EcdsaP256].map(|kind| SigningKey::generate_as(kind).expect("random"));
         keys.iter().map(SigningKey::public).collect()
     })
 }
@@ -100,9 +99,7 @@ fuzz_target!(|input: &[u8]| {
     let image = layout(home.path(), (*place == b'i').then_some(bytes));
     let artifact = match place {
         b'b' => Some(bundle(bytes)),
-        b's' => {
-            Some(classic(signature_tag(&image), "application/vnd.dev.cosign.simplesigning.v1+json", bytes))
-        }
+        b's' => Some(classic(signature_tag(&image), "application/vnd.dev.cosign.simplesigning.v1+json", bytes)),
         b'a' => Some(classic(attestation_tag(&image), "application/vnd.dsse.envelope.v1+json", bytes)),
         _ => None,
     };
