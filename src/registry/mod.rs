@@ -15,6 +15,7 @@ mod artifacts;
 mod challenge;
 mod client;
 mod credentials;
+mod download;
 mod error;
 mod helper;
 mod place;
