@@ -137,15 +137,17 @@ impl Cargo<'_> {
             }
             _ => {}
         })?;
-        match executable {
-            Some(executable) if ended.success => Ok(executable),
-            _ if diagnostics.is_empty() => Err(self.failure(ended.errors)),
-            _ if diagnostics.contains(NO_SPACE) || ended.errors.contains(NO_SPACE) => {
-                Err(Error::NoSpace { output: last_line(&(diagnostics + &ended.errors), NO_SPACE) })
-            }
-            // The compiler's words come first: they name the line. Cargo's only say that it failed.
-            _ => Err(Error::Build { folder: self.folder.into(), output: diagnostics.trim_end().to_string() }),
+        if let Some(executable) = executable.filter(|_| ended.success) {
+            return Ok(executable);
         }
+        if diagnostics.is_empty() {
+            return Err(self.failure(ended.errors));
+        }
+        Err(match no_space(&diagnostics).or_else(|| no_space(&ended.errors)) {
+            Some(output) => Error::NoSpace { output },
+            // The compiler's words come first: they name the line. Cargo's only say that it failed.
+            None => Error::Build { folder: self.folder.into(), output: diagnostics.trim_end().to_string() },
+        })
     }
 
     fn command(&self, subcommand: &str) -> Command {
@@ -222,8 +224,8 @@ impl Cargo<'_> {
         if self.offline && ["offline", "--offline"].iter().any(|word| output.contains(word)) {
             return Error::NotCached { output };
         }
-        if output.contains(NO_SPACE) {
-            return Error::NoSpace { output: last_line(&output, NO_SPACE) };
+        if let Some(output) = no_space(&output) {
+            return Error::NoSpace { output };
         }
         if NETWORK.iter().any(|words| output.contains(words)) {
             return Error::Network { output };
@@ -238,12 +240,14 @@ struct Ended {
     errors: String,
 }
 
-/// How the system says it, in the scrubbed environment's language.
-const NO_SPACE: &str = "No space left on device";
+/// How the system says that the disk is full, in the scrubbed environment's language, and how a linker ends whose
+/// output is mapped to one.
+const NO_SPACE: [&str; 2] = ["No space left on device", "Bus error"];
 
-/// The last line with these words.
-fn last_line(text: &str, words: &str) -> String {
-    text.lines().rfind(|line| line.contains(words)).unwrap_or_default().trim().to_string()
+/// The last line that tells of a full disk.
+fn no_space(text: &str) -> Option<String> {
+    let line = text.lines().rfind(|line| NO_SPACE.iter().any(|words| line.contains(words)));
+    line.map(|line| line.trim().to_string())
 }
 
 /// What cargo says of its progress, which is reported otherwise.

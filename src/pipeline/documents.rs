@@ -9,8 +9,10 @@ use super::Error;
 use super::build::{BuildRequest, Generated};
 use super::error::files;
 use super::locked::{self, Used};
+use crate::codegen;
 use crate::compile::ServiceKind;
 use crate::digest::Digest;
+use crate::files::RelativePath;
 use crate::image::onnxruntime;
 use crate::model::ModelDescription;
 use crate::sbom::{self, BaseImagePart, BuildFacts, Inventory, ModelPart, RuntimePart};
@@ -92,8 +94,11 @@ pub(super) fn documents(
 
 /// The user's own files that enter the image besides the model.
 fn users_files(request: &BuildRequest<'_>, generated: &Generated) -> Result<Vec<(String, Digest)>, Error> {
-    let own = generated.users.iter().map(|(path, bytes)| (format!("service/{}", path.as_str()), Digest::of(bytes)));
-    let mut found: Vec<_> = own.collect();
+    // The hooks are the user's from the start, when they are still as nimify writes them.
+    let own = |path: &RelativePath| path.as_str() == codegen::HOOKS || generated.users.contains_key(path);
+    let own = generated.service.iter().filter(|(path, _)| own(path));
+    let mut found: Vec<_> =
+        own.map(|(path, bytes)| (format!("service/{}", path.as_str()), Digest::of(bytes))).collect();
     let config = request.config;
     let named = [("sample", config.sample.as_ref()), ("license", config.license.as_ref().map(|license| &license.path))];
     for (name, path) in named {
