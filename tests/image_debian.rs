@@ -84,7 +84,7 @@ fn the_base_is_small_and_has_what_scanners_read(image: &image::Image, home: &Pat
     let root = home.join("root");
     fs::create_dir(&root).unwrap();
     let blob = fs::File::open(&base.blob).unwrap();
-    tar::Archive::new(flate2::read::GzDecoder::new(blob)).unpack(&root).unwrap();
+    tar::Archive::new(flate2::read::MultiGzDecoder::new(blob)).unpack(&root).unwrap();
     for name in names {
         let control = fs::read_to_string(root.join("var/lib/dpkg/status.d").join(name)).unwrap();
         assert!(control.starts_with(&format!("Package: {name}\n")), "{control}");

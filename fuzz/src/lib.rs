@@ -25,5 +25,8 @@ pub mod model;
 pub mod plan;
 #[path = "../../src/sign/mod.rs"]
 pub mod sign;
+// And of the model's source.
+#[path = "../../src/source/name.rs"]
+pub mod source;
 
 pub use nimify_runtime::{codec, grpc, signature, tensor, trace};

@@ -50,11 +50,11 @@ enum Holds {
 
 pub(super) fn fetch(
     request: &FetchRequest<'_>,
-    reference: &Reference,
+    reference: &str,
     cache: &Cache,
     watch: &dyn Watch,
 ) -> Result<Fetched, Error> {
-    let origin = Origin::Registry { reference: reference.clone(), plain_http: request.plain_http };
+    let origin = Origin::Registry { reference: Reference::with_registry(reference)?, plain_http: request.plain_http };
     let asked = PullRequest {
         origin: &origin,
         locked: request.locked,

@@ -118,8 +118,10 @@ fn what_is_no_model_in_a_registry_is_told() {
     passes(judge("crane").args(["append", "--insecure", "--new_tag", &image, "--new_layer"]).arg(&empty));
     let stderr = inspect(&image, 3);
     assert!(stderr.contains("images/none:1") && stderr.contains("holds no model"), "{stderr}");
-    let stderr = inspect("digits", 2);
-    assert!(stderr.contains("should begin with a registry"), "{stderr}");
+    for (model, wrong) in [("digits", "should begin with a registry"), ("localhost:1/A", "localhost:1/A")] {
+        let stderr = inspect(model, 2);
+        assert!(stderr.contains(wrong), "{stderr}");
+    }
     let offline = registry.at("models/none:1");
     let mut inspect = nimify(home.path());
     let stderr = fails(inspect.args(["inspect", &format!("oci://{offline}"), "--offline"]), 9);

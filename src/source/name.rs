@@ -1,0 +1,127 @@
+//! How a model's source is written.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// A model, by where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file, or a folder that holds one model.
+    Path(PathBuf),
+    /// An artifact or an image in a registry: what follows `oci://`, a `REGISTRY/REPOSITORY[:TAG][@DIGEST]`.
+    Oci(String),
+}
+
+/// A source that can't be one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotASource {
+    /// Models can't be fetched by this scheme.
+    #[error("a model from `{0}://` is not supported: give a path or `oci://REGISTRY/REPOSITORY[:TAG]`")]
+    Scheme(String),
+    /// Nothing is fetched from Docker Hub because a host was left out.
+    #[error("`oci://{0}` should begin with a registry, such as `oci://registry.example.com/ml/digits`")]
+    NoRegistry(String),
+    /// Nothing was given.
+    #[error("the path of the model is empty")]
+    Empty,
+}
+
+impl FromStr for Source {
+    type Err = NotASource;
+
+    fn from_str(text: &str) -> Result<Self, NotASource> {
+        match text.split_once("://") {
+            Some(("oci", rest)) => {
+                let registry = rest.split_once('/').map_or("", |(registry, _)| registry);
+                let is_host = registry.contains(['.', ':']) || registry == "localhost";
+                if is_host { Ok(Source::Oci(rest.into())) } else { Err(NotASource::NoRegistry(rest.into())) }
+            }
+            Some((scheme, _)) => Err(NotASource::Scheme(scheme.into())),
+            None if text.is_empty() || text.contains('\0') => Err(NotASource::Empty),
+            None => Ok(Source::Path(text.into())),
+        }
+    }
+}
+
+impl TryFrom<&OsStr> for Source {
+    type Error = NotASource;
+
+    /// What isn't UTF-8 can only be a path.
+    fn try_from(text: &OsStr) -> Result<Self, NotASource> {
+        text.to_str().map_or_else(|| Ok(Source::Path(text.into())), str::parse)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Path(path) => path.display().fmt(f),
+            Source::Oci(reference) => write!(f, "oci://{reference}"),
+        }
+    }
+}
+
+impl Source {
+    /// The same, a relative path taken from `folder`.
+    pub fn from_folder(self, folder: &Path) -> Source {
+        match self {
+            Source::Path(path) => Source::Path(crate::files::plain(&folder.join(path))),
+            elsewhere => elsewhere,
+        }
+    }
+
+    /// The path of a model that is here already.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Source::Path(path) => Some(path),
+            Source::Oci(_) => None,
+        }
+    }
+
+    /// The registry that has it, where one does.
+    pub fn registry(&self) -> Option<&str> {
+        match self {
+            Source::Path(_) => None,
+            Source::Oci(reference) => reference.split_once('/').map(|(registry, _)| registry),
+        }
+    }
+
+    /// The source without the digest that it may name.
+    pub fn name(&self) -> String {
+        let text = self.to_string();
+        match self {
+            Source::Oci(_) => text.split_once('@').map_or(text.clone(), |(name, _)| name.into()),
+            Source::Path(_) => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_a_path_or_in_a_registry() {
+        assert_eq!("a/b.onnx".parse(), Ok(Source::Path("a/b.onnx".into())));
+        let oci: Source = "oci://r.example.com/ml/digits:1".parse().unwrap();
+        assert_eq!(oci, Source::Oci("r.example.com/ml/digits:1".into()));
+        assert_eq!(oci.to_string(), "oci://r.example.com/ml/digits:1");
+        assert_eq!(oci.clone().from_folder(Path::new("/x")), oci);
+        assert_eq!((oci.path(), oci.registry()), (None, Some("r.example.com")));
+        assert_eq!(format!("{oci}@sha256:00").parse::<Source>().unwrap().name(), oci.to_string());
+        assert_eq!("a@b".parse::<Source>().unwrap().name(), "a@b");
+        assert_eq!(Source::Path("b".into()).from_folder(Path::new("/x/../y")), Source::Path("/y/b".into()));
+    }
+
+    #[test]
+    fn what_is_no_source_says_why() {
+        let refused = |text: &str| text.parse::<Source>().unwrap_err().to_string();
+        assert!(refused("hf://org/repo").contains("`hf://` is not supported"));
+        for text in ["oci://digits", "oci://ml/digits", "oci://"] {
+            assert!(refused(text).contains("should begin with a registry"));
+        }
+        assert_eq!(refused(""), "the path of the model is empty");
+    }
+}
