@@ -337,7 +337,7 @@ mod tests {
                 "NIMIFY_HOST" => "127.0.0.1",
                 "NIMIFY_PROVIDER" => "cpu",
                 "NIMIFY_OPTIMIZE" => "never",
-                "NIMIFY_ENGINE_REQUIRE" => "1",
+                "NIMIFY_ENGINE_REQUIRE" | "NIMIFY_VERIFY_MODEL" => "1",
                 "NIMIFY_ONNXRUNTIME" => "/lib/x.so",
                 name if name.ends_with("LOG_LEVEL") => "debug",
                 "NIMIFY_LOG_FORMAT" => "json",
