@@ -116,8 +116,9 @@ impl<'a> Rootfs<'a> {
         // A folder of this layer takes the place of a link below it, as where each layer is unpacked into its own folder.
         for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
             let folder = Node { content: Content::Folder, layer: self.layers };
-            match self.nodes.get(above) {
-                Some(node) if node.content == Content::Folder => {}
+            match self.nodes.get_mut(above) {
+                // It is this layer's too: what the layer hides of those below is not the way to its own files.
+                Some(node) if node.content == Content::Folder => node.layer = self.layers,
                 _ => drop(self.nodes.insert(above.into(), folder)),
             }
         }
@@ -283,6 +284,13 @@ mod tests {
         let after = stacked(&[first, second, third]).unwrap();
         assert!(after.contains(&("lib".into(), "folder".into())), "{after:?}");
         assert!(after.contains(&("a".into(), "link c".into())), "{after:?}");
+    }
+
+    #[test]
+    fn what_a_layer_hides_is_not_the_way_to_its_own_files() {
+        let second: &[_] = &[("a/b/keep", "x"), ("a/.wh..wh..opq", "")];
+        let after = [("a", "folder"), ("a/b", "folder"), ("a/b/keep", "x")];
+        assert_eq!(stacked(&[&[("a/b", "folder"), ("a/c", "folder")], second]).unwrap(), list(&after));
     }
 
     #[test]
