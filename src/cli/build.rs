@@ -27,6 +27,7 @@ pub(super) fn run(args: &BuildArgs) -> Outcome {
         config_folder: &folder,
         config_text: None,
         output: &folder,
+        fetched: None,
         signer: create::signer(&keys, &args.how, Maker::Build)?,
         offline: args.how.offline,
         locked: args.locked,

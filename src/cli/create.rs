@@ -18,14 +18,16 @@ use super::{prompts, report, sign};
 
 pub(super) fn run(args: &CreateArgs) -> Outcome {
     // Read before anything is asked: nobody wants to answer questions about a file that can't be served.
-    let path = super::model::fetch(&args.model, args.how.offline, args.how.plain_http, args.how.quiet)?;
-    let description = model::inspect(&path, &model::Limits::default())?;
+    let fetched = super::model::fetch(&args.model, args.how.offline, args.how.plain_http, args.how.quiet)?;
+    let description = model::inspect(&fetched.path, &model::Limits::default())?;
     let (config, output) = settle(args, &description.path)?;
     let request = BuildRequest {
         config_text: Some(config.to_yaml()),
         config: &config,
         config_folder: &output,
         output: &output,
+        // Asked again, the registry could give another.
+        fetched: fetched.pinned.is_some().then_some(fetched),
         signer: signer(&sign::sources(&args.how.keys), &args.how, Maker::Create)?,
         offline: args.how.offline,
         locked: false,

@@ -9,7 +9,7 @@ use super::args::{Format, InspectArgs};
 use super::failure::{Failure, Outcome};
 
 pub(super) fn run(args: &InspectArgs) -> Outcome {
-    let path = super::model::fetch(&args.model, args.offline, args.plain_http, false)?;
+    let path = super::model::fetch(&args.model, args.offline, args.plain_http, false)?.path;
     let mut description = model::inspect(&path, &Limits::default())?;
     let report = if args.probe { Some(probe(args, &description)?) } else { None };
     if let Some(report) = &report {

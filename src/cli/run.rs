@@ -20,7 +20,7 @@ use super::failure::Failure;
 const GRPC_PORT: u16 = 8001;
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let path = super::model::fetch(&args.model, args.offline, args.plain_http, false)?;
+    let path = super::model::fetch(&args.model, args.offline, args.plain_http, false)?.path;
     let description = model::inspect(&path, &Limits::default())?;
     let cache = Cache::from_environment()?;
     let library = pipeline::locate_onnxruntime(&cache, args.offline)?;

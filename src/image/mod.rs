@@ -44,7 +44,7 @@ pub use layer::Layer;
 pub(crate) use layout::digest_of;
 pub use layout::{OpenedLayout, blob_path, open_layout, write_layout};
 pub use load::load;
-pub use packages::Package;
+pub use packages::{Package, Resolved};
 pub use unpack::{UnpackedFile, unpack};
 pub use validate::{Fault, Limits, Problem, validate, validate_within};
 
@@ -118,7 +118,7 @@ pub struct Image {
     /// ONNX Runtime's library in it.
     pub onnxruntime: Digest,
     /// The wheels that libraries in it come from, by name.
-    pub wheels: BTreeMap<String, cuda::Resolved>,
+    pub wheels: BTreeMap<String, Resolved>,
 }
 
 /// Largest layer of model files unless the user says otherwise: registries commonly refuse more than 10 GB.

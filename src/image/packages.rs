@@ -10,6 +10,15 @@ use std::path::{Path, PathBuf};
 use super::closure::Host;
 use crate::digest::Digest;
 
+/// A package that a package manager has settled on: one of Debian's, a wheel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// Its version.
+    pub version: String,
+    /// Of the package's file.
+    pub digest: Digest,
+}
+
 /// A distribution package that owns files of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use oci_spec::image::Descriptor;
 
 use super::compress::Compression;
+use super::entries;
 use super::error::{Error, files};
 use super::layer::Hashing;
 use super::layout::{OpenedLayout, blob_path, digest_of};
+use super::validate::Limits;
 use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::interrupt::Stoppable;
@@ -27,8 +29,7 @@ pub struct UnpackedFile {
 }
 
 /// Writes the plain files that stand in these layers below one of `folders` into `into`, by their paths in the image: a
-/// higher layer's beats a lower one's. The layout should have been [validated](super::validate()): each layer is held
-/// against its digest again, but what a tar may do to a reader's memory is only asked there.
+/// higher layer's beats a lower one's. Each layer is held against its digest.
 pub fn unpack(
     layout: &OpenedLayout,
     layers: &[Descriptor],
@@ -61,22 +62,21 @@ fn take(
     into: &Path,
     found: &mut BTreeMap<RelativePath, UnpackedFile>,
 ) -> io::Result<()> {
-    for entry in tar::Archive::new(tar).entries()? {
-        let entry = entry?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let Ok(path) = path.parse::<RelativePath>() else { continue };
+    let most = Limits::default().entries;
+    let whole = entries::walk(tar, most, &mut |entry| {
+        let Ok(path) = entry.path.parse::<RelativePath>() else { return Ok(true) };
         let wanted = path.as_str().split_once('/').is_some_and(|(top, _)| folders.contains(&top));
-        if !wanted || !entry.header().entry_type().is_file() {
-            continue;
+        if wanted && entry.kind.is_file() {
+            let place = into.join(&path);
+            fs::create_dir_all(place.parent().expect("a joined path has a parent"))?;
+            let mut bytes = Hashing::new(entry.content);
+            io::copy(&mut bytes, &mut File::create(&place)?)?;
+            let (digest, size) = bytes.finish();
+            found.insert(path, UnpackedFile { path: place, digest, size });
         }
-        let place = into.join(&path);
-        fs::create_dir_all(place.parent().expect("a joined path has a parent"))?;
-        let mut bytes = Hashing::new(entry);
-        io::copy(&mut bytes, &mut File::create(&place)?)?;
-        let (digest, size) = bytes.finish();
-        found.insert(path, UnpackedFile { path: place, digest, size });
-    }
-    Ok(())
+        Ok(true)
+    })?;
+    if whole { Ok(()) } else { Err(io::Error::other(format!("it has more than {most} entries"))) }
 }
 
 #[cfg(test)]

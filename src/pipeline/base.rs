@@ -9,9 +9,9 @@ use crate::cache::Cache;
 use crate::compile::ServiceBinary;
 use crate::config::{Accelerator, Base, Lock, LockedDebian, LockedImage, LockedPackage};
 use crate::image::cuda::{self, Cuda};
-use crate::image::debian::{self, Packages, Program, Resolved};
+use crate::image::debian::{self, Packages, Program};
 use crate::image::onnxruntime::OnnxRuntime;
-use crate::image::{Architecture, BaseImage, BaseSource};
+use crate::image::{Architecture, BaseImage, BaseSource, Resolved};
 use crate::registry::{self, Origin, PullRequest, Reference};
 
 /// What a base has to carry, and what it may use.
@@ -82,8 +82,7 @@ pub(super) fn accelerator(request: &BuildRequest<'_>, around: &Around<'_>) -> Re
     }
     // Wheels are large: what the lock names is taken as long as nothing newer may be fetched.
     let locked = around.old.filter(|_| request.locked || request.offline).map(|old| &old.wheels);
-    let wheel = |package: &LockedPackage| cuda::Resolved { version: package.version.clone(), digest: package.digest };
-    let locked = locked.into_iter().flatten().map(|(name, package)| (name.clone(), wheel(package)));
+    let locked = locked.into_iter().flatten().map(|(name, package)| (name.clone(), resolved(package)));
     let cuda = cuda::provide(&cuda::Request {
         architecture: around.architecture,
         locked: locked.collect(),
@@ -95,13 +94,19 @@ pub(super) fn accelerator(request: &BuildRequest<'_>, around: &Around<'_>) -> Re
 }
 
 /// What the lock says of wheels.
-pub(super) fn locked_wheels(wheels: &BTreeMap<String, cuda::Resolved>) -> BTreeMap<String, LockedPackage> {
-    let package = |wheel: &cuda::Resolved| LockedPackage { version: wheel.version.clone(), digest: wheel.digest };
-    wheels.iter().map(|(name, wheel)| (name.clone(), package(wheel))).collect()
+pub(super) fn locked_wheels(wheels: &BTreeMap<String, Resolved>) -> BTreeMap<String, LockedPackage> {
+    wheels.iter().map(|(name, wheel)| (name.clone(), locked(wheel))).collect()
+}
+
+fn resolved(package: &LockedPackage) -> Resolved {
+    Resolved { version: package.version.clone(), digest: package.digest }
+}
+
+fn locked(package: &Resolved) -> LockedPackage {
+    LockedPackage { version: package.version.clone(), digest: package.digest }
 }
 
 fn resolved_packages(locked: &LockedDebian) -> Packages {
-    let resolved = |package: &LockedPackage| Resolved { version: package.version.clone(), digest: package.digest };
     Packages {
         release: locked.release.clone(),
         packages: locked.packages.iter().map(|(name, package)| (name.clone(), resolved(package))).collect(),
@@ -110,10 +115,9 @@ fn resolved_packages(locked: &LockedDebian) -> Packages {
 
 /// What the lock says of packages.
 pub(super) fn locked_packages(packages: &Packages) -> LockedDebian {
-    let package = |resolved: &Resolved| LockedPackage { version: resolved.version.clone(), digest: resolved.digest };
     LockedDebian {
         release: packages.release.clone(),
-        packages: packages.packages.iter().map(|(name, resolved)| (name.clone(), package(resolved))).collect(),
+        packages: packages.packages.iter().map(|(name, package)| (name.clone(), locked(package))).collect(),
     }
 }
 

@@ -26,6 +26,7 @@ use crate::plan::{self, ServicePlan};
 use crate::probe::{self, ProbeReport};
 use crate::registry::PushReport;
 use crate::sign::{self, Algorithm, SigningKey};
+use crate::source::Fetched;
 use crate::{codegen, openapi};
 
 /// Who signs the image.
@@ -54,6 +55,8 @@ pub struct BuildRequest<'a> {
     pub config_text: Option<String>,
     /// The folder to write.
     pub output: &'a Path,
+    /// The model, where it has been fetched for this build already; `None` fetches what the config names.
+    pub fetched: Option<Fetched>,
     /// Who signs.
     pub signer: Signer,
     /// Never use the network.

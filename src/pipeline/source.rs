@@ -14,6 +14,9 @@ pub(super) fn fetch(
     cache: &Cache,
     watch: &mut Stopwatch<'_>,
 ) -> Result<Fetched, Error> {
+    if let Some(fetched) = &request.fetched {
+        return Ok(fetched.clone());
+    }
     let source = request.config.model.source(request.config_folder);
     if let Some(path) = source.path() {
         return Ok(Fetched { path: path.into(), pinned: None });

@@ -312,22 +312,12 @@ impl Client {
     /// The manifest behind a tag or digest; `None` where there is none. One that was asked for by digest has it.
     pub(super) fn manifest(&self, name: &str) -> Result<Option<Manifest>, Error> {
         let attempt = format!("read the manifest `{name}` of `{}`", self.repository);
-        let request = self.request("GET", &format!("manifests/{name}"), attempt.clone());
-        let mut answer = self.send(request, &[200, 404])?;
-        if answer.status == 404 {
-            return Ok(None);
-        }
-        let host = host(&answer.url);
-        let wrong = |reason: String| Error::Answer { attempt: attempt.clone(), host: host.clone(), reason };
-        let bytes = answer.bytes(LARGEST_MANIFEST + 1).map_err(|error| wrong(format!("broke off ({error})")))?;
-        if bytes.len() as u64 > LARGEST_MANIFEST {
-            return Err(wrong(format!("is larger than {LARGEST_MANIFEST} bytes")));
-        }
+        let Some((answer, bytes)) = self.document(&format!("manifests/{name}"), attempt)? else { return Ok(None) };
         let digest = Digest::of(&bytes);
         if let Ok(wanted) = name.parse::<Digest>()
             && wanted != digest
         {
-            return Err(Error::Changed { what: "the manifest".into(), host, digest: wanted });
+            return Err(Error::Changed { what: "the manifest".into(), host: host(&answer.url), digest: wanted });
         }
         let media_type = answer.header("content-type").unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim().to_string();
@@ -337,17 +327,25 @@ impl Client {
     /// A small blob, such as a configuration, by its digest, which is not checked; `None` where there is none.
     pub(super) fn small_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
         let attempt = format!("read the blob {digest} of `{}`", self.repository);
-        let mut answer = self.send(self.request("GET", &format!("blobs/{digest}"), attempt.clone()), &[200, 404])?;
+        Ok(self.document(&format!("blobs/{digest}"), attempt)?.map(|(_, bytes)| bytes))
+    }
+
+    /// What stands at a path of the repository, up to [`LARGEST_MANIFEST`], and the answer that brought it; `None` where
+    /// there is nothing.
+    fn document(&self, path: &str, attempt: String) -> Result<Option<(Answer, Vec<u8>)>, Error> {
+        let mut answer = self.send(self.request("GET", path, attempt.clone()), &[200, 404])?;
         if answer.status == 404 {
             return Ok(None);
         }
-        let host = host(&answer.url);
-        let wrong = |reason: String| Error::Answer { attempt: attempt.clone(), host: host.clone(), reason };
-        let bytes = answer.bytes(LARGEST_MANIFEST + 1).map_err(|error| wrong(format!("broke off ({error})")))?;
+        let wrong = |host: String, reason: String| Error::Answer { attempt, host, reason };
+        let bytes = match answer.bytes(LARGEST_MANIFEST + 1) {
+            Err(error) => return Err(wrong(host(&answer.url), format!("broke off ({error})"))),
+            Ok(bytes) => bytes,
+        };
         if bytes.len() as u64 > LARGEST_MANIFEST {
-            return Err(wrong(format!("is larger than {LARGEST_MANIFEST} bytes")));
+            return Err(wrong(host(&answer.url), format!("is larger than {LARGEST_MANIFEST} bytes")));
         }
-        Ok(Some(bytes))
+        Ok(Some((answer, bytes)))
     }
 
     /// Whether a tag or digest leads to exactly this manifest already.

@@ -62,6 +62,12 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Has skopeo copy an image out of a registry without TLS.
+fn skopeo_copies(from: &str, to: &str) {
+    let insecure = ["copy", "--quiet", "--insecure-policy", "--src-tls-verify=false"];
+    passes(Command::new("skopeo").args(insecure).args([from, to]));
+}
+
 fn judge(name: &str) -> Command {
     let mut command = Command::new(judges::tool(&format!("bin/{name}")));
     command.env("SIGSTORE_NO_CACHE", "true").stdin(Stdio::null());
@@ -128,14 +134,7 @@ fn what_is_pushed_is_taken_by_everybody_and_sent_once() {
     assert!(inspected.contains(&digest.to_string()), "{inspected}");
     let copy = format!("oci:{}:1.2.3", home.path().join("copy").display());
     let from = format!("docker://{repository}@{digest}");
-    passes(Command::new("skopeo").args([
-        "copy",
-        "--quiet",
-        "--insecure-policy",
-        "--src-tls-verify=false",
-        &from,
-        &copy,
-    ]));
+    skopeo_copies(&from, &copy);
     passes(judge("crane").args(["validate", "--insecure", "--remote", &format!("{repository}:1.2.3")]));
     let engine = docker::Engine::get();
     engine.must(&["pull", "--quiet", &format!("{repository}:1.2.3")]);
@@ -257,14 +256,7 @@ fn push_while_it_is_killed(remembers: bool) -> (PushReport, u64) {
     assert!(*killer.killed.lock().unwrap());
     assert!(killer.count.is_full(), "what is told adds up to the whole");
     // The registry checks each blob against its digest; this reads all of them back.
-    passes(Command::new("skopeo").args([
-        "copy",
-        "--quiet",
-        "--insecure-policy",
-        "--src-tls-verify=false",
-        &format!("docker://{to}"),
-        &format!("dir:{}", home.path().join("copy").display()),
-    ]));
+    skopeo_copies(&format!("docker://{to}"), &format!("dir:{}", home.path().join("copy").display()));
     assert_eq!(report.digest, digest);
     (report, size as u64)
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::server::{Registry, Wishes};
-use crate::{cosign_verifies, docker, fails, judge, judges, layout, nimify, passes};
+use crate::{cosign_verifies, docker, fails, judge, judges, layout, nimify, passes, skopeo_copies};
 
 /// What `create` writes of a fixture, with the service that is the same for every model.
 fn created(home: &Path, model: &str) {
@@ -117,14 +117,7 @@ fn one_image_serves_models_that_are_deployed_apart() {
     passes(&mut push(&image, "image"));
     let copy = format!("oci:{}:one", at("copy").display());
     let from = format!("docker://{image}");
-    passes(Command::new("skopeo").args([
-        "copy",
-        "--quiet",
-        "--insecure-policy",
-        "--src-tls-verify=false",
-        &from,
-        &copy,
-    ]));
+    skopeo_copies(&from, &copy);
     let one = format!("{}:one", at("copy").display());
     passes(Command::new("umoci").args(["unpack", "--rootless", "--image", &one]).arg(at("volume")));
     let files = |folder: &str| nimify::files::read_tree(&at(folder)).unwrap();

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::elf;
 use super::error::Architecture;
 use super::onnxruntime;
+use super::packages::Resolved;
 use crate::cache::Cache;
 use crate::digest::Digest;
 
@@ -114,15 +115,6 @@ pub struct Request<'a> {
     pub python: OsString,
     /// Fetch nothing.
     pub offline: bool,
-}
-
-/// One wheel, as it was resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    /// Its version.
-    pub version: String,
-    /// Of the wheel's file.
-    pub digest: Digest,
 }
 
 /// The libraries for an image.

@@ -7,8 +7,9 @@ use std::process::{Command, Output};
 
 use serde::Deserialize;
 
-use super::{Error, Resolved, files};
+use super::{Error, files};
 use crate::digest::Digest;
+use crate::image::Resolved;
 use crate::image::error::Architecture;
 use crate::interrupt;
 

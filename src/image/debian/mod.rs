@@ -26,7 +26,7 @@ use super::closure::{self, Host, Roots};
 use super::cuda::Cuda;
 use super::error::Architecture;
 use super::layer::Contents;
-use super::packages::{Package, stanzas};
+use super::packages::{Package, Resolved, stanzas};
 use crate::cache::Cache;
 use crate::digest::Digest;
 
@@ -67,15 +67,6 @@ pub struct Packages {
     pub release: String,
     /// By name.
     pub packages: BTreeMap<String, Resolved>,
-}
-
-/// One package, as it was resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    /// Its version.
-    pub version: String,
-    /// Of the package file.
-    pub digest: Digest,
 }
 
 /// A base, ready to be packed.
