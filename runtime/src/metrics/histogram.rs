@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::trace::context::TraceId;
 
-/// Nanoseconds: from a tiny model's run to a deadline.
-pub(super) const DURATIONS: &[u64] = &[
+/// The bounds of the histograms of times, nanoseconds: from a tiny model's run to a deadline.
+pub const DURATIONS: &[u64] = &[
     10_000,
     25_000,
     50_000,

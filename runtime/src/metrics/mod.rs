@@ -9,7 +9,7 @@ mod gpu;
 mod histogram;
 mod picture;
 mod process;
-mod table;
+pub mod table;
 mod text;
 mod value;
 
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::batches::{Batches, Runs};
 use self::gpu::{Gpu, Gpus};
+pub use self::histogram::DURATIONS;
 use self::histogram::{Counted, Histogram, nanoseconds};
 use self::process::Process;
 pub use self::table::{Kind, METRICS, Metric};
