@@ -3,8 +3,8 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* The name of the objects: release and chart, each once. */}}
-{{- define "nimify.fullname" -}}
+{{/* The name of the stable part's objects: release and chart, each once. */}}
+{{- define "nimify.stableName" -}}
 {{- $name := include "nimify.name" . -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
@@ -15,10 +15,20 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The name of the service account. */}}
+{{/* The canary's, which leaves room for what is added to it. */}}
+{{- define "nimify.canaryName" -}}
+{{- printf "%s-canary" (include "nimify.stableName" . | trunc 51 | trimSuffix "-") -}}
+{{- end -}}
+
+{{/* The name of the objects of the part that is rendered: the stable one, or the canary. */}}
+{{- define "nimify.fullname" -}}
+{{- if hasKey . "canary" -}}{{ include "nimify.canaryName" . }}{{- else -}}{{ include "nimify.stableName" . }}{{- end -}}
+{{- end -}}
+
+{{/* The name of the service account, which both parts have. */}}
 {{- define "nimify.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
-{{- .Values.serviceAccount.name | default (include "nimify.fullname" .) -}}
+{{- .Values.serviceAccount.name | default (include "nimify.stableName" .) -}}
 {{- else -}}
 {{- .Values.serviceAccount.name | default "default" -}}
 {{- end -}}
@@ -29,25 +39,38 @@
 {{- regexReplaceAll "[^A-Za-z0-9_.-]" . "_" | trunc 63 | trimAll "-_." -}}
 {{- end -}}
 
-{{/* What the Service and the Deployment know the pods by; never changes between two versions of a release. */}}
+{{/*
+What the pods of the part that is rendered are known by: component `server` for the stable one and `canary` for the
+canary. It never changes between two versions of a release: the selector of a Deployment can't.
+*/}}
 {{- define "nimify.selectorLabels" -}}
+{{ include "nimify.instanceLabels" . }}
+app.kubernetes.io/component: {{ ternary "canary" "server" (hasKey . "canary") }}
+{{- end -}}
+
+{{/* What the pods of both parts are known by, and no others. */}}
+{{- define "nimify.instanceLabels" -}}
 app.kubernetes.io/name: {{ include "nimify.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
-app.kubernetes.io/component: server
 {{- end -}}
 
 {{/* What the pods of `helm test` are known by: not by the labels above, so that no request is sent to them. */}}
 {{- define "nimify.testLabels" -}}
-app.kubernetes.io/name: {{ include "nimify.name" . | quote }}
+app.kubernetes.io/name: {{ printf "%s-test" (include "nimify.name" . | trunc 58 | trimSuffix "-") | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: test
+{{- end -}}
+
+{{/* Labels that say which version of which model it is. A part's own, since a canary has another. */}}
+{{- define "nimify.versionLabels" -}}
+app.kubernetes.io/version: {{ include "nimify.labelValue" (.Values.image.version | default .Chart.AppVersion) | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end -}}
 
 {{/* Labels that say where an object comes from. */}}
 {{- define "nimify.originLabels" -}}
 helm.sh/chart: {{ include "nimify.labelValue" (printf "%s-%s" .Chart.Name .Chart.Version) | quote }}
-app.kubernetes.io/version: {{ include "nimify.labelValue" .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+{{ include "nimify.versionLabels" . }}
 {{- end -}}
 
 {{/* Labels of every object. */}}
@@ -59,4 +82,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{/* Labels of an object together with the user's; the chart's own win, since others select by them. */}}
 {{- define "nimify.labelsWith" -}}
 {{- merge (include "nimify.labels" (first .) | fromYaml) (last .) | toYaml -}}
+{{- end -}}
+
+{{/* Labels of the pods. Without the chart's version: another chart that says the same starts no pods anew. */}}
+{{- define "nimify.podLabels" -}}
+{{- $own := printf "%s\n%s" (include "nimify.selectorLabels" .) (include "nimify.versionLabels" .) | fromYaml -}}
+{{- merge $own .Values.podLabels | toYaml -}}
 {{- end -}}

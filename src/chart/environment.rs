@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::ValueFault;
 use super::values::Values;
+use super::{ValueFault, canary};
 
 /// Checks `changes`, which are merged over the chart's own `values` as helm does it.
 pub(super) fn check(values: &Value, schema: &Value, changes: &Value) -> Result<(), ValueFault> {
@@ -16,7 +16,7 @@ pub(super) fn check(values: &Value, schema: &Value, changes: &Value) -> Result<(
     // One by one, so that the one that doesn't fit can be named.
     for (path, value) in leaves {
         let mut merged = values.clone();
-        merge(&mut merged, &nested(&path, value));
+        merge(&mut merged, &nested(path.strip_prefix(&canary::VALUES).unwrap_or(&path), value));
         serde_json::from_value::<Values>(merged).map_err(|error| ValueFault::Wrong {
             path: path.join("."),
             value: value.to_string(),
@@ -72,7 +72,7 @@ fn nested(path: &[&str], value: &Value) -> Value {
 }
 
 /// Merges as helm does: mappings are merged, null takes a key away, all else is replaced.
-fn merge(values: &mut Value, changes: &Value) {
+pub(super) fn merge(values: &mut Value, changes: &Value) {
     let (Value::Object(values), Value::Object(changes)) = (&mut *values, changes) else {
         *values = changes.clone();
         return;

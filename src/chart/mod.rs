@@ -5,6 +5,7 @@
 //! model's values replace the marked scalars, and what comes out is parsed again and compared with what was meant.
 
 mod annotated;
+mod canary;
 mod environment;
 mod metadata;
 mod package;
@@ -21,6 +22,7 @@ use metadata::Metadata;
 use nimify_runtime::settings::duration;
 use values::Values;
 
+pub use canary::difference;
 pub use package::{Package, image_of, package, pointed_at};
 
 /// What a chart is rendered from.
@@ -158,6 +160,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
     Ok(vec![
         ("image.repository", json!(plan.repository)),
         ("image.digest", json!(request.digest)),
+        ("image.version", json!(plan.settings.version)),
         ("server.port", json!(server.port)),
         ("server.grpcPort", json!(server.grpc_port.unwrap_or(0))),
         ("server.metricsPort", json!(server.metrics_port.unwrap_or(0))),

@@ -13,8 +13,14 @@ macro_rules! copied {
 copied!(
     ".helmignore",
     "templates/NOTES.txt",
+    "templates/_canary.tpl",
     "templates/_names.tpl",
     "templates/_pod.tpl",
+    "templates/canary/configmap.yaml",
+    "templates/canary/deployment.yaml",
+    "templates/canary/networkpolicy.yaml",
+    "templates/canary/poddisruptionbudget.yaml",
+    "templates/canary/service.yaml",
     "templates/configmap.yaml",
     "templates/deployment.yaml",
     "templates/horizontalpodautoscaler.yaml",
@@ -24,5 +30,6 @@ copied!(
     "templates/service.yaml",
     "templates/serviceaccount.yaml",
     "templates/servicemonitor.yaml",
+    "templates/tests/canary.yaml",
     "templates/tests/request.yaml",
 );

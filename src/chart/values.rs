@@ -31,6 +31,7 @@ pub(super) fn schema() -> Value {
         schema.insert("title".into(), "Values of the chart".into());
         schema.remove("description");
     }
+    super::canary::narrow(&mut schema);
     schema
 }
 
@@ -44,6 +45,7 @@ pub(super) struct Values {
     model: Model,
     image_pull_secrets: Vec<Object>,
     replica_count: u32,
+    canary: Canary,
     server: Server,
     tls: Tls,
     batching: Batching,
@@ -87,6 +89,7 @@ struct Image {
     repository: String,
     digest: DigestOrEmpty,
     tag: String,
+    version: String,
     pull_policy: PullPolicy,
 }
 
@@ -124,6 +127,17 @@ struct InitContainer {
     command: Vec<String>,
     args: Vec<String>,
     env: Vec<EnvironmentVariable>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Canary {
+    enabled: bool,
+    #[schemars(range(max = 100))]
+    weight: u8,
+    replica_count: NonZeroU32,
+    /// Closed by [`super::canary::narrow`].
+    values: Object,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

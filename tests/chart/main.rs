@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod canary;
 mod custom;
 #[path = "../support/judges.rs"]
 mod judges;
@@ -54,7 +55,7 @@ fn every_switch_alone_and_all_together_make_objects_that_kubernetes_takes() {
             let objects = objects(&rendered);
             rules::hold(&objects);
             if !kind.is_empty() {
-                the(&objects, kind);
+                the(&rules::parts(&objects).0, kind);
             }
             renders.push((format!("{name}-{switch}"), rendered));
         }
@@ -191,6 +192,15 @@ fn changed_settings_start_the_pods_anew_and_nothing_else_does() {
     };
     assert_ne!(checksum(&[]), checksum(&["batching.maxBatchSize=8"]));
     assert_eq!(checksum(&[]), checksum(&["replicaCount=2"]));
+    // Nor does another chart that says the same.
+    let mut next = plans::digits();
+    next.settings.version = "1.3.0".into();
+    let pod = |chart: &Chart, sets: &[&str]| {
+        the(&objects(&chart.render(&arguments(sets))), "Deployment")["spec"]["template"].clone()
+    };
+    let next = Chart::write(&render(&next));
+    assert_eq!(pod(&chart, &[]), pod(&next, &["image.version=1.2.0"]));
+    assert_ne!(pod(&chart, &[]), pod(&next, &[]));
 }
 
 #[test]
@@ -208,6 +218,11 @@ fn helm_refuses_what_the_schema_doesn_t_know() {
         ("image.digset=x", "digset"),
         ("image.digest=sha256:0", "/image/digest"),
         ("replicaCount=many", "/replicaCount"),
+        ("canary.weight=101", "/canary/weight"),
+        ("canary.replicaCount=0", "/canary/replicaCount"),
+        ("canary.values.replicaCount=2", "replicaCount"),
+        ("canary.values.image.digset=x", "digset"),
+        ("canary.values.batching.maxBatchSize=0", "/canary/values/batching/maxBatchSize"),
         ("server.port=0", "/server/port"),
         ("server.port=70000", "/server/port"),
         ("server.drainDelay=5", "/server/drainDelay"),
@@ -278,11 +293,14 @@ fn environments_with_wrong_values_are_refused_by_name() {
     assert_eq!(fault(json!({"image": {"repositroy": "x"}})), unknown("image.repositroy", Some("image.repository")));
     assert_eq!(fault(json!({"metrics": {"serviceMonitor": {"zzz": 1}}})), unknown("metrics.serviceMonitor.zzz", None));
     assert_eq!(fault(json!([])), ValueFault::NotAMapping { path: "values".into() });
+    let image = json!({"canary": {"values": {"image": {"digset": "x"}}}});
+    assert_eq!(fault(image), unknown("canary.values.image.digset", Some("canary.values.image.digest")));
     assert_eq!(fault(json!({"image": 3})), ValueFault::NotAMapping { path: "image".into() });
     for (values, path) in [
         (json!({"replicaCount": -1}), "replicaCount"),
         (json!({"server": {"port": 8000, "drainDelay": "5"}}), "server.drainDelay"),
         (json!({"engine": {"threads": "many"}}), "engine.threads"),
+        (json!({"canary": {"values": {"engine": {"threads": "many"}}}}), "canary.values.engine.threads"),
         (json!({"env": [{"nome": "x"}]}), "env"),
         (json!({"podAnnotations": {"a": 1}}), "podAnnotations"),
         (json!({"ingress": {"hosts": null}}), "ingress.hosts"),

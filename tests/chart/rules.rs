@@ -1,5 +1,7 @@
 //! Rules that every render of the chart keeps, checked over the rendered objects.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,8 +30,54 @@ fn selects(selector: &Value, labels: &Value) -> bool {
     selector.as_object().unwrap().iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
+/// The objects of the stable part, and those of the canary.
+pub(crate) fn parts(objects: &[Value]) -> (Vec<Value>, Vec<Value>) {
+    let of_canary = |object: &&Value| {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        name.trim_end_matches("-test").ends_with("-canary")
+    };
+    let (canary, stable): (Vec<&Value>, Vec<&Value>) = objects.iter().partition(of_canary);
+    (stable.into_iter().cloned().collect(), canary.into_iter().cloned().collect())
+}
+
 /// All rules.
 pub(crate) fn hold(objects: &[Value]) {
+    let (stable, canary) = parts(objects);
+    hold_for_a_part(&stable);
+    if !canary.is_empty() {
+        hold_for_a_part(&canary);
+        apart(&stable, &canary);
+    }
+    let names: BTreeSet<_> =
+        objects.iter().map(|o| (o["kind"].to_string(), o["metadata"]["name"].to_string())).collect();
+    assert_eq!(names.len(), objects.len(), "two objects of one name: {names:?}");
+}
+
+/// Neither part's Deployment, budget or policy takes the other's pods for its own.
+fn apart(stable: &[Value], canary: &[Value]) {
+    for (part, other) in [(stable, canary), (canary, stable)] {
+        let labels = &the(other, "Deployment")["spec"]["template"]["metadata"]["labels"];
+        for object in part.iter().filter(|object| object["kind"] != "Service") {
+            let selector = selector(object);
+            assert!(selector.is_none_or(|selector| !selects(&selector, labels)), "{object}");
+        }
+    }
+    let labels = &the(stable, "Deployment")["spec"]["template"]["metadata"]["labels"];
+    assert!(!selects(&the(canary, "Service")["spec"]["selector"], labels));
+    assert_eq!(the(canary, "Service")["spec"]["type"], "ClusterIP");
+}
+
+/// How an object chooses pods, if it does.
+fn selector(object: &Value) -> Option<Value> {
+    match object["kind"].as_str().unwrap() {
+        "Service" => Some(object["spec"]["selector"].clone()),
+        "Deployment" | "PodDisruptionBudget" => Some(object["spec"]["selector"]["matchLabels"].clone()),
+        "NetworkPolicy" => Some(object["spec"]["podSelector"]["matchLabels"].clone()),
+        _ => None,
+    }
+}
+
+fn hold_for_a_part(objects: &[Value]) {
     let deployment = the(objects, "Deployment");
     let pod = &deployment["spec"]["template"];
     let test = the(objects, "Pod");
@@ -86,12 +134,6 @@ fn restricted(pod: &Value) {
 /// Whatever selects pods selects the service's, and none selects those of the test.
 fn together(objects: &[Value], pod: &Value, test: &Value) {
     let labels = &pod["metadata"]["labels"];
-    let selector = |object: &Value| match object["kind"].as_str().unwrap() {
-        "Service" => Some(object["spec"]["selector"].clone()),
-        "Deployment" | "PodDisruptionBudget" => Some(object["spec"]["selector"]["matchLabels"].clone()),
-        "NetworkPolicy" => Some(object["spec"]["podSelector"]["matchLabels"].clone()),
-        _ => None,
-    };
     for selector in objects.iter().filter_map(selector) {
         assert!(selects(&selector, labels), "{selector} doesn't select {labels}");
         assert!(!selects(&selector, &test["metadata"]["labels"]), "{selector} selects the test's pod");

@@ -1,7 +1,7 @@
 //! The chart's switches.
 
 /// Each switch of the chart, with the kind of object that it adds (or, empty, none).
-pub(crate) const SWITCHES: [(&str, &[&str], &str); 20] = [
+pub(crate) const SWITCHES: [(&str, &[&str], &str); 21] = [
     ("default", &[], "Deployment"),
     ("replicas", &["replicaCount=3"], "PodDisruptionBudget"),
     ("autoscaling", &["autoscaling.enabled=true", "autoscaling.minReplicas=2"], "HorizontalPodAutoscaler"),
@@ -47,6 +47,19 @@ pub(crate) const SWITCHES: [(&str, &[&str], &str); 20] = [
             "ingress.annotations.a=b",
         ],
         "Ingress",
+    ),
+    (
+        "canary",
+        &[
+            "canary.enabled=true",
+            "canary.weight=25",
+            "canary.replicaCount=2",
+            "canary.values.image.version=2.0.0",
+            "canary.values.batching.maxBatchSize=1",
+            "networkPolicy.enabled=true",
+            "service.type=LoadBalancer",
+        ],
+        "NetworkPolicy",
     ),
     ("account-of-others", &["serviceAccount.create=false", "serviceAccount.name=other"], ""),
     ("no-probes", &["livenessProbe.enabled=false", "readinessProbe.enabled=false", "startupProbe.enabled=false"], ""),
