@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use rules::{objects, the};
 use serde_json::{Value, json};
 use switches::SWITCHES;
-use tools::Chart;
+use tools::{Chart, HELMS};
 
 fn render(plan: &ServicePlan) -> FileTree {
     chart::render(&ChartRequest { plan, digest: Digest::of("image") }).unwrap()
@@ -34,12 +34,17 @@ fn arguments<'a>(sets: impl IntoIterator<Item = &'a &'a str>) -> Vec<&'a str> {
     sets.into_iter().flat_map(|set| ["--set", set]).collect()
 }
 
+/// The lines that say something: helm 3 ends some objects with an empty line, helm 4 none.
+fn lines(rendered: &str) -> impl Iterator<Item = &str> {
+    rendered.lines().filter(|line| !line.is_empty())
+}
+
 #[test]
 fn helm_finds_no_fault_with_the_template_nor_with_what_is_rendered() {
     let charts = [Chart::template(), Chart::write(&render(&plans::digits())), Chart::write(&render(&plans::unusual()))];
-    for chart in charts {
-        let output = chart.helm(&["lint", "--strict"], &[]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    for (chart, helm) in charts.iter().flat_map(|chart| HELMS.map(|helm| (chart, helm))) {
+        let output = chart.by(helm, &["lint", "--strict"], &[]);
+        assert!(output.status.success(), "{helm}: {}", String::from_utf8_lossy(&output.stdout));
     }
 }
 
@@ -52,6 +57,8 @@ fn every_switch_alone_and_all_together_make_objects_that_kubernetes_takes() {
     for (name, chart) in &charts {
         for (switch, sets, kind) in SWITCHES.iter().chain([&("all", &all[..], "Ingress")]) {
             let rendered = chart.render(&arguments(*sets));
+            let by_helm_4 = chart.render_by(HELMS[1], &arguments(*sets));
+            assert!(lines(&by_helm_4).eq(lines(&rendered)), "{switch} by helm 4:\n{by_helm_4}");
             let objects = objects(&rendered);
             rules::hold(&objects);
             if !kind.is_empty() {
@@ -240,6 +247,7 @@ fn helm_refuses_what_the_schema_doesn_t_know() {
         let said = chart.refusal(&["--set", set]);
         // Older helm writes a path with dots, newer with slashes.
         assert!(said.replace('.', "/").contains(word), "{set}: {said}");
+        assert!(!chart.by(HELMS[1], &["template", "release"], &["--set", set]).status.success(), "helm 4 takes {set}");
     }
     assert!(chart.refusal(&["--set", "image.digest="]).contains("image.digest and image.tag are both empty"));
     let sets = ["--set", "autoscaling.enabled=true,autoscaling.minReplicas=9"];

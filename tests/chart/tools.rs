@@ -11,6 +11,9 @@ use crate::judges::tool;
 /// Kubernetes versions that every render is judged for: the oldest that the chart accepts, one between, the newest.
 pub(crate) const KUBERNETES: [&str; 3] = ["1.27.0", "1.32.0", "1.37.0"];
 
+/// Helm 3 and helm 4, as `tools/setup` calls them.
+pub(crate) const HELMS: [&str; 2] = ["helm", "helm4"];
+
 /// A chart on disk.
 pub(crate) struct Chart {
     folder: tempfile::TempDir,
@@ -33,10 +36,15 @@ impl Chart {
         self.folder.path()
     }
 
-    /// `helm COMMAND… CHART ARGUMENTS…`, as a helm without any configuration runs.
+    /// `helm COMMAND… CHART ARGUMENTS…`, as a helm 3 without any configuration runs.
     pub(crate) fn helm(&self, command: &[&str], arguments: &[&str]) -> Output {
+        self.by(HELMS[0], command, arguments)
+    }
+
+    /// The same by one of [`HELMS`].
+    pub(crate) fn by(&self, helm: &str, command: &[&str], arguments: &[&str]) -> Output {
         let home = self.folder.path().parent().unwrap();
-        Command::new(tool("bin/helm"))
+        Command::new(tool(&format!("bin/{helm}")))
             .args(command)
             .arg(self.path())
             .args(arguments)
@@ -49,7 +57,12 @@ impl Chart {
 
     /// What `helm template` gives for these arguments.
     pub(crate) fn render(&self, arguments: &[&str]) -> String {
-        let output = self.helm(&["template", "release"], arguments);
+        self.render_by(HELMS[0], arguments)
+    }
+
+    /// The same by one of [`HELMS`].
+    pub(crate) fn render_by(&self, helm: &str, arguments: &[&str]) -> String {
+        let output = self.by(helm, &["template", "release"], arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
