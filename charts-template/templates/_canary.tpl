@@ -30,12 +30,3 @@ apart.
 {{- end -}}
 {{- end -}}
 {{- end -}}
-
-{{/* Whether something sends the canary its share of the requests by weight; else nothing. */}}
-{{- define "nimify.weighted" -}}
-{{- end -}}
-
-{{/* Whether the rendered Service is that of both parts; else nothing. */}}
-{{- define "nimify.sharesService" -}}
-{{- if and .Values.canary.enabled (not (hasKey . "canary")) (not (include "nimify.weighted" .)) -}}true{{- end -}}
-{{- end -}}

@@ -6,12 +6,14 @@ use serde_json::{Map, Value, json};
 pub(super) const VALUES: [&str; 2] = ["canary", "values"];
 
 /// Keys of the chart's values that both parts have in common: names, ways in, what is there once a release.
-const COMMON: [&str; 15] = [
+const COMMON: [&str; 17] = [
     "autoscaling",
     "canary",
     "fullnameOverride",
+    "gateway",
     "global",
     "ingress",
+    "istio",
     "metrics",
     "nameOverride",
     "networkPolicy",

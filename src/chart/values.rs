@@ -3,6 +3,7 @@
 //! What each value is for stands in `charts-template/values.yaml`, whose comments become the schema's descriptions.
 
 mod kinds;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
@@ -17,6 +18,7 @@ use kinds::{
     CountOrAuto, CountOrPercent, DigestOrEmpty, Duration, EndpointOrEmpty, Fraction, NameOrEmpty, Port, ProviderList,
     Quantity,
 };
+use ways::{Gateway, Ingress, Istio};
 
 /// A part of a Kubernetes object, passed on as it is.
 type Object = Map<String, Value>;
@@ -69,6 +71,8 @@ pub(super) struct Values {
     service_account: ServiceAccount,
     service: Service,
     ingress: Ingress,
+    gateway: Gateway,
+    istio: Istio,
     autoscaling: Autoscaling,
     pod_disruption_budget: PodDisruptionBudget,
     network_policy: NetworkPolicy,
@@ -289,39 +293,6 @@ enum ServiceKind {
     ClusterIp,
     NodePort,
     LoadBalancer,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Ingress {
-    enabled: bool,
-    class_name: String,
-    annotations: Texts,
-    #[schemars(length(min = 1))]
-    hosts: Vec<IngressHost>,
-    tls: Vec<Object>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct IngressHost {
-    host: String,
-    #[schemars(length(min = 1))]
-    paths: Vec<IngressPath>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct IngressPath {
-    path: String,
-    path_type: PathKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-enum PathKind {
-    Prefix,
-    Exact,
-    ImplementationSpecific,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -11,6 +11,7 @@ mod rules;
 mod runtime;
 mod switches;
 mod tools;
+mod ways;
 
 use nimify::chart::{self, ChartRequest, Error, ValueFault};
 use nimify::digest::Digest;
@@ -239,6 +240,10 @@ fn helm_refuses_what_the_schema_doesn_t_know() {
         ("engine.provider=gpu", "/engine/provider"),
         ("tracing.endpoint=collector:4318", "/tracing/endpoint"),
         ("tracing.sampleRatio=2", "/tracing/sampleRatio"),
+        ("ingress.canary=traefik", "/ingress/canary"),
+        ("gateway.httpRoute.rules[0].backendRefs[0].name=a", "backendRefs"),
+        ("gateway.grpcRoute.rules[0].timeouts.request=1s", "timeouts"),
+        ("istio.virtualService.timeout=soon", "/istio/virtualService/timeout"),
         ("service.type=Cluster", "/service/type"),
         ("ingress.hosts=null", "hosts"),
         ("env[0].nome=x", "nome"),

@@ -1,7 +1,7 @@
 //! The chart's switches.
 
 /// Each switch of the chart, with the kind of object that it adds (or, empty, none).
-pub(crate) const SWITCHES: [(&str, &[&str], &str); 21] = [
+pub(crate) const SWITCHES: [(&str, &[&str], &str); 24] = [
     ("default", &[], "Deployment"),
     ("replicas", &["replicaCount=3"], "PodDisruptionBudget"),
     ("autoscaling", &["autoscaling.enabled=true", "autoscaling.minReplicas=2"], "HorizontalPodAutoscaler"),
@@ -60,6 +60,47 @@ pub(crate) const SWITCHES: [(&str, &[&str], &str); 21] = [
             "service.type=LoadBalancer",
         ],
         "NetworkPolicy",
+    ),
+    (
+        "http-route",
+        &[
+            "gateway.httpRoute.enabled=true",
+            "gateway.httpRoute.parentRefs[0].name=public",
+            "gateway.httpRoute.parentRefs[0].namespace=gateways",
+            "gateway.httpRoute.hostnames[0]=digits.example.com",
+            "gateway.httpRoute.annotations.a=b",
+            "gateway.httpRoute.labels.c=d",
+            "gateway.httpRoute.rules[0].matches[0].path.type=Exact",
+            "gateway.httpRoute.rules[0].matches[0].path.value=/v1/predict",
+            "gateway.httpRoute.rules[0].filters[0].type=RequestHeaderModifier",
+            "gateway.httpRoute.rules[0].filters[0].requestHeaderModifier.remove[0]=x-debug",
+            "gateway.httpRoute.rules[0].timeouts.request=10s",
+        ],
+        "HTTPRoute",
+    ),
+    (
+        "grpc-route",
+        &[
+            "gateway.grpcRoute.enabled=true",
+            "gateway.grpcRoute.parentRefs[0].name=public",
+            "gateway.grpcRoute.hostnames[0]=grpc.example.com",
+            "gateway.grpcRoute.rules[0].matches[0].method.service=inference.GRPCInferenceService",
+        ],
+        "GRPCRoute",
+    ),
+    (
+        "istio",
+        &[
+            "istio.virtualService.enabled=true",
+            "istio.virtualService.hosts[0]=digits.example.com",
+            "istio.virtualService.gateways[0]=istio-system/public",
+            "istio.virtualService.gateways[1]=mesh",
+            "istio.virtualService.timeout=30s",
+            "istio.virtualService.retries.attempts=2",
+            "istio.destinationRule.enabled=true",
+            "istio.destinationRule.trafficPolicy.loadBalancer.simple=LEAST_REQUEST",
+        ],
+        "VirtualService",
     ),
     ("account-of-others", &["serviceAccount.create=false", "serviceAccount.name=other"], ""),
     ("no-probes", &["livenessProbe.enabled=false", "readinessProbe.enabled=false", "startupProbe.enabled=false"], ""),

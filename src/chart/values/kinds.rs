@@ -46,6 +46,9 @@ macro_rules! texts {
 texts! {
     /// A whole number and its unit.
     Duration, "^[0-9]+(us|ms|s|m|h)$", |text| duration::parse(text).map(drop);
+    /// The same, or nothing.
+    DurationOrEmpty, "^([0-9]+(us|ms|s|m|h))?$",
+        |text| if text.is_empty() { Ok(()) } else { duration::parse(text).map(drop) };
     /// A digest, or nothing.
     DigestOrEmpty, "^(sha256:[0-9a-f]{64})?$",
         |text| if text.is_empty() { Ok(()) } else { text.parse::<Digest>().map(drop).map_err(|e| e.to_string()) };
