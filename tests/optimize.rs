@@ -183,7 +183,6 @@ fn an_image_holds_the_prepared_graph_and_its_lock_says_of_what_it_is_made() {
             .args(args)
             .current_dir(place.folder.path())
             .env("NIMIFY_ONNXRUNTIME", onnxruntime())
-            .env("NIMIFY_CACHE", place.folder.path().join("cache"))
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
