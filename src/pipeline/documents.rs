@@ -16,7 +16,7 @@ use crate::files::RelativePath;
 use crate::image::onnxruntime;
 use crate::model::ModelDescription;
 use crate::sbom::{self, BaseImagePart, BuildFacts, Inventory, ModelPart, RuntimePart};
-use crate::sign::{Fault, Predicate};
+use crate::sign::{self, Fault, Predicate};
 
 /// The documents by their file below `dist/` and the kind by which they are attested.
 const KINDS: [(&str, &str); 3] =
@@ -56,14 +56,17 @@ pub(super) fn compare(dist: &Path, attested: &[Predicate]) -> Vec<Fault> {
     faults
 }
 
-/// The documents in `dist`, to be attested by one more signer. One that is no document of nimify's is a fault.
-pub(super) fn read(dist: &Path) -> Result<Vec<Predicate>, Fault> {
+/// The documents beside the image in `layout`, where nimify wrote it, to be attested by one more signer. One that is no
+/// document of nimify's is refused.
+pub(super) fn beside(layout: &Path) -> Result<Vec<Predicate>, sign::Error> {
+    let Some(dist) = layout.parent().filter(|_| layout.ends_with("dist/image")) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for (name, kind) in KINDS {
         let Ok(bytes) = std::fs::read(dist.join(name)) else { continue };
         let body = serde_json::from_slice(&bytes).ok().filter(|body| sbom::to_text(body).as_bytes() == bytes);
         let fault = || Fault { place: format!("dist/{name}"), what: "is not as nimify wrote it".into() };
-        found.push(Predicate { kind: kind.into(), body: body.ok_or_else(fault)? });
+        let body = body.ok_or_else(|| sign::Error::Layout { path: layout.into(), fault: fault() })?;
+        found.push(Predicate { kind: kind.into(), body });
     }
     Ok(found)
 }

@@ -98,7 +98,7 @@ pub(super) fn push(
         layout: &made,
         to: &to,
         plain_http,
-        signing: Signing::Anew(keys),
+        signing: Signing::Anew(keys, &[]),
         cache: Some(&cache),
         chunk: CHUNK,
     };

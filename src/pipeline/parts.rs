@@ -53,9 +53,7 @@ pub fn verify(layout: &Path, trusted: &TrustedKeys) -> Result<Verdict, Error> {
 
 /// Signs the image in `layout` for `repository`, and attests the documents that lie beside it.
 pub fn sign(layout: &Path, key: &SigningKey, repository: &str) -> Result<SignedLayout, Error> {
-    let dist = layout.parent().filter(|_| layout.ends_with("dist/image"));
-    let refused = |fault| sign::Error::Layout { path: layout.into(), fault };
-    let predicates = dist.map(documents::read).transpose().map_err(refused)?.unwrap_or_default();
+    let predicates = documents::beside(layout)?;
     let signed = sign::sign_layout(layout, key, repository)?;
     sign::attest_layout(layout, key, &predicates)?;
     Ok(signed)

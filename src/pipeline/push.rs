@@ -8,7 +8,7 @@ use super::build::BuildRequest;
 use super::chart::{self, ChartToPush};
 use super::model::{self, ModelDestination};
 use super::observer::{self, Observer};
-use super::{Error, layout_in, repository_of};
+use super::{Error, documents, layout_in, repository_of};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::image;
@@ -60,12 +60,13 @@ pub(super) fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) 
     };
     let given = !destination.keys.is_empty();
     let keys = keys_at_hand(&destination.keys)?;
+    let stated = if given { documents::beside(&layout)? } else { Vec::new() };
     let cache = Cache::from_environment()?;
     let request = PushRequest {
         layout: &layout,
         to: &to,
         plain_http: destination.plain_http,
-        signing: if given { Signing::Anew(&keys) } else { Signing::Again(&keys) },
+        signing: if given { Signing::Anew(&keys, &stated) } else { Signing::Again(&keys) },
         cache: Some(&cache),
         chunk: CHUNK,
     };

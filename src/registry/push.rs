@@ -17,7 +17,7 @@ use super::{Error, Reference, Watch, record};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::image::{self, OpenedLayout, blob_path, open_layout};
-use crate::sign::{self, Artifact, SigningKey, Subject};
+use crate::sign::{self, Artifact, Predicate, SigningKey, Subject};
 
 /// From this size on a blob goes in chunks of this size.
 pub const CHUNK: u64 = 32 << 20;
@@ -35,8 +35,8 @@ pub enum Signing<'a> {
     Nobody,
     /// With those that have signed the image already.
     Again(&'a [SigningKey]),
-    /// With all of them.
-    Anew(&'a [SigningKey]),
+    /// With all of them, which state this of it too.
+    Anew(&'a [SigningKey], &'a [Predicate]),
 }
 
 /// What is to be pushed where.
@@ -235,14 +235,14 @@ impl Push<'_> {
     fn signed(&self, artifacts: Vec<Artifact>) -> Result<Vec<Artifact>, Error> {
         let (keys, anew) = match self.request.signing {
             Signing::Nobody => return Ok(artifacts),
-            Signing::Again(keys) => (keys, false),
-            Signing::Anew(keys) => (keys, true),
+            Signing::Again(keys) => (keys, None),
+            Signing::Anew(keys, predicates) => (keys, Some(predicates)),
         };
         let has_signed = |key: &SigningKey| {
             let public = [key.public()];
             artifacts.iter().flat_map(|artifact| artifact.claims(&public)).any(|claim| claim.own)
         };
-        let signers: Vec<&SigningKey> = keys.iter().filter(|key| anew || has_signed(key)).collect();
+        let signers: Vec<&SigningKey> = keys.iter().filter(|key| anew.is_some() || has_signed(key)).collect();
         let public: Vec<_> = signers.iter().map(|key| key.public()).collect();
         let here = self.request.to.repository.to_string();
         let descriptor = &self.layout.descriptor;
@@ -251,6 +251,9 @@ impl Push<'_> {
         let mut artifacts = artifacts;
         for key in signers {
             artifacts = sign::sign_artifacts(&self.layout.folder, &image, artifacts, key, &here)?;
+            // Who signed before has attested before.
+            let stated = anew.unwrap_or_default();
+            artifacts = sign::attest_artifacts(&self.layout.folder, &image, artifacts, key, stated)?;
         }
         Ok(artifacts.iter().map(|artifact| artifact.only_for(&here, &public)).collect())
     }

@@ -130,6 +130,12 @@ pub struct Subject<'a> {
     pub size: u64,
 }
 
+impl Subject<'_> {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::new(self.media_type, self.digest, self.size)
+    }
+}
+
 /// The artifacts of the image in the layout `folder` with the signature of `key` for `repository` among them, as plain
 /// values: the layout stays as it is.
 pub fn sign_artifacts(
@@ -139,9 +145,7 @@ pub fn sign_artifacts(
     key: &SigningKey,
     repository: &str,
 ) -> Result<Vec<Artifact>, Error> {
-    let Subject { media_type, digest, size } = *image;
-    let image = Descriptor::new(media_type, digest, size);
-    sign(folder, &image, artifacts, key, repository)
+    sign(folder, &image.descriptor(), artifacts, key, repository)
 }
 
 /// Adds both forms where they are missing.
@@ -152,17 +156,12 @@ fn sign(
     key: &SigningKey,
     repository: &str,
 ) -> Result<Vec<Artifact>, Error> {
-    let refused = |fault| Error::Layout { path: folder.into(), fault };
     let tag = signature_tag(&image.digest);
     let payload = payload(repository, &image.digest);
-    let at = artifacts.iter().position(|artifact| artifact.tag.as_deref() == Some(&tag));
-    match at {
-        Some(at) if holds(&artifacts[at], &payload, &key.public()).map_err(refused)? => {}
-        Some(at) => {
-            let before = artifacts[at].clone();
-            artifacts[at] = artifact::classic(tag, Some(before), vec![layer(payload, key)?]).map_err(refused)?;
-        }
-        None => artifacts.push(artifact::classic(tag, None, vec![layer(payload, key)?]).map_err(refused)?),
+    let there = artifacts.iter().find(|artifact| artifact.tag.as_deref() == Some(&tag));
+    let held = there.map(|there| holds(there, &payload, &key.public())).transpose();
+    if held.map_err(|fault| Error::Layout { path: folder.into(), fault })? != Some(true) {
+        add_classic(folder, &mut artifacts, tag, vec![layer(payload, key)?])?;
     }
     let signed = Predicate { kind: statement::SIGNED.into(), body: serde_json::json!({}) };
     let statement = statement::about(&image.digest, &signed);
@@ -186,14 +185,37 @@ fn has_bundle(artifacts: &[Artifact], statement: &[u8], key: &PublicKey) -> bool
 pub fn attest_layout(folder: &Path, key: &SigningKey, predicates: &[Predicate]) -> Result<(), Error> {
     let mut layout = Layout::open(folder)?;
     let image = layout.image();
-    let tag = attestation_tag(&image.digest);
-    let all = layout.artifacts()?;
-    let before = all.iter().find(|artifact| artifact.tag.as_deref() == Some(&tag)).cloned();
+    for artifact in &attest(folder, &image, layout.artifacts()?, key, predicates)? {
+        layout.put(artifact)?;
+    }
+    layout.save()
+}
+
+/// The artifacts of the image in the layout `folder` with `predicates`, attested by `key`, among them, as plain values:
+/// the layout stays as it is.
+pub fn attest_artifacts(
+    folder: &Path,
+    image: &Subject<'_>,
+    artifacts: Vec<Artifact>,
+    key: &SigningKey,
+    predicates: &[Predicate],
+) -> Result<Vec<Artifact>, Error> {
+    attest(folder, &image.descriptor(), artifacts, key, predicates)
+}
+
+/// Adds both forms where they are missing.
+fn attest(
+    folder: &Path,
+    image: &Descriptor,
+    mut artifacts: Vec<Artifact>,
+    key: &SigningKey,
+    predicates: &[Predicate],
+) -> Result<Vec<Artifact>, Error> {
     let mut layers = Vec::new();
     for predicate in predicates {
         let statement = statement::about(&image.digest, predicate);
         // Both forms are made together.
-        if has_bundle(&all, &statement, &key.public()) {
+        if has_bundle(&artifacts, &statement, &key.public()) {
             continue;
         }
         let envelope = statement::sign(key, &statement)?;
@@ -201,13 +223,29 @@ pub fn attest_layout(folder: &Path, key: &SigningKey, predicates: &[Predicate]) 
         let annotations = [(SIGNATURE, ""), (PREDICATE_TYPE, &predicate.kind)];
         let annotations = annotations.map(|(name, value)| (name.to_string(), value.to_string())).into();
         layers.push(ClassicLayer { media_type: DSSE, bytes, annotations });
-        layout.put(&bundle::artifact(&image, &predicate.kind, &key.public(), envelope))?;
+        artifacts.push(bundle::artifact(image, &predicate.kind, &key.public(), envelope));
     }
     if !layers.is_empty() {
-        let refused = |fault| Error::Layout { path: folder.into(), fault };
-        layout.put(&artifact::classic(tag, before, layers).map_err(refused)?)?;
+        add_classic(folder, &mut artifacts, attestation_tag(&image.digest), layers)?;
     }
-    layout.save()
+    Ok(artifacts)
+}
+
+/// Appends layers to the classic artifact under `tag`, which is made where there is none.
+fn add_classic(
+    folder: &Path,
+    artifacts: &mut Vec<Artifact>,
+    tag: String,
+    layers: Vec<ClassicLayer>,
+) -> Result<(), Error> {
+    let at = artifacts.iter().position(|artifact| artifact.tag.as_deref() == Some(&tag));
+    let before = at.map(|at| artifacts[at].clone());
+    let after = artifact::classic(tag, before, layers).map_err(|fault| Error::Layout { path: folder.into(), fault })?;
+    match at {
+        Some(at) => artifacts[at] = after,
+        None => artifacts.push(after),
+    }
+    Ok(())
 }
 
 /// For which repository a payload is.

@@ -27,7 +27,8 @@ mod verify;
 pub use additions::{artifacts, store_artifacts};
 pub use artifact::{Artifact, Claim};
 pub use classic::{
-    SignedLayout, Subject, attest_layout, attestation_tag, payload, sign_artifacts, sign_layout, signature_tag,
+    SignedLayout, Subject, attest_artifacts, attest_layout, attestation_tag, payload, sign_artifacts, sign_layout,
+    signature_tag,
 };
 pub use contents::{contents_signer, sign_contents};
 pub use expiry::{Expiry, NotAMoment};

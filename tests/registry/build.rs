@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::server::{Registry, Wishes};
-use crate::{cosign_verifies, fails, nimify, passes, signed_for};
+use crate::{cosign_finds, cosign_verifies, fails, nimify, passes, signed_for};
 
 #[test]
 fn what_is_built_is_pushed_signed_for_where_it_goes_and_reported() {
@@ -49,4 +49,37 @@ fn what_is_built_is_pushed_signed_for_where_it_goes_and_reported() {
     let key = folder.join("dist/cosign.pub");
     cosign_verifies(home.path(), &key, &format!("{repository}@{digest}"));
     assert_eq!(signed_for(&repository, &digest), [repository.as_str()]);
+}
+
+/// Whoever trusts only the key that signs for the destination finds all that is stated of the image.
+#[test]
+fn a_key_that_signs_on_push_attests_what_lies_beside_the_image() {
+    let home = tempfile::tempdir().unwrap();
+    let registry = Registry::start(&Wishes::default());
+    let repository = registry.at("ml/digits");
+    let cache = nimify::cache::root(|name| std::env::var_os(name)).unwrap();
+    let folder = home.path().join("digits");
+    let mut create = nimify(home.path());
+    create.env("NIMIFY_CACHE", &cache).args(["create", "fixtures/digits/digits.onnx", "--yes", "--quiet"]);
+    passes(create.args(["--service", "generic", "--output"]).arg(&folder));
+    let other = tempfile::tempdir().unwrap();
+    passes(nimify(other.path()).args(["keys", "generate"]));
+    let key = |half: &str| other.path().join(".config/nimify/keys").join(half);
+    let push = || {
+        let mut push = nimify(home.path());
+        push.arg("push").arg(&folder).args(["--to", &repository, "--plain-http", "--format", "json", "--key"]);
+        serde_json::from_str::<serde_json::Value>(&passes(push.arg(key("ed25519.key")))).unwrap()
+    };
+    let pushed = push();
+    let image = format!("{repository}@{}", pushed["digest"].as_str().unwrap());
+    for kind in ["spdxjson", "cyclonedx", "slsaprovenance1"] {
+        cosign_finds(home.path(), "verify-attestation", &key("ed25519.pub"), &image, &["--type", kind]);
+    }
+    assert_eq!(push()["manifestsSent"], 0, "stated once");
+
+    fs::write(folder.join("dist/provenance.json"), "{}").unwrap();
+    let mut push = nimify(home.path());
+    push.arg("push").arg(&folder).args(["--to", &repository, "--plain-http", "--key"]);
+    let stderr = fails(push.arg(key("ed25519.key")), 7);
+    assert!(stderr.contains("`dist/provenance.json` is not as nimify wrote it"), "{stderr}");
 }

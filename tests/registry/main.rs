@@ -303,12 +303,17 @@ fn signatures_of_others_stay_and_each_repository_gets_its_own() {
 
 /// Has cosign check the bundle that the registry has.
 fn cosign_verifies(home: &Path, key: &Path, image: &str) {
+    cosign_finds(home, "verify", key, image, &[]);
+}
+
+/// Has cosign look, by a subcommand of its own, for what a key has signed about an image.
+fn cosign_finds(home: &Path, subcommand: &str, key: &Path, image: &str, more: &[&str]) {
     // Without a root that says whom to trust besides the key, cosign asks the network for one.
     let root = home.join("root.json");
     passes(judge("cosign").args(["trusted-root", "create", "--out"]).arg(&root));
     let mut verify = judge("cosign");
-    verify.args(["verify", "--insecure-ignore-tlog=true", "--allow-http-registry", "--new-bundle-format"]);
-    passes(verify.arg("--trusted-root").arg(&root).arg("--key").arg(key).arg(image));
+    verify.args([subcommand, "--insecure-ignore-tlog=true", "--allow-http-registry", "--new-bundle-format"]);
+    passes(verify.args(more).arg("--trusted-root").arg(&root).arg("--key").arg(key).arg(image));
 }
 
 /// For which repositories the classic signatures are that a registry has of an image.
