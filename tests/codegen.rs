@@ -54,7 +54,7 @@ fn plan(name: &str, signature: ModelSignature) -> ServicePlan {
         },
         sample: None,
         repository: name.into(),
-        resources: Resources { cpu_millis: 100, memory_mib: 64, startup_seconds: 30 },
+        resources: Resources { cpu_millis: 100, memory_mib: 64, startup_seconds: 30, gpus: 0 },
         environments: BTreeMap::new(),
     }
 }

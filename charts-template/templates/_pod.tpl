@@ -34,6 +34,22 @@
 {{- add $delay $timeout 5 -}}
 {{- end -}}
 
+{{/*
+When a rollout that doesn't get on counts as failed: after the time in which a pod may start. Before the start-up probe
+begins, the node may have to be made, and image and model to be fetched.
+*/}}
+{{- define "nimify.progressDeadline" -}}
+{{- if kindIs "string" .Values.progressDeadlineSeconds -}}
+{{- $startup := 0 -}}
+{{- with .Values.startupProbe -}}
+{{- if .enabled -}}{{- $startup = mul .periodSeconds .failureThreshold -}}{{- end -}}
+{{- end -}}
+{{- max 600 (add (mul 2 $startup) 300 .Values.minReadySeconds) -}}
+{{- else -}}
+{{- int64 .Values.progressDeadlineSeconds -}}
+{{- end -}}
+{{- end -}}
+
 {{/* One probe over HTTP, of a list of the chart and the probe. */}}
 {{- define "nimify.probe" -}}
 {{- $tls := (index . 0).Values.tls.secretName -}}
@@ -89,9 +105,9 @@ failureThreshold: {{ .failureThreshold }}
 {{- if $path -}}{{ printf "/mnt/model/%s" $path }}{{- else -}}/mnt/model{{- end -}}
 {{- end -}}
 
-{{/* How many pods run at least. */}}
-{{- define "nimify.fewestReplicas" -}}
-{{- if .Values.autoscaling.enabled -}}{{ .Values.autoscaling.minReplicas }}{{- else -}}{{ .Values.replicaCount }}{{- end -}}
+{{/* How many pods run at most. */}}
+{{- define "nimify.mostReplicas" -}}
+{{- if .Values.autoscaling.enabled -}}{{ .Values.autoscaling.maxReplicas }}{{- else -}}{{ .Values.replicaCount }}{{- end -}}
 {{- end -}}
 
 {{/* The name of the port that serves the metrics. */}}

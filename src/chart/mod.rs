@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::files::{FileTree, RelativePath};
 use crate::plan::ServicePlan;
 use metadata::Metadata;
-use nimify_runtime::settings::duration;
+use nimify_runtime::settings::{ServerSettings, duration};
 use values::Values;
 
 pub use canary::difference;
@@ -157,6 +157,11 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
     let memory = json!(format!("{}Mi", plan.resources.memory_mib));
     let drain_delay =
         if server.drain_delay.is_zero() { DRAIN_DELAY.into() } else { duration::format(server.drain_delay) };
+    // By default a service ends within the ten seconds that a container engine gives it. A cluster gives as long as is
+    // asked for: what was taken in is answered.
+    let by_default = server.drain_timeout == ServerSettings::default().drain_timeout;
+    let drain_timeout =
+        if by_default { server.drain_timeout.max(batching.request_timeout) } else { server.drain_timeout };
     Ok(vec![
         ("image.repository", json!(plan.repository)),
         ("image.digest", json!(request.digest)),
@@ -173,7 +178,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("server.maxConcurrency", json!(server.max_concurrency)),
         ("server.readTimeout", json!(duration::format(server.read_timeout))),
         ("server.drainDelay", json!(drain_delay)),
-        ("server.drainTimeout", json!(duration::format(server.drain_timeout))),
+        ("server.drainTimeout", json!(duration::format(drain_timeout))),
         ("batching.maxBatchSize", json!(batching.max_batch_size)),
         ("batching.maxBatchElements", count(batching.max_batch_elements)),
         ("batching.maxQueueDelay", json!(duration::format(batching.max_queue_delay))),
@@ -193,6 +198,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("resources.requests.cpu", json!(format!("{}m", plan.resources.cpu_millis))),
         ("resources.requests.memory", memory.clone()),
         ("resources.limits.memory", memory),
+        ("gpu.count", json!(plan.resources.gpus)),
         ("startupProbe.failureThreshold", json!(plan.resources.startup_seconds.div_ceil(STARTUP_PERIOD).max(1))),
         ("test.sample", json!(plan.sample.is_some())),
     ])

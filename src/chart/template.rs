@@ -15,6 +15,7 @@ copied!(
     "templates/NOTES.txt",
     "templates/_canary.tpl",
     "templates/_names.tpl",
+    "templates/_placement.tpl",
     "templates/_pod.tpl",
     "templates/_ways.tpl",
     "templates/canary/configmap.yaml",

@@ -56,6 +56,9 @@ pub(super) struct Values {
     log: Log,
     env: Vec<EnvironmentVariable>,
     resources: Resources,
+    gpu: Gpu,
+    spot: Spot,
+    runtime_class_name: String,
     node_selector: Texts,
     tolerations: Vec<Object>,
     affinity: Object,
@@ -64,6 +67,8 @@ pub(super) struct Values {
     pod_annotations: Texts,
     pod_labels: Texts,
     update_strategy: UpdateStrategy,
+    min_ready_seconds: u32,
+    progress_deadline_seconds: CountOrAuto,
     pod_security_context: Object,
     container_security_context: Object,
     extra_volumes: Vec<Object>,
@@ -244,6 +249,22 @@ struct Resources {
     requests: BTreeMap<String, Quantity>,
     #[serde(default)]
     limits: BTreeMap<String, Quantity>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Gpu {
+    count: u32,
+    #[schemars(length(min = 1))]
+    resource_name: String,
+    tolerations: Vec<Object>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Spot {
+    enabled: bool,
+    tolerations: Vec<Object>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -130,7 +130,7 @@ pub(crate) mod tests {
             },
             sample: None,
             repository: "golden".into(),
-            resources: Resources { cpu_millis: 100, memory_mib: 64, startup_seconds: 30 },
+            resources: Resources { cpu_millis: 100, memory_mib: 64, startup_seconds: 30, gpus: 0 },
             environments: BTreeMap::new(),
         }
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use nimify_runtime::batching::Padding;
-use nimify_runtime::settings::{License, ModelFile, ServiceSettings};
+use nimify_runtime::settings::{License, ModelFile, Provider, Providers, ServiceSettings};
 use nimify_runtime::signature::ModelSignature;
 
 use super::{NotAServiceName, Resources, ServiceName, ServicePlan};
-use crate::config::Config;
+use crate::config::{Accelerator, Config};
 use crate::image::onnxruntime;
 use crate::model::ModelDescription;
 use crate::probe::ProbeReport;
@@ -41,7 +41,7 @@ pub fn plan(
         description: sentence(config, description),
         settings: settings(config, description, sample.is_some()),
         repository: config.image.repository.as_ref().map_or(name.to_string(), ToString::to_string),
-        resources: resources(description, config),
+        resources: resources(description.bytes(), config),
         environments: config.environments.iter().map(|(name, e)| (name.to_string(), e.chart_values())).collect(),
         name,
         signature,
@@ -89,19 +89,53 @@ fn served_files(description: &ModelDescription) -> BTreeMap<String, String> {
     beside.chain([(description.file_name.clone(), description.digest.hex())]).collect()
 }
 
+/// Memory of the machine that CUDA and its libraries take in a process, MiB.
+const CUDA_MIB: u64 = 2048;
+/// How long TensorRT may build its engine for the model, which it does at every start, seconds.
+const TENSORRT_SECONDS: u64 = 600;
+
 /// Estimated from bytes, never measured, so that the chart is reproducible. The constants are what was seen on a few
 /// models (process with the library 21 MiB, MiniLM with 87 MiB of weights 119 to 145 MiB), with room on top.
-fn resources(description: &ModelDescription, config: &Config) -> Resources {
-    let mib = description.bytes() >> 20;
+fn resources(bytes: u64, config: &Config) -> Resources {
+    let mib = bytes >> 20;
     let engine = config.engine.settings();
     // `auto` tries one session beside one for each thread, of which a pod with one core has one.
     let instances = engine.instances.or(engine.threads.map(|threads| threads + 1)).unwrap_or(1) as u64;
-    // Weights once more for each session, half of them again for activations, and 96 MiB for the process.
-    let memory = 96 + mib.saturating_mul(instances).saturating_add(mib / 2);
+    let gpus = u32::from(config.image.accelerator == Some(Accelerator::Cuda));
+    // Weights once more for each session, half of them again for activations, and what the process has without them.
+    let memory =
+        (96 + u64::from(gpus) * CUDA_MIB).saturating_add(mib.saturating_mul(instances)).saturating_add(mib / 2);
+    // 20 MiB/s is a slow disk; half a minute covers a busy node.
+    let mut startup = 30 + mib / 20;
+    if matches!(&engine.provider, Providers::Named(named) if named.contains(&Provider::TensorRt)) {
+        startup += TENSORRT_SECONDS;
+    }
     Resources {
         cpu_millis: 1000,
         memory_mib: memory.div_ceil(64).saturating_mul(64),
-        // 20 MiB/s is a slow disk; half a minute covers a busy node.
-        startup_seconds: u32::try_from(30 + mib / 20).unwrap_or(u32::MAX).div_ceil(10).saturating_mul(10),
+        startup_seconds: u32::try_from(startup).unwrap_or(u32::MAX).div_ceil(10).saturating_mul(10),
+        gpus,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_follow_from_the_model_s_size_and_the_config_alone() {
+        let mut config = Config::new("digits".parse().unwrap(), "digits.onnx".parse().unwrap());
+        let of = |config: &Config, bytes| {
+            let Resources { memory_mib, startup_seconds, gpus, .. } = resources(bytes, config);
+            (memory_mib, startup_seconds, gpus)
+        };
+        assert_eq!(of(&config, 3_000), (128, 30, 0));
+        assert_eq!(of(&config, 87 << 20), (256, 40, 0));
+        assert_eq!(of(&config, 50 << 30), (76_928, 2590, 0));
+        assert_eq!(of(&config, u64::MAX).2, 0);
+        config.image.accelerator = Some(Accelerator::Cuda);
+        assert_eq!(of(&config, 3_000), (2176, 30, 1));
+        config.engine.provider = Some("tensorrt,cuda".parse().unwrap());
+        assert_eq!(of(&config, 3_000), (2176, 630, 1));
     }
 }

@@ -65,4 +65,6 @@ pub struct Resources {
     pub memory_mib: u64,
     /// How long the start-up probe waits for the model to load, seconds.
     pub startup_seconds: u32,
+    /// GPUs: one where the image can run the model on one.
+    pub gpus: u32,
 }

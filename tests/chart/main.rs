@@ -9,6 +9,7 @@ mod judges;
 mod plans;
 mod rules;
 mod runtime;
+mod scale;
 mod switches;
 mod tools;
 mod ways;
@@ -58,8 +59,10 @@ fn every_switch_alone_and_all_together_make_objects_that_kubernetes_takes() {
     for (name, chart) in &charts {
         for (switch, sets, kind) in SWITCHES.iter().chain([&("all", &all[..], "Ingress")]) {
             let rendered = chart.render(&arguments(*sets));
-            let by_helm_4 = chart.render_by(HELMS[1], &arguments(*sets));
-            assert!(lines(&by_helm_4).eq(lines(&rendered)), "{switch} by helm 4:\n{by_helm_4}");
+            if *name == "digits" {
+                let by_helm_4 = chart.render_by(HELMS[1], &arguments(*sets));
+                assert!(lines(&by_helm_4).eq(lines(&rendered)), "{switch} by helm 4:\n{by_helm_4}");
+            }
             let objects = objects(&rendered);
             rules::hold(&objects);
             if !kind.is_empty() {
@@ -167,7 +170,7 @@ fn the_plan_s_settings_reach_the_pods() {
     assert_eq!(container["image"], format!("localhost:5000/a/b@{}", Digest::of("image")));
     assert_eq!(container["startupProbe"]["failureThreshold"], 181);
     assert_eq!(container.get("env"), None, "threads are fixed");
-    assert_eq!(container["resources"]["requests"], json!({"cpu": "12000m", "memory": "98304Mi"}));
+    assert_eq!(container["resources"]["requests"], json!({"cpu": "12000m", "memory": "98304Mi", "nvidia.com/gpu": 2}));
     assert_eq!(pod["terminationGracePeriodSeconds"], 3 + 90 + 5);
     // Without a sample the test asks for readiness.
     let request = &the(&objects, "Pod")["spec"]["containers"][0]["args"];

@@ -39,7 +39,7 @@ pub(crate) fn digits() -> ServicePlan {
         },
         sample: Some(Sample { request: r#"{"x": [[0]]}"#.into(), response: r#"{"y": [0]}"#.into() }),
         repository: "registry.example.com/ml/digits".into(),
-        resources: Resources { cpu_millis: 500, memory_mib: 192, startup_seconds: 45 },
+        resources: Resources { cpu_millis: 500, memory_mib: 192, startup_seconds: 45, gpus: 0 },
         environments: BTreeMap::new(),
     }
 }
@@ -80,6 +80,6 @@ pub(crate) fn unusual() -> ServicePlan {
     };
     plan.sample = None;
     plan.repository = "localhost:5000/a/b".into();
-    plan.resources = Resources { cpu_millis: 12_000, memory_mib: 98_304, startup_seconds: 1801 };
+    plan.resources = Resources { cpu_millis: 12_000, memory_mib: 98_304, startup_seconds: 1801, gpus: 2 };
     plan
 }

@@ -110,6 +110,8 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
             // In a cluster, load balancers are given time to learn of the end.
             meant.server.drain_delay = std::time::Duration::from_secs(5);
         }
+        // And requests as much as each may take.
+        meant.server.drain_timeout = meant.server.drain_timeout.max(meant.batching.request_timeout);
         assert_eq!(read.service, meant);
     }
 }

@@ -1,7 +1,7 @@
 //! The chart's switches.
 
 /// Each switch of the chart, with the kind of object that it adds (or, empty, none).
-pub(crate) const SWITCHES: [(&str, &[&str], &str); 24] = [
+pub(crate) const SWITCHES: &[(&str, &[&str], &str)] = &[
     ("default", &[], "Deployment"),
     ("replicas", &["replicaCount=3"], "PodDisruptionBudget"),
     ("autoscaling", &["autoscaling.enabled=true", "autoscaling.minReplicas=2"], "HorizontalPodAutoscaler"),
@@ -114,6 +114,17 @@ pub(crate) const SWITCHES: [(&str, &[&str], &str); 24] = [
             "model.initContainer.args[0]=pull",
             "model.initContainer.env[0].name=HOME",
             "model.initContainer.env[0].value=/tmp",
+        ],
+        "",
+    ),
+    (
+        "gpu",
+        &[
+            "gpu.count=1",
+            "spot.enabled=true",
+            "runtimeClassName=nvidia",
+            "progressDeadlineSeconds=3600",
+            "minReadySeconds=0",
         ],
         "",
     ),
