@@ -14,6 +14,7 @@ pub mod bundle;
 pub mod cache;
 pub mod chart;
 pub mod cli;
+pub mod cluster;
 pub mod codegen;
 pub mod compile;
 pub mod config;
