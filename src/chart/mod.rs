@@ -1,13 +1,15 @@
 //! `ServicePlan` + image digest → [`FileTree`] of a Helm chart. Pure: nothing is read and nothing is written.
 //!
 //! The chart is the one in `charts-template/`, which `helm lint` accepts where it stands. Its templates are copied as
-//! they are. `Chart.yaml` and `values.schema.json` are serialised from Rust; `values.yaml` keeps its comments while the
-//! model's values replace the marked scalars, and what comes out is parsed again and compared with what was meant.
+//! they are. `Chart.yaml`, `values.schema.json`, rules and dashboards are serialised from Rust; `values.yaml` keeps its
+//! comments while the model's values replace the marked scalars, and what comes out is parsed again and compared with
+//! what was meant.
 
 mod annotated;
 mod canary;
 mod environment;
 mod metadata;
+mod monitoring;
 mod package;
 mod template;
 mod values;
@@ -23,6 +25,7 @@ use nimify_runtime::settings::{ServerSettings, duration};
 use values::Values;
 
 pub use canary::difference;
+pub use monitoring::alert_names;
 pub use package::{Package, image_of, package, pointed_at};
 
 /// What a chart is rendered from.
@@ -109,6 +112,7 @@ pub fn render(request: &ChartRequest<'_>) -> Result<FileTree, Error> {
     files.push(("Chart.yaml".into(), metadata.to_yaml()));
     files.push(("values.schema.json".into(), schema_text(&schema)));
     files.push(("values.yaml".into(), values_yaml));
+    files.extend(monitoring::files());
     for (environment, changes) in &plan.environments {
         if environment.is_empty() || !environment.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
             return Err(Error::EnvironmentName(environment.clone()));

@@ -30,6 +30,9 @@ fn the_template_is_a_chart_by_itself() {
     let name = "service".parse().unwrap();
     golden("Chart.yaml", &Metadata::new(&name, "Serves a model", "0.1.0").to_yaml());
     golden("values.schema.json", &schema_text(&schema()));
+    for (path, text) in monitoring::files() {
+        golden(&path, &text);
+    }
     let values: Values = serde_yaml::from_str(template::VALUES).unwrap();
     assert_eq!(values, serde_json::from_value(serde_json::to_value(&values).unwrap()).unwrap());
 }
@@ -38,8 +41,10 @@ fn the_template_is_a_chart_by_itself() {
 fn every_file_of_the_template_is_built_in() {
     let built_in: BTreeSet<&str> = template::COPIED.iter().map(|(path, _)| *path).collect();
     let tree = files::read_tree(&folder()).unwrap();
-    let made = ["Chart.yaml", "values.yaml", "values.schema.json"];
-    let there: BTreeSet<&str> = tree.keys().map(|path| path.as_str()).filter(|path| !made.contains(path)).collect();
+    let made = |path: &&str| {
+        ["Chart.yaml", "values.yaml", "values.schema.json"].contains(path) || path.starts_with("monitoring/")
+    };
+    let there: BTreeSet<&str> = tree.keys().map(|path| path.as_str()).filter(|path| !made(path)).collect();
     assert_eq!(built_in, there);
 }
 

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use kinds::{
-    CountOrAuto, CountOrPercent, DigestOrEmpty, Duration, EndpointOrEmpty, Fraction, NameOrEmpty, Port, ProviderList,
-    Quantity,
+    AlertName, CountOrAuto, CountOrPercent, DigestOrEmpty, Duration, EndpointOrEmpty, Fraction, LatencyBound,
+    NameOrEmpty, Port, ProviderList, Quantity,
 };
 use ways::{Gateway, Ingress, Istio};
 
@@ -346,16 +346,53 @@ struct NetworkPolicy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Metrics {
     enabled: bool,
-    service_monitor: ServiceMonitor,
+    service_monitor: Monitor,
+    pod_monitor: Monitor,
+    prometheus_rule: PrometheusRule,
+    dashboards: Dashboards,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ServiceMonitor {
+struct Monitor {
     enabled: bool,
     additional_labels: Texts,
     interval: Duration,
     scrape_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PrometheusRule {
+    enabled: bool,
+    additional_labels: Texts,
+    alert_labels: Texts,
+    disabled: Vec<AlertName>,
+    runbook_url: String,
+    slo: Objectives,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Objectives {
+    availability: Fraction,
+    latency: LatencyObjective,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LatencyObjective {
+    threshold: LatencyBound,
+    objective: Fraction,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Dashboards {
+    enabled: bool,
+    labels: Texts,
+    annotations: Texts,
+    folder: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

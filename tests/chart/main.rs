@@ -6,6 +6,7 @@ mod canary;
 mod custom;
 #[path = "../support/judges.rs"]
 mod judges;
+mod monitoring;
 mod plans;
 mod rules;
 mod runtime;

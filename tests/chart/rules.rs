@@ -25,6 +25,15 @@ pub(crate) fn the<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     }
 }
 
+/// What the service reads from its environment; other ConfigMaps hold none of it.
+pub(crate) fn settings(objects: &[Value]) -> &Value {
+    let held: Vec<&Value> = of_kind(objects, "ConfigMap").into_iter().map(|object| &object["data"]).collect();
+    let [settings] = held.iter().filter(|data| data.get("NIMIFY_PORT").is_some()).collect::<Vec<_>>()[..] else {
+        panic!("settings once")
+    };
+    settings
+}
+
 /// Whether a label selector's `matchLabels` chooses something with these labels.
 fn selects(selector: &Value, labels: &Value) -> bool {
     selector.as_object().unwrap().iter().all(|(key, value)| labels.get(key) == Some(value))
@@ -194,7 +203,7 @@ fn named(objects: &[Value]) {
 
 /// Kubernetes waits for longer than the service takes to drain.
 fn stops_in_time(objects: &[Value], pod: &Value) {
-    let settings = &the(objects, "ConfigMap")["data"];
+    let settings = settings(objects);
     let seconds =
         |name: &str| nimify_runtime::settings::duration::parse(settings[name].as_str().unwrap()).unwrap().as_secs_f64();
     let drain = seconds("NIMIFY_DRAIN_DELAY") + seconds("NIMIFY_DRAIN_TIMEOUT");

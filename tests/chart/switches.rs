@@ -33,6 +33,18 @@ pub(crate) const SWITCHES: &[(&str, &[&str], &str)] = &[
         "ServiceMonitor",
     ),
     ("metrics-port", &["metrics.serviceMonitor.enabled=true", "server.metricsPort=9001"], "ServiceMonitor"),
+    (
+        "prometheus-rule",
+        &[
+            "metrics.prometheusRule.enabled=true",
+            "metrics.prometheusRule.additionalLabels.release=prometheus",
+            "metrics.prometheusRule.alertLabels.team=ml",
+            "metrics.prometheusRule.disabled[0]=NimifyDown",
+            "metrics.prometheusRule.runbookUrl=https://docs.example.com/alerts",
+        ],
+        "PrometheusRule",
+    ),
+    ("dashboards", &["metrics.dashboards.enabled=true", "metrics.dashboards.folder=Models"], ""),
     ("ingress", &["ingress.enabled=true"], "Ingress"),
     (
         "ingress-host",

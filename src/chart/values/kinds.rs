@@ -8,6 +8,7 @@ use nimify_runtime::trace::{Endpoint, Ratio};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::chart::monitoring;
 use crate::digest::Digest;
 use crate::plan::ServiceName;
 
@@ -65,6 +66,46 @@ texts! {
         let number = text.strip_suffix('%').is_some_and(|n| !n.is_empty() && n.bytes().all(|c| c.is_ascii_digit()));
         if number { Ok(()) } else { Err(format!("`{text}` is not a percentage such as `25%`")) }
     };
+}
+
+/// Words of which each stands for one thing: a name, what they are, and all of them.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident, $what:literal, $all:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
+        pub(super) struct $name(String);
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                let all: Vec<String> = $all;
+                if all.contains(&text) {
+                    return Ok($name(text));
+                }
+                Err(format!("`{text}` is no {}: there are {}", $what, all.join(", ")))
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                let all: Vec<String> = $all;
+                json_schema!({ "type": "string", "enum": all })
+            }
+        }
+    )+};
+}
+
+words! {
+    /// The name of an alert.
+    AlertName, "alert", monitoring::alert_names().into_iter().map(String::from).collect();
+    /// A time that latency can be held against.
+    LatencyBound, "bound of the histogram of latencies", monitoring::latency_bounds().into_iter().map(|(bound, _)| bound).collect();
 }
 
 /// A count, or the word that leaves it open.
