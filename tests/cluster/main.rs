@@ -1,0 +1,15 @@
+//! Services in a real Kubernetes.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../support/cluster.rs"]
+mod cluster;
+#[path = "../support/command.rs"]
+#[expect(dead_code, reason = "the tests of the command line use the rest")]
+mod command;
+#[path = "../support/made.rs"]
+#[expect(dead_code, reason = "the tests of the command line use the rest")]
+mod made;
+
+mod load;
+mod rolling;
+mod stands;
