@@ -6,10 +6,11 @@
 //! ModelFile ─model→ ModelSignature ─plan→ ServicePlan ─┬─openapi→ OpenApiDocument
 //!                                                      └─codegen→ ServiceSources ─compile→ ServiceBinary
 //! ServiceBinary + ONNX Runtime + model ─image→ Image ─sign→ SignedImage ─┬─chart→ Chart
-//!                                                                        ├─registry→ pushed
+//!                                                                        ├─registry→ pushed ─deploy→ Release
 //!                                                                        └─bundle→ one file
 //! ```
 
+pub mod alike;
 pub mod bundle;
 pub mod cache;
 pub mod chart;
@@ -19,6 +20,7 @@ pub mod codegen;
 pub mod compile;
 pub mod config;
 pub mod confine;
+pub mod deploy;
 pub mod digest;
 pub mod files;
 pub mod image;

@@ -81,7 +81,7 @@ fn changes(from: &Value, to: &Value) -> Option<Value> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::environment::merge;
+    use super::super::environment::merge_values;
     use super::*;
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         #[test]
         fn laid_over_the_stable_part_the_difference_makes_the_wanted_one(stable in any_values(), wanted in any_values()) {
             let mut laid = stable.clone();
-            merge(&mut laid, &difference(&stable, &wanted));
+            merge_values(&mut laid, &difference(&stable, &wanted));
             prop_assert_eq!(laid, wanted);
         }
     }

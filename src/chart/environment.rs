@@ -16,7 +16,7 @@ pub(super) fn check(values: &Value, schema: &Value, changes: &Value) -> Result<(
     // One by one, so that the one that doesn't fit can be named.
     for (path, value) in leaves {
         let mut merged = values.clone();
-        merge(&mut merged, &nested(path.strip_prefix(&canary::VALUES).unwrap_or(&path), value));
+        merge_values(&mut merged, &nested(path.strip_prefix(&canary::VALUES).unwrap_or(&path), value));
         serde_json::from_value::<Values>(merged).map_err(|error| ValueFault::Wrong {
             path: path.join("."),
             value: value.to_string(),
@@ -71,8 +71,20 @@ fn nested(path: &[&str], value: &Value) -> Value {
     path.iter().rev().fold(value.clone(), |value, key| json!({ *key: value }))
 }
 
+/// Checks `changes` to a chart in a folder, which may be another version's: unknown values always, wrong ones where its
+/// schema is that of this version. helm checks the rest.
+pub fn check_values(schema: &Value, values: &Value, changes: &Value) -> Result<(), ValueFault> {
+    if *schema == super::schema() {
+        return check(values, schema, changes);
+    }
+    if !changes.is_object() {
+        return Err(ValueFault::NotAMapping { path: "values".into() });
+    }
+    collect(changes, schema, &mut Vec::new(), &mut Vec::new())
+}
+
 /// Merges as helm does: mappings are merged, null takes a key away, all else is replaced.
-pub(super) fn merge(values: &mut Value, changes: &Value) {
+pub fn merge_values(values: &mut Value, changes: &Value) {
     let (Value::Object(values), Value::Object(changes)) = (&mut *values, changes) else {
         *values = changes.clone();
         return;
@@ -81,7 +93,7 @@ pub(super) fn merge(values: &mut Value, changes: &Value) {
         if change.is_null() {
             values.remove(key);
         } else {
-            merge(values.entry(key).or_insert(Value::Null), change);
+            merge_values(values.entry(key).or_insert(Value::Null), change);
         }
     }
 }
@@ -93,8 +105,8 @@ mod tests {
     #[test]
     fn values_are_merged_as_helm_does() {
         let mut values = json!({"a": {"b": 1, "c": {"d": [1], "e": 2}}});
-        merge(&mut values, &json!({"a": {"b": null, "c": {"d": [], "f": {}}}}));
-        merge(&mut values, &nested(&["a", "c", "e"], &json!(null)));
+        merge_values(&mut values, &json!({"a": {"b": null, "c": {"d": [], "f": {}}}}));
+        merge_values(&mut values, &nested(&["a", "c", "e"], &json!(null)));
         assert_eq!(values, json!({"a": {"c": {"d": [], "f": {}}}}));
     }
 }

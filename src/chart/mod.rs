@@ -25,6 +25,7 @@ use nimify_runtime::settings::{ServerSettings, duration};
 use values::Values;
 
 pub use canary::difference;
+pub use environment::{check_values, merge_values};
 pub use monitoring::alert_names;
 pub use package::{Package, image_of, package, pointed_at};
 

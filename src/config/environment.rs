@@ -87,17 +87,17 @@ impl Environment {
                 values["autoscaling"]["metrics"] = json!([metric]);
             }
         }
-        merge(&mut values, &Value::Object(self.values.clone()));
+        overlay(&mut values, &Value::Object(self.values.clone()));
         values
     }
 }
 
-/// Mappings are merged key by key, as helm does it; everything else is replaced.
-fn merge(below: &mut Value, above: &Value) {
+/// Mappings are merged key by key, as helm merges its files of values; everything else is replaced, by null too.
+pub fn overlay(below: &mut Value, above: &Value) {
     match (below, above) {
         (Value::Object(below), Value::Object(above)) => {
             for (key, value) in above {
-                merge(below.entry(key.clone()).or_insert(Value::Null), value);
+                overlay(below.entry(key.clone()).or_insert(Value::Null), value);
             }
         }
         (below, above) => *below = above.clone(),

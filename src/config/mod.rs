@@ -21,7 +21,7 @@ mod variables;
 mod words;
 
 pub use document::Place;
-pub use environment::{Autoscaling, Environment, Trust};
+pub use environment::{Autoscaling, Environment, Trust, overlay};
 pub use lock::{
     Difference, Lock, LockError, LockedDebian, LockedDerived, LockedImage, LockedPackage, LockedRuntime, LockedSource,
     Toolchain, compare, edited,

@@ -9,8 +9,8 @@ use nimify_runtime::codec::predict;
 use nimify_runtime::engine::{self, Engine, EngineError, Extent, LoadOptions};
 use nimify_runtime::tensor::Value;
 
-use super::compare::difference;
 use super::{Job, Said};
+use crate::alike::difference;
 use crate::confine;
 
 /// Does the job that `input` holds, and writes what came of it to `output`, as [`confine::child`] does.

@@ -7,7 +7,6 @@
 //! list what was folded.
 
 mod child;
-mod compare;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

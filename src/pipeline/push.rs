@@ -6,11 +6,13 @@ use serde::Serialize;
 
 use super::build::BuildRequest;
 use super::chart::{self, ChartToPush};
+use super::error::files;
 use super::model::{self, ModelDestination};
 use super::observer::{self, Observer};
 use super::{Error, documents, layout_in, repository_of};
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::deploy::{PushedTo, ReleaseRecord};
 use crate::image;
 use crate::registry::{self, CHUNK, PushReport, PushRequest, Reference, Signing, Watch};
 use crate::sign::{self, Algorithm, KeySource, KeyStore, Password, SigningKey};
@@ -71,6 +73,9 @@ pub(super) fn push(folder: &Path, destination: &Destination, watch: &dyn Watch) 
         chunk: CHUNK,
     };
     let image = registry::push(&request, watch)?;
+    let pushed = PushedTo { repository: image.repository.clone(), plain_http: destination.plain_http };
+    let noted = ReleaseRecord::note(folder, &image.digest, pushed);
+    noted.map_err(files("note in", &folder.join("dist")))?;
     // Last: whoever installs the chart finds its image.
     let signers = if given { &keys[..] } else { &keys[..keys.len().min(1)] };
     let chart = chart.map(|chart| chart.push(signers, destination.plain_http, watch)).transpose()?;

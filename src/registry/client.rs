@@ -348,6 +348,12 @@ impl Client {
         Ok(Some((answer, bytes)))
     }
 
+    /// The index of what refers to an image; `None` where the registry keeps no such list.
+    pub(super) fn referrers(&self, image: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let attempt = format!("list what refers to {image} in `{}`", self.repository);
+        Ok(self.document(&format!("referrers/{image}"), attempt)?.map(|(_, bytes)| bytes))
+    }
+
     /// Whether a tag or digest leads to exactly this manifest already.
     pub(super) fn has_manifest(&self, name: &str, digest: &Digest) -> Result<bool, Error> {
         let attempt = format!("look for the manifest `{name}` of `{}`", self.repository);

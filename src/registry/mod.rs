@@ -1,6 +1,7 @@
 //! `SignedImage` → a registry, with its signatures; by the OCI distribution protocol.
 //!
 //! - [`Reference`], [`Repository`]: what an image is called there.
+//! - [`fetch()`]: an image with its signatures, into a layout that can be verified.
 //! - [`pull()`]: an image that others are put on, by digest, into the cache.
 //! - [`push()`]: blobs that are there are not sent, neighbours' blobs are mounted, large ones go in chunks and go on where
 //!   they were broken off; the tag comes last, so that whoever follows it finds everything.
@@ -17,6 +18,7 @@ mod client;
 mod credentials;
 mod download;
 mod error;
+mod fetch;
 mod helper;
 mod place;
 mod pull;
@@ -28,6 +30,7 @@ mod transport;
 mod upload;
 
 pub use error::Error;
+pub use fetch::{FetchRequest, fetch};
 pub use pull::{Origin, PullRequest, Remote, pull};
 pub use push::{BlobRow, CHUNK, PushReport, PushRequest, Signing, push};
 pub use reference::{Reference, Repository};

@@ -1,4 +1,5 @@
-//! Whether two answers to one request are the same but for rounding.
+//! Whether two answers to one request are the same but for rounding: the one comparison of answers, for graphs that were
+//! rewritten and for services that were deployed.
 
 use nimify_runtime::tensor::{Tensor, TensorData, Value};
 
@@ -8,7 +9,7 @@ const RELATIVE: f64 = 1e-4;
 const RELATIVE_OF_HALVES: f64 = 1e-2;
 
 /// What differs, in a clause; `None` where nothing does.
-pub(super) fn difference(was: &Value, is: &Value) -> Option<String> {
+pub fn difference(was: &Value, is: &Value) -> Option<String> {
     match (was, is) {
         (Value::Tensor(was), Value::Tensor(is)) => of_tensors(was, is),
         (Value::Sequence(was), Value::Sequence(is)) if was.len() == is.len() => {
