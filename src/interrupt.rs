@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,6 +21,41 @@ pub struct Interrupted;
 /// How long the stages get to clean up before the process ends regardless.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Why stages may take longer than that: what has to be undone first. What is said where the user doesn't wait for it.
+static HELD: Mutex<Option<&'static str>> = Mutex::new(None);
+
+/// Until it is dropped, a first signal is only noted, however long the stages take to clean up.
+#[derive(Debug)]
+#[must_use]
+pub struct Hold(());
+
+/// Asks for as much time as it takes after a first signal. A second one still ends the process, and `words` say what that
+/// leaves behind.
+pub fn hold(words: &'static str) -> Hold {
+    *held() = Some(words);
+    Hold(())
+}
+
+fn held() -> MutexGuard<'static, Option<&'static str>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        *held() = None;
+    }
+}
+
+/// Returns once nobody has asked for more time for as long as the stages get.
+async fn out_of_patience() {
+    let mut left = PATIENCE;
+    let step = Duration::from_millis(50);
+    while !left.is_zero() {
+        tokio::time::sleep(step).await;
+        left = if held().is_some() { PATIENCE } else { left.saturating_sub(step) };
+    }
+}
+
 /// Takes note of SIGINT, SIGTERM and SIGHUP from now on. A second signal, or stages that don't come back, end the process.
 pub fn listen() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -31,7 +67,10 @@ pub fn listen() -> io::Result<()> {
         runtime.block_on(async {
             any(&mut signals).await;
             INTERRUPTED.store(true, Ordering::SeqCst);
-            tokio::select! { () = any(&mut signals) => {}, () = tokio::time::sleep(PATIENCE) => {} }
+            tokio::select! { () = any(&mut signals) => {}, () = out_of_patience() => {} }
+            if let Some(words) = *held() {
+                eprintln!("interrupted again: {words}");
+            }
             std::process::exit(130)
         })
     })?;

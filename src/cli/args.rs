@@ -33,6 +33,18 @@ pub(super) enum Command {
     Push(PushArgs),
     /// Write image, signatures, chart and documents into one file for an air gap
     Bundle(BundleArgs),
+    /// Run an image in an environment's clusters: verified before, watched meanwhile, undone if it fails
+    Deploy(DeployArgs),
+    /// Say what runs where: which image, since when, and whether it is healthy
+    Status(StatusArgs),
+    /// Go back to what ran before, or end a canary
+    Rollback(RollbackArgs),
+    /// Bring what runs in one environment to another, or make a canary what runs
+    Promote(PromoteArgs),
+    /// Show what a deployment would change
+    Diff(DiffArgs),
+    /// List the revisions of a release
+    History(HistoryArgs),
     /// Sign an image
     Sign(SignArgs),
     /// Check every byte and signature of an image
@@ -348,6 +360,143 @@ pub(super) struct ImportArgs {
     pub(super) format: Format,
 }
 
+/// Of which folder and environment a command is about.
+#[derive(Debug, Args)]
+pub(super) struct PlaceArgs {
+    /// A folder written by `create` or `build`
+    #[arg(default_value = ".")]
+    pub(super) dir: PathBuf,
+    /// The environment of its `nimify.yaml` [default: the only one]
+    #[arg(long, value_name = "ENV")]
+    pub(super) env: Option<String>,
+}
+
+/// Whose signatures are believed.
+#[derive(Debug, Args)]
+pub(super) struct TrustArgs {
+    /// A public key to trust: a PEM file, env://VARIABLE or exec://COMMAND; may be given several times [default: the
+    /// environment's, or else the key store's]
+    #[arg(long = "key", value_name = "PUB")]
+    pub(super) keys: Vec<String>,
+    /// How many different trusted keys have to have signed [default: the environment's, or 1]
+    #[arg(long, value_name = "COUNT")]
+    pub(super) threshold: Option<std::num::NonZeroUsize>,
+    /// Speak to the image's registry without TLS
+    #[arg(long)]
+    pub(super) plain_http: bool,
+}
+
+/// What is put over an environment's values.
+#[derive(Debug, Args)]
+pub(super) struct ValuesArgs {
+    /// A file of the chart's values, put over the environment's; may be given several times, the last one wins
+    #[arg(long, value_name = "FILE")]
+    pub(super) values: Vec<PathBuf>,
+    /// One of the chart's values, put over all others, such as replicaCount=3; may be given several times
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+/// How a release is changed.
+#[derive(Debug, Args)]
+pub(super) struct ReleaseArgs {
+    /// How long the pods may take to become ready in each cluster
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = patience)]
+    pub(super) timeout: std::time::Duration,
+    /// How many revisions helm keeps
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub(super) history_max: u32,
+    /// Don't ask the service for the recorded sample once it runs
+    #[arg(long)]
+    pub(super) no_sample: bool,
+    /// Report only errors
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeployArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Run it beside what runs, with so many percent of the requests, until `promote` or `rollback` ends it
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub(super) canary: Option<u8>,
+    #[command(flatten)]
+    pub(super) values: ValuesArgs,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+    /// Make the namespace where it is missing
+    #[arg(long)]
+    pub(super) create_namespace: bool,
+    #[command(flatten)]
+    pub(super) release: ReleaseArgs,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RollbackArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    /// The revision to go back to [default: the one that ran before; with a canary the last one without]
+    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) to: Option<u32>,
+    #[command(flatten)]
+    pub(super) release: ReleaseArgs,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PromoteArgs {
+    /// FROM TO: two environments. ENV: one whose canary is to be what runs. A folder before them [default: .]
+    #[arg(value_name = "[DIR] FROM TO | [DIR] ENV", required = true, num_args = 1..=3)]
+    pub(super) names: Vec<String>,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) values: ValuesArgs,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+    /// Make the namespace where it is missing
+    #[arg(long)]
+    pub(super) create_namespace: bool,
+    #[command(flatten)]
+    pub(super) release: ReleaseArgs,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiffArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    #[command(flatten)]
+    pub(super) values: ValuesArgs,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HistoryArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct SignArgs {
     /// A folder written by `create` or `build`, or an OCI image layout
@@ -448,6 +597,14 @@ pub(super) struct CompletionsArgs {
 
 fn rows(text: &str) -> Result<std::num::NonZeroU32, &'static str> {
     text.parse().map_err(|_| "give a whole number of at least 1")
+}
+
+fn patience(text: &str) -> Result<std::time::Duration, String> {
+    let time = nimify_runtime::settings::duration::parse(text).map_err(|error| error.to_string())?;
+    match time.as_secs() {
+        1..=86_400 => Ok(time),
+        _ => Err("give one second to one day, such as 90s or 10m".into()),
+    }
 }
 
 #[cfg(test)]

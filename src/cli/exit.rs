@@ -111,7 +111,10 @@ impl Exit {
                 "Compare the digest with the one you expect, and the key with its owner's. A key beside an image is never \
                  a reason to trust it: pass the key you trust with `--key`."
             }
-            Exit::Deployment => "The message carries the cluster's own reason.",
+            Exit::Deployment => {
+                "The message carries the cluster's own reason, read before anything was undone, and says how everything was \
+                 left. `nimify status` says what runs now, `nimify history` what was tried, `nimify rollback` goes back."
+            }
             Exit::Network => {
                 "Check the address, the proxy settings and your credentials; `--offline` works once the caches are warm."
             }

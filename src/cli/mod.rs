@@ -5,22 +5,29 @@ mod build;
 mod bundle;
 mod completions;
 mod create;
+mod deploy;
+mod diff;
 mod doctor;
+mod environment;
 pub mod exit;
 mod explain;
 mod failure;
+mod history;
 mod inspect;
 mod keys;
 mod load;
 mod model;
 mod progress;
+mod promote;
 mod prompts;
 mod push;
 mod report;
+mod rollback;
 mod run;
 mod schema;
 mod sign;
 mod stage_failures;
+mod status;
 mod verify;
 
 use std::process::ExitCode;
@@ -73,6 +80,12 @@ fn done(command: Command) -> Outcome {
         Command::Load(args) => load::run(&args),
         Command::Push(args) => push::run(&args),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Deploy(args) => deploy::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Rollback(args) => rollback::run(&args),
+        Command::Promote(args) => promote::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Keys(args) => keys::run(&args),

@@ -29,6 +29,12 @@ impl Progress {
         Progress { bar, quiet }
     }
 
+    /// Shows what begins.
+    pub(super) fn begin(&self, doing: &str) {
+        self.bar.set_prefix(doing.to_string());
+        self.bar.set_message("");
+    }
+
     /// Takes the spinner away.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
@@ -37,8 +43,7 @@ impl Progress {
 
 impl Observer for Progress {
     fn step(&mut self, step: Step) {
-        self.bar.set_prefix(step.doing());
-        self.bar.set_message("");
+        self.begin(step.doing());
     }
 
     fn detail(&mut self, text: &str) {

@@ -2,7 +2,10 @@
 
 use std::io::ErrorKind;
 
-use crate::{bundle, cache, chart, compile, config, image, interrupt, model, pipeline, probe, registry, sign, source};
+use crate::{
+    bundle, cache, chart, cluster, compile, config, deploy, image, interrupt, model, pipeline, probe, registry, sign,
+    source,
+};
 
 use super::exit::Exit;
 use super::failure::{Failure, interrupted};
@@ -306,6 +309,52 @@ fn from_sign(error: &sign::Error) -> Failure {
         _ => (Exit::Trust, None),
     };
     failure(exit, error, hint.map(String::from))
+}
+
+impl From<deploy::Error> for Failure {
+    fn from(error: deploy::Error) -> Self {
+        use deploy::Error;
+        let exit = match &error {
+            Error::Registry(error) => return from_registry(error),
+            Error::Sign(error) => return from_sign(error),
+            Error::Image(error) => return from_image(error),
+            Error::Chart(error) => return from_chart(error),
+            Error::Cluster(error) => return from_cluster(error),
+            Error::Interrupted(_) => return interrupted(),
+            Error::Files { .. } | Error::NoChart(_) => Exit::Files,
+            Error::Set { .. } => Exit::Usage,
+            Error::Name(_)
+            | Error::Values { .. }
+            | Error::ValuesFile { .. }
+            | Error::Schema { .. }
+            | Error::NoDigest { .. }
+            | Error::OddRepository { .. }
+            | Error::OtherImage { .. }
+            | Error::OtherChart { .. }
+            | Error::OldChart
+            | Error::Sample { .. } => Exit::Config,
+            Error::RunsOther { .. } => Exit::Trust,
+            Error::HelmMissing { .. } | Error::HelmOld { .. } | Error::HelmOdd { .. } => Exit::Tool,
+            _ => Exit::Deployment,
+        };
+        failure(exit, &error, error.hint())
+    }
+}
+
+fn from_cluster(error: &cluster::Error) -> Failure {
+    use cluster::Error;
+    let exit = match error {
+        Error::Interrupted(_) => return interrupted(),
+        Error::NoKubeconfig { .. }
+        | Error::Kubeconfig { .. }
+        | Error::UnknownContext { .. }
+        | Error::NoContext { .. }
+        | Error::NamespaceName(_) => Exit::Config,
+        Error::LogIn { .. } => Exit::Tool,
+        Error::Unreachable { .. } | Error::Certificate { .. } | Error::NotAuthorised { .. } => Exit::Network,
+        _ => Exit::Deployment,
+    };
+    failure(exit, error, error.hint())
 }
 
 impl From<config::Error> for Failure {

@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{self, Overrides, TrustedKey};
+use crate::config::{self, Overrides, Trust, TrustedKey};
 use crate::pipeline;
 use crate::sign::{Error, KeySource, KeyStore, TrustedKeys, Verdict};
 
-use super::args::{Format, VerifyArgs};
+use super::args::{Format, TrustArgs, VerifyArgs};
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 
@@ -129,11 +129,24 @@ fn of_environment(args: &VerifyArgs, name: &str) -> Result<(TrustedKeys, Option<
     super::build::known(name, &config)?;
     let environment = config.environments.iter().find(|(known, _)| known.as_str() == name);
     let trust = environment.map(|(_, environment)| environment.trust.clone()).unwrap_or_default();
-    let folder = std::path::absolute(&args.dir).map_err(|error| super::failure::files("find", &args.dir, &error))?;
     if trust.keys.is_empty() {
         let text = format!("the environment `{name}` of `{}` trusts no keys", path.display());
         return Err(Failure::say(Exit::Config, text).hint("`trust: { keys: [cosign.pub] }` names them".to_string()));
     }
+    Ok((listed(&args.dir, &trust)?, trust.threshold))
+}
+
+/// The keys of the flags; without any, those that the environment trusts, or else those in the user's key store.
+pub(super) fn trusted_in(folder: &Path, trust: &Trust, args: &TrustArgs) -> Result<TrustedKeys, Failure> {
+    if !args.keys.is_empty() || trust.keys.is_empty() {
+        return trusted_keys(&args.keys, args.threshold.or(trust.threshold));
+    }
+    with_threshold(listed(folder, trust)?, args.threshold.or(trust.threshold))
+}
+
+/// The keys of an environment's list, those whose time is over apart.
+fn listed(folder: &Path, trust: &Trust) -> Result<TrustedKeys, Failure> {
+    let folder = std::path::absolute(folder).map_err(|error| super::failure::files("find", folder, &error))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let list = trust.expires.as_ref().map(|expires| expires.expiry());
     let mut keys = TrustedKeys::default();
@@ -144,7 +157,7 @@ fn of_environment(args: &VerifyArgs, name: &str) -> Result<(TrustedKeys, Option<
         let public = key.source(&folder).public_key().map_err(unread)?;
         keys.add(public, expiry, now);
     }
-    Ok((keys, trust.threshold))
+    Ok(keys)
 }
 
 fn read(sources: &[KeySource]) -> Result<TrustedKeys, Failure> {

@@ -9,7 +9,7 @@ use crate::chart::{self, ValueFault};
 use crate::digest::Digest;
 use crate::interrupt::Interrupted;
 use crate::plan::NotAServiceName;
-use crate::{image, registry, sign};
+use crate::{cluster, image, registry, sign};
 
 /// Why a command of deployment failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum Error {
     /// The model's name makes no release.
     #[error(transparent)]
     Name(#[from] NotAServiceName),
+    /// The cluster can't be asked, or refuses.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     /// The user asked to stop.
     #[error(transparent)]
     Interrupted(Interrupted),
@@ -109,6 +112,22 @@ pub enum Error {
         chart: String,
         /// What lies in `dist/image`.
         image: Digest,
+    },
+    /// A chart that was not made for the image that is promoted.
+    #[error("the folder's chart is that of {chart}, but what runs there is {image}")]
+    OtherChart {
+        /// What the chart names.
+        chart: String,
+        /// What runs.
+        image: Digest,
+    },
+    /// Clusters of one environment that run different images.
+    #[error("`{environment}` runs different images: {found}")]
+    Different {
+        /// The environment.
+        environment: String,
+        /// Which where.
+        found: String,
     },
     /// helm can't be started.
     #[error("helm is needed, but `{}` can't be started", program.display())]
@@ -208,6 +227,15 @@ pub enum Error {
     /// A chart that knows no canary.
     #[error("the chart in the folder knows no canary: it was made by an older nimify")]
     OldChart,
+    /// Pods that don't become ready.
+    #[error("{}", .0.sentence())]
+    NotReady(Box<cluster::Failure>),
+    /// A service that answers the sample otherwise.
+    #[error("the service answered the recorded sample {reason}")]
+    Answer {
+        /// How.
+        reason: String,
+    },
     /// The sample can't be used.
     #[error("the recorded sample can't be used: {reason}")]
     Sample {
@@ -221,10 +249,21 @@ pub(crate) fn interrupted(interrupted: Interrupted) -> Error {
     Error::Interrupted(interrupted)
 }
 
+impl From<cluster::Unfinished> for Error {
+    fn from(unfinished: cluster::Unfinished) -> Self {
+        match unfinished {
+            cluster::Unfinished::Failed(failure) => Error::NotReady(failure),
+            cluster::Unfinished::Cluster(error) => error.into(),
+        }
+    }
+}
+
 impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
+            Error::Cluster(error) => return error.hint(),
+            Error::NotReady(failure) => failure.reason.advice.clone(),
             Error::NoChart(_) => "`create` and `build` write one: give the folder that they wrote".into(),
             Error::Set { .. } => "such as `--set replicaCount=3` or `--set 'resources.limits={memory: 1Gi}'`".into(),
             Error::Values { .. } | Error::Schema { .. } => {
@@ -237,6 +276,11 @@ impl Error {
                 format!("`nimify push DIR --to {}` pushes it with its signatures", image.repository)
             }
             Error::OtherImage { .. } => "`nimify build` in the folder makes both anew".into(),
+            Error::OtherChart { .. } => {
+                "promote from the folder as it was when that image was built: `nimify build --locked` makes it again"
+                    .into()
+            }
+            Error::Different { .. } => "`nimify status` says what runs where; deploy to all of them first".into(),
             Error::HelmMissing { .. } => {
                 "install helm 3 or 4 (https://helm.sh/docs/intro/install), or name it in `NIMIFY_HELM`".into()
             }

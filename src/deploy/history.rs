@@ -115,6 +115,11 @@ impl History {
         self.0.iter().rev().find(|revision| revision.status == Status::Deployed)
     }
 
+    /// What is there: the revision that runs, else the last attempt at one.
+    pub fn running(&self) -> Option<&Revision> {
+        self.deployed().or(self.last()).filter(|revision| revision.status != Status::Uninstalled)
+    }
+
     /// From where a deployment begins.
     pub fn start(&self) -> Start {
         let Some(last) = self.last().filter(|last| last.status != Status::Uninstalled) else { return Start::First };
@@ -130,6 +135,18 @@ impl History {
         }
     }
 
+    /// What was noted with the state that a revision has: helm's own rollback says only whose that is.
+    pub fn note<'a>(&'a self, revision: &'a Revision) -> &'a str {
+        let mut found = revision;
+        // Each leads to an older one.
+        while let Some(to) = found.description.strip_prefix("Rollback to ").and_then(|to| to.parse::<u32>().ok())
+            && let Some(older) = self.0.iter().find(|older| older.revision == to && to < found.revision)
+        {
+            found = older;
+        }
+        &found.description
+    }
+
     /// The revision that a rollback goes to: the one that ran before what runs now, and that is no canary where
     /// `canary` is to be ended. Where the last attempt is stuck or failed, what ran before it.
     pub fn before(&self, canary: bool) -> Option<&Revision> {
@@ -140,7 +157,7 @@ impl History {
             return Some(deployed);
         }
         let ran = |revision: &&Revision| revision.status == Status::Superseded && revision.revision < last.revision;
-        let fits = |revision: &&Revision| !canary || !Note::is_canary(&revision.description);
+        let fits = |revision: &&Revision| !canary || !Note::is_canary(self.note(revision));
         self.0.iter().rev().filter(ran).find(fits)
     }
 }
@@ -173,10 +190,10 @@ impl Note<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn history(all: &[(u32, &str, &str)]) -> History {
+    pub(in crate::deploy) fn history(all: &[(u32, &str, &str)]) -> History {
         let revision = |(revision, status, description): &(u32, &str, &str)| {
             serde_json::json!({
                 "revision": revision, "updated": "2026-11-21T18:00:00Z", "status": status,
@@ -217,6 +234,8 @@ mod tests {
         assert_eq!(before(false, &[(1, "deployed", ""), (2, "pending-upgrade", "")]), Some(1));
         let canaries = [(1, "superseded", ""), (2, "superseded", "canary 10% x"), (3, "deployed", "canary 50% x")];
         assert_eq!((before(false, &canaries), before(true, &canaries)), (Some(2), Some(1)));
+        let again = [(1, "superseded", "a"), (2, "superseded", "canary 9% x"), (4, "deployed", "Rollback to 2")];
+        assert_eq!((history(&again).note(&history(&again).0[2]), before(true, &again)), ("canary 9% x", Some(1)));
     }
 
     #[test]

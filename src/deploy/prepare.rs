@@ -20,6 +20,8 @@ pub struct Overlay {
     pub files: Vec<PathBuf>,
     /// `PATH=VALUE`.
     pub sets: Vec<String>,
+    /// The image that runs elsewhere, instead of the folder's own; the environment may pull it from another repository.
+    pub image: Option<ImageName>,
 }
 
 /// What is to run.
@@ -51,7 +53,13 @@ pub fn prepare(
     let schema = document(&files, "values.schema.json")?;
     let pushed = pushed_to(folder, &base)?;
     let mut values = Values::new(base);
-    if let Some(pushed) = pushed.first() {
+    if let Some(image) = &overlay.image {
+        let named = values.base["image"]["digest"].as_str().unwrap_or_default();
+        if named != image.digest.to_string() {
+            return Err(Error::OtherChart { chart: named.into(), image: image.digest });
+        }
+        values.put(&json!({ "image": { "repository": image.repository.to_string() } }));
+    } else if let Some(pushed) = pushed.first() {
         values.put(&json!({ "image": { "repository": pushed.repository } }));
     }
     let put = |values: &mut Values, changes: &Value, origin: String| {
@@ -67,6 +75,9 @@ pub fn prepare(
     for text in &overlay.sets {
         put(&mut values, &values::parse_set(text)?, format!("`--set {}`", text.split('=').next().unwrap_or_default()))?;
     }
+    if let Some(image) = &overlay.image {
+        values.put(&json!({ "image": { "digest": image.digest } }));
+    }
     let image = values.image()?;
     let registry = image.repository.registry();
     let noted = pushed.iter().any(|to| to.plain_http && to.repository == image.repository.to_string());
@@ -80,17 +91,17 @@ impl Prepared {
     pub fn knows_canaries(&self) -> bool {
         self.schema.pointer("/properties/canary").is_some()
     }
+}
 
-    /// Refuses a manifest whose service would run another image than the one that was verified; `also` are verified
-    /// ones too, such as what runs already beside a canary.
-    pub fn check_runs(&self, manifest: &str, also: &[ImageName]) -> Result<(), Error> {
-        let verified: Vec<String> = also.iter().chain([&self.image]).map(ToString::to_string).collect();
-        let found: Vec<String> = images(manifest)?.into_iter().filter(|image| !verified.contains(image)).collect();
-        if found.is_empty() {
-            return Ok(());
-        }
-        Err(Error::RunsOther { found: found.join(", "), verified: self.image.clone() })
+/// Refuses a manifest whose service would run another image than the one that was verified; `beside` is what runs
+/// already beside a canary.
+pub fn check_runs(manifest: &str, image: &ImageName, beside: Option<&ImageName>) -> Result<(), Error> {
+    let verified: Vec<String> = beside.into_iter().chain([image]).map(ToString::to_string).collect();
+    let found: Vec<String> = images(manifest)?.into_iter().filter(|image| !verified.contains(image)).collect();
+    if found.is_empty() {
+        return Ok(());
     }
+    Err(Error::RunsOther { found: found.join(", "), verified: image.clone() })
 }
 
 /// The images of the containers `service` of a manifest's workloads.
@@ -186,7 +197,7 @@ mod tests {
         let home = folder();
         let file = home.path().join("more.yaml");
         std::fs::write(&file, "replicaCount: 4\nlog: {format: json}\n").unwrap();
-        let overlay = Overlay { files: vec![file], sets: vec!["log.access=off".into()] };
+        let overlay = Overlay { files: vec![file], sets: vec!["log.access=off".into()], image: None };
         let prepared = prepared(home.path(), "prod", &overlay).unwrap();
         let merged = prepared.values.merged();
         assert_eq!((&merged["replicaCount"], &merged["log"]["level"]), (&json!(4), &json!("debug")));
@@ -229,8 +240,8 @@ mod tests {
                  image: \"{image}\"}}, {{name: sidecar, image: other}}]}}}}}}\n"
             )
         };
-        prepared.check_runs(&manifest(&prepared.image.to_string()), &[]).unwrap();
-        let error = prepared.check_runs(&manifest("r.example.com/d:latest"), &[]).unwrap_err().to_string();
+        check_runs(&manifest(&prepared.image.to_string()), &prepared.image, None).unwrap();
+        let error = check_runs(&manifest("r.example.com/d:latest"), &prepared.image, None).unwrap_err().to_string();
         assert!(error.contains("would run r.example.com/d:latest"), "{error}");
     }
 

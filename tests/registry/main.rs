@@ -7,6 +7,7 @@ mod base;
 mod build;
 mod bundle;
 mod chart;
+mod deploy;
 #[path = "../support/docker.rs"]
 mod docker;
 #[path = "../support/judges.rs"]
