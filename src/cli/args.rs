@@ -439,8 +439,12 @@ pub(super) struct DeployArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    #[command(flatten)]
-    pub(super) place: PlaceArgs,
+    /// A folder written by `create` or `build`
+    #[arg(default_value = ".")]
+    pub(super) dir: PathBuf,
+    /// An environment of its `nimify.yaml` [default: all of them]
+    #[arg(long, value_name = "ENV")]
+    pub(super) env: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
 }
@@ -452,8 +456,12 @@ pub(super) struct RollbackArgs {
     /// The revision to go back to [default: the one that ran before; with a canary the last one without]
     #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) to: Option<u32>,
-    #[command(flatten)]
-    pub(super) release: ReleaseArgs,
+    /// How long the pods may take to become ready in each cluster
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = patience)]
+    pub(super) timeout: std::time::Duration,
+    /// Report only errors
+    #[arg(long, short)]
+    pub(super) quiet: bool,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
 }

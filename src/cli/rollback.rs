@@ -7,13 +7,15 @@ use super::environment;
 use super::failure::{Failure, Outcome};
 use super::progress::Progress;
 
+/// A rollback keeps as many revisions as a deployment does by default; helm asks for no number here.
+const HISTORY: u32 = 10;
+
 pub(super) fn run(args: &RollbackArgs) -> Outcome {
     let folder = environment::place(&args.place)?;
     let targets = folder.targets(folder.environment(args.place.env.as_deref())?)?;
     let helm = Helm::find()?;
-    let manner =
-        Manner { timeout: args.release.timeout, history_max: args.release.history_max, create_namespace: false };
-    let mut progress = Progress::new(args.release.quiet);
+    let manner = Manner { timeout: args.timeout, history_max: HISTORY, create_namespace: false };
+    let mut progress = Progress::new(args.quiet);
     let mut done = Vec::new();
     for target in &targets {
         let back = Site::new(&helm, target, manner).and_then(|site| site.lock()?.roll_back(args.to, &mut progress));
@@ -33,7 +35,7 @@ pub(super) fn run(args: &RollbackArgs) -> Outcome {
 fn tell(all: &[RolledBack], args: &RollbackArgs) -> Outcome {
     match args.format {
         Format::Json => super::print_json(&serde_json::json!({ "rolledBack": all })),
-        Format::Text if args.release.quiet => Ok(()),
+        Format::Text if args.quiet => Ok(()),
         Format::Text => super::print(&all.iter().map(text).collect::<String>()),
     }
 }

@@ -8,7 +8,7 @@ use crate::cluster;
 use crate::deploy::{Health, Helm, Manner, Site, Target, canary, image_of};
 
 use super::args::{Format, StatusArgs};
-use super::environment;
+use super::environment::Folder;
 use super::failure::{Failure, Outcome};
 use super::history::moment;
 use super::progress::Progress;
@@ -50,8 +50,8 @@ struct Canary {
 }
 
 pub(super) fn run(args: &StatusArgs) -> Outcome {
-    let folder = environment::place(&args.place)?;
-    let names: Vec<String> = match &args.place.env {
+    let folder = Folder::open(&args.dir)?;
+    let names: Vec<String> = match &args.env {
         Some(name) => vec![name.clone()],
         None => folder.config.environments.keys().map(ToString::to_string).collect(),
     };
@@ -182,6 +182,17 @@ mod tests {
             Row { target: target("staging", "kind"), running: None, error: None },
             Row { target: target("staging", "gone"), running: None, error: Some("no answer".into()) },
         ];
-        insta::assert_snapshot!(text(&rows), @"");
+        insta::assert_snapshot!(text(&rows), @r"
+        environment  cluster  revision  version  since                 ready  health
+        prod         eu       4         1.2.0    2026-11-21T18:00:00Z  1/3    unhealthy
+        staging      kind     -         -        -                     -      nothing runs
+        staging      gone     -         -        -                     -      unknown
+
+        `digits` of `prod` in eu
+          r.example.com/digits@sha256:1
+          canary, 10 %: r.example.com/digits@sha256:2
+          its last revision is `failed`
+          pod `a` can't be scheduled
+        ");
     }
 }

@@ -87,7 +87,7 @@ fn first_lower(text: &str) -> String {
 }
 
 /// What the command line itself reads from the environment. That each name is used is checked below.
-const READ: [(&str, &str); 16] = [
+const READ: [(&str, &str); 18] = [
     ("NIMIFY_CACHE", "the folder that is kept between runs"),
     ("XDG_CACHE_HOME", "without `NIMIFY_CACHE`: `nimify` in it is that folder; else `~/.cache/nimify`"),
     ("NIMIFY_ONNXRUNTIME", "ONNX Runtime's library, instead of the pinned one from a Python package or pip"),
@@ -100,6 +100,8 @@ const READ: [(&str, &str); 16] = [
     ("REGISTRY_AUTH_FILE", "a file of credentials as Podman writes it"),
     ("SSL_CERT_FILE", "the authorities that registries' certificates are held against, instead of the machine's"),
     ("HTTPS_PROXY", "the proxy on the way to registries; `NO_PROXY` names hosts that need none"),
+    ("NIMIFY_HELM", "the helm that deploys; else `helm` in `PATH`"),
+    ("KUBECONFIG", "files that say which clusters there are; else `~/.kube/config`"),
     ("XDG_RUNTIME_DIR", "where the socket of a rootless Docker or Podman is looked for"),
     ("SOURCE_DATE_EPOCH", "the time that is written into the image, seconds since 1970; else a fixed one"),
     ("CARGO_HOME", "where cargo keeps what it has fetched"),
