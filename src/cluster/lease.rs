@@ -22,8 +22,8 @@ use super::{Cluster, Error};
 const LASTS: Duration = Duration::from_secs(30);
 /// How often it is renewed.
 const RENEWED: Duration = Duration::from_secs(8);
-/// How long giving it back may take: the user may have asked to stop.
-const GIVING_BACK: Duration = Duration::from_secs(2);
+/// How long one request may take while it is held: the user may have asked to stop, and waits.
+const BRIEF: Duration = Duration::from_secs(2);
 
 /// Who holds a Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +150,8 @@ impl Cluster {
 
     fn renew(&self, held: &Held) -> Result<String, Error> {
         let path = format!("{}/{}", self.leases(), segment(&held.name));
-        let (found, now) = self.object_and_time(&Ask::get(&path, "get leases.coordination.k8s.io").heedless())?;
+        let brief = |ask: Ask| Ask { timeout: BRIEF, ..ask.heedless() };
+        let (found, now) = self.object_and_time(&brief(Ask::get(&path, "get leases.coordination.k8s.io")))?;
         let now = now.unwrap_or_else(Timestamp::now);
         let ours = found.filter(|found| found["metadata"]["uid"] == held.uid.as_str());
         let Some(found) = ours.filter(|found| found["spec"]["holderIdentity"] == held.holder.as_str()) else {
@@ -158,8 +159,8 @@ impl Cluster {
         };
         let mut wanted = lease(&held.name, &held.holder, held.taken, now);
         wanted["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"].clone();
-        let ask = Ask::with(Method::PUT, &path, &wanted, "update leases.coordination.k8s.io").heedless();
-        let written = self.object(&ask)?.unwrap_or_default();
+        let ask = Ask::with(Method::PUT, &path, &wanted, "update leases.coordination.k8s.io");
+        let written = self.object(&brief(ask))?.unwrap_or_default();
         Ok(text(&written["metadata"]["resourceVersion"]).to_owned())
     }
 
@@ -171,7 +172,7 @@ impl Cluster {
             "preconditions": { "uid": held.uid, "resourceVersion": held.version },
         });
         let mut ask = Ask::with(Method::DELETE, path, &options, "delete leases.coordination.k8s.io").heedless();
-        ask.timeout = GIVING_BACK;
+        ask.timeout = BRIEF;
         self.object(&ask).map(drop)
     }
 

@@ -96,7 +96,10 @@ impl Cluster {
                 Err(Error::Unreachable { .. }) => {}
                 other => return other,
             }
-            self.sleep(wait)?;
+            match self.sleep(wait) {
+                Err(_) if ask.heedless => {}
+                other => other?,
+            }
             wait *= 2;
         }
         self.send_once(ask)

@@ -10,6 +10,7 @@ mod command;
 #[expect(dead_code, reason = "the tests of the command line use the rest")]
 mod made;
 
+mod following;
 mod load;
 mod rolling;
 mod stands;

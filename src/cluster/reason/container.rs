@@ -64,6 +64,11 @@ fn image_pull(status: &Value, waiting: &str, pulling: Option<&str>) -> Reason {
 }
 
 fn cannot_start(name: &str, words: &str) -> Reason {
+    // A limit so low that not even what starts the program fits.
+    if words.contains("OOM-killed") {
+        let cause = format!("container `{name}` needs more memory than its limit to be started at all: {words}");
+        return Reason::new(Kind::OutOfMemory, cause, advice::OUT_OF_MEMORY).hopeless_after(30);
+    }
     let advice = if is_other_architecture(words) { advice::ARCHITECTURE } else { advice::CANNOT_START };
     Reason::new(Kind::CannotStart, format!("container `{name}` can't be started: {words}"), advice).hopeless_after(30)
 }
@@ -102,7 +107,9 @@ fn ended(status: &Value) -> Option<Reason> {
         let advice = if is_other_architecture(&words) { advice::ARCHITECTURE } else { advice::CRASH };
         Reason::new(Kind::Crash, format!("container `{name}` ended {how}{again}{told}"), advice)
     };
-    Some(if restarts >= RESTARTS { crash.hopeless_after(0) } else { crash.hopeless_after(90) })
+    // One that runs again may be about to get ready this time.
+    let is_down = !status["state"]["running"].is_object();
+    Some(if restarts >= RESTARTS && is_down { crash.hopeless_after(0) } else { crash.hopeless_after(90) })
 }
 
 /// How a process ended: by a signal, which a container's exit code tells as 128 and more, or by itself.
