@@ -75,17 +75,34 @@ helm.sh/chart: {{ include "nimify.labelValue" (printf "%s-%s" .Chart.Name .Chart
 
 {{/* Labels of every object. */}}
 {{- define "nimify.labels" -}}
+{{- if .Values.commonLabels -}}
+{{ include "nimify.labelsWith" (list . (dict)) }}
+{{- else -}}
+{{ include "nimify.ownLabels" . }}
+{{- end -}}
+{{- end -}}
+
+{{/* The chart's own labels of every object. */}}
+{{- define "nimify.ownLabels" -}}
 {{ include "nimify.selectorLabels" . }}
 {{ include "nimify.originLabels" . }}
 {{- end -}}
 
 {{/* Labels of an object together with the user's; the chart's own win, since others select by them. */}}
 {{- define "nimify.labelsWith" -}}
-{{- merge (include "nimify.labels" (first .) | fromYaml) (last .) | toYaml -}}
+{{- merge (include "nimify.ownLabels" (first .) | fromYaml) (last .) (first .).Values.commonLabels | toYaml -}}
 {{- end -}}
 
 {{/* Labels of the pods. Without the chart's version: another chart that says the same starts no pods anew. */}}
 {{- define "nimify.podLabels" -}}
 {{- $own := printf "%s\n%s" (include "nimify.selectorLabels" .) (include "nimify.versionLabels" .) | fromYaml -}}
-{{- merge $own .Values.podLabels | toYaml -}}
+{{- merge $own .Values.podLabels .Values.commonLabels | toYaml -}}
+{{- end -}}
+
+{{/* The annotations of an object, its own before those of every object: of a list of the chart and its own. Nothing where there are none. */}}
+{{- define "nimify.annotations" -}}
+{{- with merge (dict) (last .) (first .).Values.commonAnnotations -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
 {{- end -}}

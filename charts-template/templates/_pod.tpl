@@ -27,11 +27,38 @@
 {{- end -}}
 {{- end -}}
 
-{{/* How long a stopping pod may take: what the service itself allows for, and time for the process to end. */}}
+{{/*
+How long a stopping pod may take: what runs before the service is told, what the service itself allows for, and time for
+the process to end.
+*/}}
 {{- define "nimify.gracePeriod" -}}
 {{- $delay := include "nimify.seconds" .Values.server.drainDelay | int64 -}}
 {{- $timeout := include "nimify.seconds" .Values.server.drainTimeout | int64 -}}
-{{- add $delay $timeout 5 -}}
+{{- $before := dig "preStop" "sleep" "seconds" 0 .Values.lifecycle | int64 -}}
+{{- $needed := add $before $delay $timeout 5 -}}
+{{- $given := .Values.terminationGracePeriodSeconds -}}
+{{- if kindIs "string" $given -}}
+{{- $needed -}}
+{{- else if lt (int64 $given) (int64 $needed) -}}
+{{- fail (printf "terminationGracePeriodSeconds is less than the %d that lifecycle.preStop, server.drainDelay and server.drainTimeout take with 5 to end: set it to auto" $needed) -}}
+{{- else -}}
+{{- int64 $given -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The user's containers, of a list of the chart and them: with the chart's security where they have none of their own. */}}
+{{- define "nimify.extraContainers" -}}
+{{- $security := (first .).Values.containerSecurityContext -}}
+{{- $containers := list -}}
+{{- range last . -}}
+{{- /* `set` on a copy: `merge` would lay the user's over what others share. */ -}}
+{{- if hasKey . "securityContext" -}}
+{{- $containers = append $containers . -}}
+{{- else -}}
+{{- $containers = append $containers (set (deepCopy .) "securityContext" $security) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $containers -}}
 {{- end -}}
 
 {{/*
@@ -80,6 +107,26 @@ failureThreshold: {{ .failureThreshold }}
   readOnly: true
 {{- end -}}
 
+{{/* Whether a container writes the model before the service starts; else nothing. */}}
+{{- define "nimify.modelIsFetched" -}}
+{{- $model := .Values.model -}}
+{{- $fills := and (eq $model.source "persistentVolumeClaim") $model.initContainer.image -}}
+{{- if or $fills (eq $model.source "initContainer") -}}true{{- end -}}
+{{- end -}}
+
+{{/* The claim with the model: one that exists, or the chart's, which both parts have. */}}
+{{- define "nimify.claimName" -}}
+{{- $model := .Values.model -}}
+{{- if .Values.persistence.enabled -}}
+{{- if $model.claimName -}}
+{{- fail "persistence.enabled makes a claim, but model.claimName names another: set only one of them" -}}
+{{- end -}}
+{{- printf "%s-model" (include "nimify.stableName" . | trunc 57 | trimSuffix "-") -}}
+{{- else -}}
+{{- required "model.claimName is empty: name the claim with the model, or have one made by persistence.enabled" $model.claimName -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The volume of a model that is not in the image; nothing where it is. */}}
 {{- define "nimify.modelVolume" -}}
 {{- $model := .Values.model -}}
@@ -91,8 +138,10 @@ failureThreshold: {{ .failureThreshold }}
 {{- else if eq $model.source "persistentVolumeClaim" -}}
 - name: model
   persistentVolumeClaim:
-    claimName: {{ required "model.claimName is empty: name the claim with the model" $model.claimName | quote }}
+    claimName: {{ include "nimify.claimName" . | quote }}
+    {{- if not (include "nimify.modelIsFetched" .) }}
     readOnly: true
+    {{- end }}
 {{- else if eq $model.source "initContainer" -}}
 - name: model
   emptyDir: {}

@@ -56,9 +56,8 @@ metadata:
   namespace: {{ $chart.Release.Namespace | quote }}
   labels:
     {{- include "nimify.labelsWith" (list $chart .labels) | nindent 4 }}
-  {{- with .annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
+  {{- with include "nimify.annotations" (list $chart .annotations) }}
+  {{- . | nindent 2 }}
   {{- end }}
 spec:
   parentRefs:

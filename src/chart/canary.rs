@@ -6,9 +6,12 @@ use serde_json::{Map, Value, json};
 pub(super) const VALUES: [&str; 2] = ["canary", "values"];
 
 /// Keys of the chart's values that both parts have in common: names, ways in, what is there once a release.
-const COMMON: [&str; 17] = [
+const COMMON: [&str; 22] = [
     "autoscaling",
     "canary",
+    "commonAnnotations",
+    "commonLabels",
+    "extraObjects",
     "fullnameOverride",
     "gateway",
     "global",
@@ -17,8 +20,10 @@ const COMMON: [&str; 17] = [
     "metrics",
     "nameOverride",
     "networkPolicy",
+    "persistence",
     "podDisruptionBudget",
     "replicaCount",
+    "secrets",
     "service",
     "serviceAccount",
     "test",

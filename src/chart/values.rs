@@ -2,7 +2,10 @@
 //!
 //! What each value is for stands in `charts-template/values.yaml`, whose comments become the schema's descriptions.
 
+mod extra;
 mod kinds;
+mod model;
+mod secrets;
 mod ways;
 
 use std::collections::BTreeMap;
@@ -14,10 +17,13 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use extra::{DnsPolicy, EnvironmentSource, EnvironmentVariable, ExtraInit};
 use kinds::{
     AlertName, CountOrAuto, CountOrPercent, DigestOrEmpty, Duration, EndpointOrEmpty, Fraction, LatencyBound,
     NameOrEmpty, Port, ProviderList, Quantity,
 };
+use model::{Model, Persistence};
+use secrets::Secrets;
 use ways::{Gateway, Ingress, Istio};
 
 /// A part of a Kubernetes object, passed on as it is.
@@ -44,7 +50,10 @@ pub(super) struct Values {
     name_override: NameOrEmpty,
     fullname_override: NameOrEmpty,
     image: Image,
+    common_labels: Texts,
+    common_annotations: Texts,
     model: Model,
+    persistence: Persistence,
     image_pull_secrets: Vec<Object>,
     replica_count: u32,
     canary: Canary,
@@ -55,6 +64,8 @@ pub(super) struct Values {
     tracing: Tracing,
     log: Log,
     env: Vec<EnvironmentVariable>,
+    env_from: Vec<EnvironmentSource>,
+    secrets: Secrets,
     resources: Resources,
     gpu: Gpu,
     spot: Spot,
@@ -64,15 +75,24 @@ pub(super) struct Values {
     affinity: Object,
     topology_spread_constraints: Vec<Object>,
     priority_class_name: String,
+    deployment_annotations: Texts,
     pod_annotations: Texts,
     pod_labels: Texts,
     update_strategy: UpdateStrategy,
     min_ready_seconds: u32,
     progress_deadline_seconds: CountOrAuto,
+    lifecycle: Object,
+    termination_grace_period_seconds: CountOrAuto,
+    host_aliases: Vec<Object>,
+    dns_policy: DnsPolicy,
+    dns_config: Object,
     pod_security_context: Object,
     container_security_context: Object,
     extra_volumes: Vec<Object>,
     extra_volume_mounts: Vec<Object>,
+    extra_containers: Vec<Object>,
+    init_containers: ExtraInit,
+    extra_objects: Vec<Object>,
     service_account: ServiceAccount,
     service: Service,
     ingress: Ingress,
@@ -107,35 +127,6 @@ enum PullPolicy {
     Always,
     IfNotPresent,
     Never,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Model {
-    source: ModelSource,
-    image: String,
-    pull_policy: PullPolicy,
-    claim_name: String,
-    path: String,
-    init_container: InitContainer,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-enum ModelSource {
-    Baked,
-    ImageVolume,
-    PersistentVolumeClaim,
-    InitContainer,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct InitContainer {
-    image: String,
-    command: Vec<String>,
-    args: Vec<String>,
-    env: Vec<EnvironmentVariable>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -230,16 +221,6 @@ enum LogLevel {
 enum LogFormat {
     Text,
     Json,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct EnvironmentVariable {
-    name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    value: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    value_from: Option<Object>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -66,6 +66,18 @@ fn a_canary_has_as_many_pods_as_is_said_while_the_stable_part_scales() {
 }
 
 #[test]
+fn the_selector_of_a_deployment_is_that_of_the_first_chart() {
+    let (stable, _) = rendered(&chart(), &["canary.enabled=true", "commonLabels.a=b", "podLabels.c=d"]);
+    // It can't be changed in a cluster: another one would end every release that there is.
+    let first = json!({"matchLabels": {
+        "app.kubernetes.io/name": "digits",
+        "app.kubernetes.io/instance": "release",
+        "app.kubernetes.io/component": "server",
+    }});
+    assert_eq!(the(&stable, "Deployment")["spec"]["selector"], first);
+}
+
+#[test]
 fn without_weights_the_service_is_that_of_both_parts() {
     let chart = chart();
     let selector = |sets: &[&str]| {

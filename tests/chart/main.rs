@@ -4,13 +4,16 @@
 
 mod canary;
 mod custom;
+mod extras;
 #[path = "../support/judges.rs"]
 mod judges;
+mod models;
 mod monitoring;
 mod plans;
 mod rules;
 mod runtime;
 mod scale;
+mod secrets;
 mod switches;
 mod tools;
 mod ways;
@@ -73,51 +76,6 @@ fn every_switch_alone_and_all_together_make_objects_that_kubernetes_takes() {
         }
     }
     tools::kubeconform(&renders).unwrap();
-}
-
-#[test]
-fn a_model_that_is_not_in_the_image_is_mounted_and_served() {
-    let chart = Chart::write(&render(&plans::digits()));
-    let sources: [(&[&str], &str, Value); 3] = [
-        (
-            &["model.source=imageVolume", "model.image=r.example.com/m@sha256:0", "model.pullPolicy=Always"],
-            "/mnt/model/nimify/service.json",
-            json!({"name": "model", "image": {"reference": "r.example.com/m@sha256:0", "pullPolicy": "Always"}}),
-        ),
-        (
-            &["model.source=persistentVolumeClaim", "model.claimName=models", "model.path=/digits/2/"],
-            "/mnt/model/digits/2/nimify/service.json",
-            json!({"name": "model", "persistentVolumeClaim": {"claimName": "models", "readOnly": true}}),
-        ),
-        (
-            &["model.source=initContainer", "model.initContainer.image=oras", "model.path=without-effect"],
-            "/mnt/model/nimify/service.json",
-            json!({"name": "model", "emptyDir": {}}),
-        ),
-    ];
-    for (sets, config, volume) in sources {
-        let rendered = chart.render(&arguments(sets));
-        let objects = objects(&rendered);
-        rules::hold(&objects);
-        tools::kubeconform_for(&[("model".into(), rendered.clone())], &["1.37.0"]).unwrap();
-        let pod = &the(&objects, "Deployment")["spec"]["template"]["spec"];
-        assert_eq!(pod["containers"][0]["args"], json!(["--config", config]));
-        assert!(pod["volumes"].as_array().unwrap().contains(&volume), "{}", pod["volumes"]);
-        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
-        assert!(mounts.contains(&json!({"name": "model", "mountPath": "/mnt/model", "readOnly": true})));
-        // The image's own sample is that of another model.
-        let test = &the(&objects, "Pod")["spec"]["containers"][0]["args"];
-        assert!(!test.as_array().unwrap().contains(&json!("--body")), "{test}");
-    }
-    for (source, said) in [
-        ("imageVolume", "model.image is empty"),
-        ("persistentVolumeClaim", "model.claimName is empty"),
-        ("initContainer", "model.initContainer.image is empty"),
-        ("elsewhere", "/model/source"),
-    ] {
-        let refusal = chart.refusal(&["--set", &format!("model.source={source}")]);
-        assert!(refusal.contains(said), "{refusal}");
-    }
 }
 
 #[test]
@@ -251,6 +209,14 @@ fn helm_refuses_what_the_schema_doesn_t_know() {
         ("service.type=Cluster", "/service/type"),
         ("ingress.hosts=null", "hosts"),
         ("env[0].nome=x", "nome"),
+        ("envFrom[0].secret.name=x", "secret"),
+        ("secrets.existing[0].name=A", "/secrets/existing/0/name"),
+        ("secrets.existing[0].value=hunter2", "value"),
+        ("secrets.csi[0].name=a", "mountPath"),
+        ("secrets.external[0].store.kind=Vault", "/secrets/external/0/store/kind"),
+        ("persistence.accessMode=ReadWriteOncePod", "/persistence/accessMode"),
+        ("dnsPolicy=Cluster", "/dnsPolicy"),
+        ("terminationGracePeriodSeconds=0", "/terminationGracePeriodSeconds"),
         ("podDisruptionBudget.maxUnavailable=half", "/podDisruptionBudget/maxUnavailable"),
     ] {
         let said = chart.refusal(&["--set", set]);

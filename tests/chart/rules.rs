@@ -97,6 +97,25 @@ fn hold_for_a_part(objects: &[Value]) {
     named(objects);
     stops_in_time(objects, &pod["spec"]);
     asks(&pod["spec"]);
+    mounted(&pod["spec"]);
+    mounted(&test["spec"]);
+}
+
+/// What is mounted is there, under one name and at one place.
+fn mounted(pod: &Value) {
+    let once = |list: &Value, key: &str| -> BTreeSet<String> {
+        let all: Vec<&Value> = list.as_array().into_iter().flatten().map(|item| &item[key]).collect();
+        let set: BTreeSet<String> = all.iter().map(|text| text.as_str().unwrap().to_string()).collect();
+        assert_eq!(set.len(), all.len(), "{list}");
+        set
+    };
+    let volumes = once(&pod["volumes"], "name");
+    for container in ["initContainers", "containers"].iter().flat_map(|of| pod[of].as_array().into_iter().flatten()) {
+        once(&container["volumeMounts"], "mountPath");
+        for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+            assert!(volumes.contains(mount["name"].as_str().unwrap()), "{mount}");
+        }
+    }
 }
 
 /// The restricted Pod Security Standard, and what nimify promises besides: a read-only root, no token, no service links.
@@ -179,20 +198,22 @@ fn sized(objects: &[Value], deployment: &Value) {
 
 /// Names are DNS labels and labels have values that Kubernetes takes: schemas don't check either.
 fn named(objects: &[Value]) {
-    let word = |text: &str| {
+    let word_of = |text: &str, most: usize| {
         let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        text.len() <= 63
+        text.len() <= most
             && text.chars().all(inner)
             && !text.starts_with(['-', '_', '.'])
             && !text.ends_with(['-', '_', '.'])
     };
     for object in objects {
         let name = object["metadata"]["name"].as_str().unwrap();
-        assert!(word(name) && !name.contains(['_', '.']) && name == name.to_lowercase(), "{name}");
+        // The name of such an object is part of no other, and as long as Kubernetes takes.
+        let most = if object["kind"] == "SecretProviderClass" { 253 } else { 63 };
+        assert!(word_of(name, most) && !name.contains(['_', '.']) && name == name.to_lowercase(), "{name}");
         let pod = object.pointer("/spec/template/metadata/labels");
         for labels in [object["metadata"].get("labels"), pod].into_iter().flatten() {
             for (key, value) in labels.as_object().unwrap() {
-                assert!(word(value.as_str().unwrap()), "{key}: {value}");
+                assert!(word_of(value.as_str().unwrap(), 63), "{key}: {value}");
             }
             for key in ["name", "instance", "version", "component", "managed-by"] {
                 assert!(labels.get(format!("app.kubernetes.io/{key}")).is_some(), "{key} in {labels}");

@@ -56,6 +56,16 @@ texts! {
     /// A name for objects, or nothing.
     NameOrEmpty, "^([a-z]([a-z0-9-]{0,50}[a-z0-9])?)?$",
         |text| if text.is_empty() { Ok(()) } else { text.parse::<ServiceName>().map(drop).map_err(|e| e.to_string()) };
+    /// A name of a Kubernetes object.
+    ObjectName, "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", |text| {
+        let ends = text.starts_with(alphanumeric) && text.ends_with(alphanumeric);
+        let inner = text.chars().all(|c| alphanumeric(c) || matches!(c, '.' | '-'));
+        if ends && inner && text.len() <= 253 { Ok(()) } else { Err(format!("`{text}` can't name an object of Kubernetes")) }
+    };
+    /// A path from the root.
+    AbsolutePath, "^/", |text| {
+        if text.starts_with('/') { Ok(()) } else { Err(format!("`{text}` is not a path from the root")) }
+    };
     /// A collector's URL, `none`, or nothing.
     EndpointOrEmpty, "^(none|https?://[^ @/]+(/[^ ]*)?)?$",
         |text| if ["", "none"].contains(&text) { Ok(()) } else { text.parse::<Endpoint>().map(drop) };
@@ -106,6 +116,10 @@ words! {
     AlertName, "alert", monitoring::alert_names().into_iter().map(String::from).collect();
     /// A time that latency can be held against.
     LatencyBound, "bound of the histogram of latencies", monitoring::latency_bounds().into_iter().map(|(bound, _)| bound).collect();
+}
+
+fn alphanumeric(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
 /// A count, or the word that leaves it open.
