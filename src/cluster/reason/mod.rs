@@ -199,6 +199,10 @@ pub fn reason(seen: &Seen) -> Reason {
         return Reason::new(Kind::Paused, "the Deployment is paused, so no pods are made", advice::PAUSED)
             .hopeless_after(0);
     }
+    // Until the controller has seen what is asked for now, what is there is about what was asked for before.
+    if !seen.is_observed() {
+        return underway(seen);
+    }
     let refused = not_created(seen);
     let pods = seen.newest_pods().flat_map(|pod| pod::reasons(pod, &seen.events));
     refused.into_iter().chain(pods).max_by_key(|reason| reason.kind).unwrap_or_else(|| underway(seen))
@@ -210,7 +214,8 @@ fn not_created(seen: &Seen) -> Option<Reason> {
         let condition = condition(object, "ReplicaFailure").filter(|condition| condition["status"] == "True")?;
         Some(text(&condition["message"]).to_owned())
     };
-    let words = seen.newest().and_then(failed).or_else(|| failed(&seen.deployment))?;
+    // The Deployment's own may be about pods of the version before.
+    let words = failed(seen.newest().unwrap_or(&seen.deployment))?;
     let told = plain(&words, WORDS);
     let (kind, advice, patience) = if words.contains("exceeded quota") {
         (Kind::Quota, advice::QUOTA, 10)

@@ -278,6 +278,24 @@ fn what_is_not_a_fault_is_told_apart() {
 }
 
 #[test]
+fn what_was_wrong_with_the_version_before_is_not_held_against_this_one() {
+    let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    let mut seen = seen(container(waiting, 5, json!({"terminated": {"exitCode": 1}})));
+    assert_eq!(told(&seen).0, Kind::Crash);
+    // It was rolled back a moment ago, and the controller hasn't seen that yet.
+    seen.deployment["metadata"]["generation"] = json!(5);
+    let found = reason(&seen);
+    assert_eq!((found.kind, found.patience), (Kind::Starting, None));
+    // The first version runs again, in the ReplicaSet that it ran in, while the pods of the second are there.
+    seen.deployment["status"]["observedGeneration"] = json!(5);
+    seen.deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("3");
+    seen.replica_sets[0]["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("3");
+    seen.deployment["status"]["conditions"] =
+        json!([{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: of the second"}]);
+    assert_eq!(told(&seen).0, Kind::OldPods);
+}
+
+#[test]
 fn what_explains_more_is_told() {
     // One pod waits for a node, another finds no image: the image explains why the version can't run anywhere.
     let state = json!({"waiting": {"reason": "ErrImagePull", "message": "not found"}});
