@@ -19,18 +19,41 @@ fn create_writes_the_whole_tree() {
     assert_snapshot!(others.into_iter().cloned().collect::<Vec<_>>().join("\n"), @"
     chart/.helmignore
     chart/Chart.yaml
+    chart/monitoring/model.json
+    chart/monitoring/rules.yaml
+    chart/monitoring/service.json
     chart/templates/NOTES.txt
+    chart/templates/_canary.tpl
+    chart/templates/_monitoring.tpl
     chart/templates/_names.tpl
+    chart/templates/_placement.tpl
     chart/templates/_pod.tpl
+    chart/templates/_ways.tpl
+    chart/templates/canary/configmap.yaml
+    chart/templates/canary/deployment.yaml
+    chart/templates/canary/destinationrule.yaml
+    chart/templates/canary/ingress.yaml
+    chart/templates/canary/networkpolicy.yaml
+    chart/templates/canary/poddisruptionbudget.yaml
+    chart/templates/canary/service.yaml
     chart/templates/configmap.yaml
+    chart/templates/dashboards.yaml
     chart/templates/deployment.yaml
+    chart/templates/gateway/backendtlspolicy.yaml
+    chart/templates/gateway/grpcroute.yaml
+    chart/templates/gateway/httproute.yaml
     chart/templates/horizontalpodautoscaler.yaml
     chart/templates/ingress.yaml
+    chart/templates/istio/destinationrule.yaml
+    chart/templates/istio/virtualservice.yaml
     chart/templates/networkpolicy.yaml
     chart/templates/poddisruptionbudget.yaml
+    chart/templates/podmonitor.yaml
+    chart/templates/prometheusrule.yaml
     chart/templates/service.yaml
     chart/templates/serviceaccount.yaml
     chart/templates/servicemonitor.yaml
+    chart/templates/tests/canary.yaml
     chart/templates/tests/request.yaml
     chart/values.schema.json
     chart/values.yaml

@@ -1,5 +1,7 @@
 //! Monitors, rules and dashboards as helm renders them, judged by the tools that read them.
 
+mod live;
+mod service;
 mod units;
 
 use std::path::Path;
@@ -194,4 +196,12 @@ fn dashboards_are_addressed_by_release_and_show_it_first() {
         // Grafana's own words went through helm as they are.
         assert!(dashboard.to_string().contains("\"legendFormat\":\"{{instance}}\""));
     }
+}
+
+#[test]
+fn each_alert_has_its_section_in_the_documentation_and_no_other_has_one() {
+    let page = std::fs::read_to_string("docs/how-to/alerts.md").unwrap();
+    let mut sections: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    sections.sort_unstable();
+    assert_eq!(sections, nimify::chart::alert_names());
 }
