@@ -9,7 +9,11 @@ mod command;
 #[path = "../support/made.rs"]
 #[expect(dead_code, reason = "the tests of the command line use the rest")]
 mod made;
+#[path = "../registry/server.rs"]
+#[expect(dead_code, reason = "the tests of registries use the rest")]
+mod registry;
 
+mod deploying;
 mod following;
 mod load;
 mod rolling;
