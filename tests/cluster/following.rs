@@ -1,6 +1,8 @@
 //! nimify's own eyes on a cluster: what a rollout comes to and why, what runs, the lock, rights, a request through a
 //! Service.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use nimify::cluster::reason::Kind;
@@ -60,6 +62,46 @@ fn image() -> String {
             reference.into()
         })
         .clone()
+}
+
+/// A registry that has nothing: it knows no image, and of those in `private/` it wants to know who asks. Its `HOST:PORT`
+/// as nodes reach it.
+fn empty_registry() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    Cluster::get().let_reach(address.port());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = [0; 8192];
+            let read = stream.read(&mut request).unwrap_or(0);
+            let private = String::from_utf8_lossy(&request[..read]).contains(" /v2/private/");
+            let status = if private { "401 Unauthorized" } else { "404 Not Found" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    address.to_string()
+}
+
+#[test]
+fn an_image_that_cannot_be_had_is_not_waited_for() {
+    let namespace = Cluster::get().namespace(&[]);
+    let registry = empty_registry();
+    std::thread::scope(|scope| {
+        for (name, image, words, advice) in [
+            ("absent", format!("{registry}/none:1"), "not found", "nimify push"),
+            ("private", format!("{registry}/private/none:1"), "401", "imagePullSecrets"),
+        ] {
+            let namespace = &namespace;
+            scope.spawn(move || {
+                let failure = failure(namespace, &deployment(name, json!({"image": image}), json!({})), 120);
+                assert_eq!(failure.reason.kind, Kind::ImagePull, "{failure:#?}");
+                assert!(failure.reason.cause.contains(words), "{failure:#?}");
+                assert!(failure.reason.advice.contains(advice) && !failure.timed_out, "{failure:#?}");
+            });
+        }
+    });
 }
 
 #[test]
