@@ -16,5 +16,6 @@ mod registry;
 mod deploying;
 mod following;
 mod load;
+mod parts;
 mod rolling;
 mod stands;

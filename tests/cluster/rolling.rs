@@ -7,7 +7,7 @@ use crate::command::{Place, wait_until};
 use crate::{load, made};
 
 /// A service of the digits model with two pods, one a node.
-struct Service {
+pub(crate) struct Service {
     cluster: &'static Cluster,
     namespace: Namespace,
     place: Place,
@@ -20,7 +20,7 @@ const SPREAD: &str = "topologySpreadConstraints=[{\"maxSkew\":1,\"topologyKey\":
     \"whenUnsatisfiable\":\"ScheduleAnyway\",\"labelSelector\":{\"matchLabels\":{\"app.kubernetes.io/name\":\"digits\"}}}]";
 
 impl Service {
-    fn install(cluster: &'static Cluster, namespace: Namespace) -> Self {
+    pub(crate) fn install(cluster: &'static Cluster, namespace: Namespace) -> Self {
         let place = made::digits();
         cluster.load(&place.at("digits"), &[]);
         let request = place.read("digits/samples/request.json");
@@ -31,7 +31,7 @@ impl Service {
         this
     }
 
-    fn helm(&self, args: &[&str]) {
+    pub(crate) fn helm(&self, args: &[&str]) {
         let mut helm = self.place.command("helm");
         helm.env("KUBECONFIG", &self.cluster.kubeconfig).args(args);
         helm.args(["--namespace", &self.namespace.name, "--wait", "--timeout", "180s"]);
@@ -40,8 +40,15 @@ impl Service {
         self.place.finish(helm.args(pods)).with(0);
     }
 
-    fn kubectl(&self, args: &[&str]) -> String {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> String {
         self.cluster.must(&[&["--namespace", &self.namespace.name][..], args].concat())
+    }
+
+    /// What the chart itself asks of the release, by a pod for each part.
+    pub(crate) fn tested(&self) {
+        let mut helm = self.place.command("helm");
+        helm.env("KUBECONFIG", &self.cluster.kubeconfig).args(["test", "digits", "--timeout", "120s"]);
+        self.place.finish(helm.args(["--namespace", &self.namespace.name])).with(0);
     }
 
     /// The names of the pods that are to stay.
@@ -50,7 +57,7 @@ impl Service {
         pods.lines().map(|line| line.trim_start_matches("pod/").to_string()).collect()
     }
 
-    fn under_load<T>(&self, work: impl FnOnce() -> T) -> (load::Tally, T) {
+    pub(crate) fn under_load<T>(&self, work: impl FnOnce() -> T) -> (load::Tally, T) {
         load::during(self.cluster, &self.url, &self.request, work)
     }
 }
