@@ -135,6 +135,7 @@ impl Work<'_> {
 
     fn aimed(&self, site: &Site<'_>) -> Result<Aimed, Failure> {
         let history = site.history()?;
+        site.check(&history)?;
         let running = match history.deployed() {
             Some(_) => Some(site.values(&history)?),
             None => None,

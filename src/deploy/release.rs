@@ -195,6 +195,13 @@ impl<'a> Site<'a> {
         Ok(Health::from(&rollout))
     }
 
+    /// Refuses a release that helm won't touch.
+    pub fn check(&self, history: &History) -> Result<(), Error> {
+        let Start::Pending { revision, status, before } = history.start() else { return Ok(()) };
+        let (release, environment) = (self.target.to_string(), self.target.environment.clone());
+        Err(Error::Pending { release, environment, revision, status, before })
+    }
+
     fn upgrade<'c>(&self, wanted: &Wanted<'c>, values: &'c Path) -> Upgrade<'c> {
         Upgrade {
             chart: wanted.chart,
@@ -264,18 +271,9 @@ impl Locked<'_, '_> {
 
     /// From where to begin, if helm will touch it at all.
     fn start(&self, history: &History, observer: &mut dyn Observer) -> Result<Start, Error> {
-        let target = &self.site.target;
-        let start = history.start();
+        self.site.check(history)?;
+        let (target, start) = (&self.site.target, history.start());
         match &start {
-            Start::Pending { revision, status, before } => {
-                return Err(Error::Pending {
-                    release: target.to_string(),
-                    environment: target.environment.clone(),
-                    revision: *revision,
-                    status: *status,
-                    before: *before,
-                });
-            }
             Start::From { failed: Some(failed), revision } => {
                 observer.warn(&format!(
                     "revision {failed} of {target} failed; revision {revision} runs, and is what a rollback goes to"
@@ -284,7 +282,7 @@ impl Locked<'_, '_> {
             Start::OnlyFailed(failed) => {
                 observer.warn(&format!("{target} never ran: its revision {failed} failed"));
             }
-            Start::First | Start::From { .. } => {}
+            Start::First | Start::From { .. } | Start::Pending { .. } => {}
         }
         Ok(start)
     }

@@ -6,6 +6,8 @@ mod cluster;
 #[path = "../support/command.rs"]
 #[expect(dead_code, reason = "the tests of the command line use the rest")]
 mod command;
+#[path = "../support/judges.rs"]
+mod judges;
 #[path = "../support/made.rs"]
 #[expect(dead_code, reason = "the tests of the command line use the rest")]
 mod made;
@@ -13,6 +15,7 @@ mod made;
 #[expect(dead_code, reason = "the tests of registries use the rest")]
 mod registry;
 
+mod deploy;
 mod deploying;
 mod following;
 mod load;
