@@ -301,10 +301,40 @@ enum ServiceKind {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Autoscaling {
     enabled: bool,
-    min_replicas: NonZeroU32,
+    scaler: Scaler,
+    min_replicas: u32,
     max_replicas: NonZeroU32,
+    target_cpu_percent: u16,
+    target_queue_depth: u32,
+    target_latency: Duration,
     metrics: Vec<Object>,
     behavior: Object,
+    prometheus_adapter: PrometheusAdapter,
+    keda: Keda,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Scaler {
+    Hpa,
+    Keda,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PrometheusAdapter {
+    config_map: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Keda {
+    #[schemars(regex(pattern = "^(https?://.+)?$"))]
+    server_address: String,
+    authentication: String,
+    polling_interval: NonZeroU32,
+    cooldown_period: u32,
+    triggers: Vec<Object>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,11 +1,12 @@
 //! Environments: where a release runs, and what that changes in the chart's values.
 
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::measures::Duration;
 use super::settings::is_default;
 use super::trusted_key::TrustedKey;
 use super::words::{DnsLabel, Moment};
@@ -46,9 +47,15 @@ pub struct Autoscaling {
     pub min_replicas: NonZeroU32,
     /// Most pods.
     pub max_replicas: NonZeroU32,
-    /// The share of the CPU request that it aims at, percent.
+    /// The share of the CPU request that it aims at, percent; 0 for none, 80 where this says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_cpu_percent: Option<NonZeroU16>,
+    pub target_cpu_percent: Option<u16>,
+    /// The requests in a pod that wait for the model, at which it aims: the cluster needs prometheus-adapter or KEDA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_queue_depth: Option<u32>,
+    /// The time within which 95 of 100 requests are to be answered; with the same needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_latency: Option<Duration>,
 }
 
 fn one() -> NonZeroU32 {
@@ -78,14 +85,10 @@ impl Environment {
         if let Some(replicas) = self.replicas {
             values["replicaCount"] = replicas.into();
         }
-        if let Some(Autoscaling { min_replicas, max_replicas, target_cpu_percent }) = &self.autoscaling {
-            values["autoscaling"] =
-                json!({ "enabled": true, "minReplicas": min_replicas, "maxReplicas": max_replicas });
-            if let Some(percent) = target_cpu_percent {
-                let target = json!({ "type": "Utilization", "averageUtilization": percent });
-                let metric = json!({ "type": "Resource", "resource": { "name": "cpu", "target": target } });
-                values["autoscaling"]["metrics"] = json!([metric]);
-            }
+        if let Some(autoscaling) = &self.autoscaling {
+            // The chart has the same words.
+            values["autoscaling"] = json!(autoscaling);
+            values["autoscaling"]["enabled"] = true.into();
         }
         overlay(&mut values, &Value::Object(self.values.clone()));
         values

@@ -19,7 +19,7 @@ image: { repository: registry.example.com/ml/digits, base: closure, platform: li
 signing: { key: env://NIMIFY_SIGNING_KEY }
 environments:
   staging: { context: kind-staging, namespace: ml, replicas: 1, values: { podLabels: { team: ml } }, trust: { keys: [cosign.pub, { key: old.pub, notAfter: 2026-12-31 }], expires: 2027-06-30T12:00:00Z } }
-  prod: { contexts: [eu, us], namespace: ml, autoscaling: { minReplicas: 2, maxReplicas: 10, targetCpuPercent: 70 } }
+  prod: { contexts: [eu, us], namespace: ml, autoscaling: { minReplicas: 2, maxReplicas: 10, targetCpuPercent: 70, targetQueueDepth: 4, targetLatency: 250ms } }
 "#;
 
 const LEAST: &str = "apiVersion: nimify/v1\nname: digits\nmodel: digits.onnx\n";
@@ -56,8 +56,11 @@ fn every_section_is_read() {
     assert_eq!(config.image.repository.as_ref().unwrap().as_str(), "registry.example.com/ml/digits");
     let values = |name: &str| config.environments[&name.parse().unwrap()].chart_values();
     assert_eq!(values("staging"), serde_json::json!({ "replicaCount": 1, "podLabels": { "team": "ml" } }));
-    assert_eq!(values("prod")["autoscaling"]["maxReplicas"], 10);
-    assert_eq!(values("prod")["autoscaling"]["metrics"][0]["resource"]["target"]["averageUtilization"], 70);
+    let autoscaling = serde_json::json!({
+        "enabled": true, "minReplicas": 2, "maxReplicas": 10,
+        "targetCpuPercent": 70, "targetQueueDepth": 4, "targetLatency": "250ms",
+    });
+    assert_eq!(values("prod")["autoscaling"], autoscaling);
 }
 
 #[test]

@@ -185,10 +185,18 @@ fn together(objects: &[Value], pod: &Value, test: &Value) {
 
 /// Either an autoscaler or a fixed number of pods; a budget only for more than one.
 fn sized(objects: &[Value], deployment: &Value) {
-    let scalers = of_kind(objects, "HorizontalPodAutoscaler");
+    let (own, keda) = (of_kind(objects, "HorizontalPodAutoscaler"), of_kind(objects, "ScaledObject"));
+    let scalers = [&own[..], &keda].concat();
+    assert!(scalers.len() < 2, "two scalers would pull at the same pods");
     let replicas = deployment["spec"].get("replicas");
     assert_eq!(scalers.is_empty(), replicas.is_some());
-    let most = scalers.first().map_or_else(|| replicas.unwrap(), |scaler| &scaler["spec"]["maxReplicas"]);
+    let most = scalers.first().map_or_else(
+        || replicas.unwrap(),
+        |scaler| {
+            let spec = &scaler["spec"];
+            spec.get("maxReplicas").unwrap_or(&spec["maxReplicaCount"])
+        },
+    );
     for scaler in &scalers {
         assert_eq!(scaler["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
     }

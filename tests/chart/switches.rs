@@ -10,6 +10,11 @@ pub(crate) const SWITCHES: &[(&str, &[&str], &str)] = &[
         &["autoscaling.enabled=true", "autoscaling.behavior.scaleDown.stabilizationWindowSeconds=60"],
         "HorizontalPodAutoscaler",
     ),
+    (
+        "autoscaling-by-queue",
+        &["autoscaling.enabled=true", "autoscaling.targetQueueDepth=4", "autoscaling.targetLatency=250ms"],
+        "HorizontalPodAutoscaler",
+    ),
     ("network-policy", &["networkPolicy.enabled=true"], "NetworkPolicy"),
     (
         "network-policy-narrow",

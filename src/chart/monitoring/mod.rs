@@ -1,5 +1,5 @@
-//! What a cluster's Prometheus and Grafana are given: recording rules, alerts and dashboards, all written from the
-//! runtime's one table of metrics. Pure.
+//! What a cluster's Prometheus and Grafana are given: recording rules, alerts and dashboards, and what scalers ask
+//! it, all written from the runtime's one table of metrics. Pure.
 //!
 //! They are the same for every model: files of the chart that stand for themselves. What differs between releases is put
 //! in by helm. The rules hold words such as `%scope%`, which `templates/prometheusrule.yaml` replaces; since helm takes
@@ -12,6 +12,7 @@ mod model;
 
 mod query;
 mod recording;
+mod scaling;
 mod service;
 
 use nimify_runtime::metrics::DURATIONS;
@@ -38,7 +39,8 @@ pub(super) fn files() -> Vec<(String, String)> {
         let text = serde_json::to_string_pretty(&dashboard).expect("a JSON value can be written");
         (format!("monitoring/{name}.json"), text + "\n")
     });
-    [(RULES.into(), format!("{HEADER}{}", yaml::write(&rules())))].into_iter().chain(dashboards).collect()
+    let rules = (RULES.into(), format!("{HEADER}{}", yaml::write(&rules())));
+    [rules].into_iter().chain(dashboards).chain(scaling::files()).collect()
 }
 
 /// The rules, and the tables that helm looks values up in.
