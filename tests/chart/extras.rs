@@ -25,9 +25,15 @@ fn every_object_has_the_common_labels_and_annotations_and_keeps_its_own() {
         r"commonLabels.app\.kubernetes\.io/component=theirs",
         "commonAnnotations.contact=team",
     ];
-    let objects = rendered(&chart, &[&every[..], &common].concat());
+    // What is one or the other, and so not among all together.
+    let instead: [&[&str]; 3] = [
+        &["autoscaling.prometheusAdapter.configMap=true"],
+        &["autoscaling.scaler=keda", "autoscaling.keda.serverAddress=http://prometheus:9090"],
+        &["metrics.serviceMonitor.enabled=false", "metrics.podMonitor.enabled=true"],
+    ];
+    let renders = instead.map(|instead| rendered(&chart, &[&every[..], &common, instead].concat()));
     // Those are the user's own.
-    for object in objects.iter().filter(|object| object["metadata"]["name"] != "extra") {
+    for object in renders.iter().flatten().filter(|object| object["metadata"]["name"] != "extra") {
         let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
         let mut places = vec![&object["metadata"]];
         if kind == "Deployment" {
