@@ -95,6 +95,7 @@ fn hold_for_a_part(objects: &[Value]) {
     together(objects, pod, test);
     sized(objects, deployment);
     named(objects);
+    closed(objects);
     stops_in_time(objects, &pod["spec"]);
     asks(&pod["spec"]);
     mounted(&pod["spec"]);
@@ -202,6 +203,16 @@ fn sized(objects: &[Value], deployment: &Value) {
     }
     let budgets = of_kind(objects, "PodDisruptionBudget");
     assert!(budgets.is_empty() || most.as_u64().unwrap() > 1);
+}
+
+/// A policy is about both directions, and opens the way out to nobody who isn't named.
+fn closed(objects: &[Value]) {
+    for policy in of_kind(objects, "NetworkPolicy") {
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+        for rule in policy["spec"]["egress"].as_array().unwrap() {
+            assert!(rule["to"].as_array().is_some_and(|to| !to.is_empty()), "{rule}");
+        }
+    }
 }
 
 /// Names are DNS labels and labels have values that Kubernetes takes: schemas don't check either.

@@ -15,6 +15,7 @@ mod made;
 #[expect(dead_code, reason = "the tests of registries use the rest")]
 mod registry;
 
+mod admission;
 mod deploy;
 mod deploying;
 mod following;
