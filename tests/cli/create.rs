@@ -20,7 +20,9 @@ fn create_writes_the_whole_tree() {
     chart/.helmignore
     chart/Chart.yaml
     chart/monitoring/model.json
+    chart/monitoring/prometheus-adapter.yaml
     chart/monitoring/rules.yaml
+    chart/monitoring/scaling.yaml
     chart/monitoring/service.json
     chart/templates/NOTES.txt
     chart/templates/_canary.tpl
@@ -28,6 +30,8 @@ fn create_writes_the_whole_tree() {
     chart/templates/_names.tpl
     chart/templates/_placement.tpl
     chart/templates/_pod.tpl
+    chart/templates/_scaling.tpl
+    chart/templates/_secrets.tpl
     chart/templates/_ways.tpl
     chart/templates/canary/configmap.yaml
     chart/templates/canary/deployment.yaml
@@ -39,6 +43,7 @@ fn create_writes_the_whole_tree() {
     chart/templates/configmap.yaml
     chart/templates/dashboards.yaml
     chart/templates/deployment.yaml
+    chart/templates/extra.yaml
     chart/templates/gateway/backendtlspolicy.yaml
     chart/templates/gateway/grpcroute.yaml
     chart/templates/gateway/httproute.yaml
@@ -47,9 +52,14 @@ fn create_writes_the_whole_tree() {
     chart/templates/istio/destinationrule.yaml
     chart/templates/istio/virtualservice.yaml
     chart/templates/networkpolicy.yaml
+    chart/templates/persistentvolumeclaim.yaml
     chart/templates/poddisruptionbudget.yaml
     chart/templates/podmonitor.yaml
+    chart/templates/prometheusadapter.yaml
     chart/templates/prometheusrule.yaml
+    chart/templates/scaledobject.yaml
+    chart/templates/secrets/externalsecret.yaml
+    chart/templates/secrets/secretproviderclass.yaml
     chart/templates/service.yaml
     chart/templates/serviceaccount.yaml
     chart/templates/servicemonitor.yaml
