@@ -519,7 +519,9 @@ pub(super) struct SignArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// A folder written by `create` or `build`, an OCI image layout, or a file written by `bundle`
+    /// A folder written by `create` or `build`, an OCI image layout, a file written by `bundle`, or an image in a registry:
+    /// REGISTRY/REPOSITORY[:TAG][@DIGEST]
+    #[arg(value_name = "DIR|FILE|REF")]
     pub(super) dir: PathBuf,
     /// A public key to trust: a PEM file, env://VARIABLE or exec://COMMAND; may be given several times [default: the key
     /// store's]
@@ -528,9 +530,12 @@ pub(super) struct VerifyArgs {
     /// How many different trusted keys have to have signed [default: 1]
     #[arg(long, value_name = "COUNT")]
     pub(super) threshold: Option<std::num::NonZeroUsize>,
-    /// Trust the keys of this environment of the folder's `nimify.yaml`
+    /// Trust the keys of this environment of the folder's `nimify.yaml`, or for REF of the one in this folder
     #[arg(long, value_name = "ENV")]
     pub(super) env: Option<String>,
+    /// Speak to the registry of REF without TLS
+    #[arg(long)]
+    pub(super) plain_http: bool,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
 }

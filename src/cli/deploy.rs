@@ -73,6 +73,7 @@ impl Work<'_> {
         if *self.aim != Aim::EndCanary {
             progress.doing("verifying the image in its registry");
             verifier.verify(&self.prepared.image, self.prepared.plain_http)?;
+            self.prepared.model.iter().try_for_each(|model| verifier.verify(model, false))?;
         }
         let helm = Helm::find()?;
         if self.how.dry_run {

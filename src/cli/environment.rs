@@ -85,7 +85,7 @@ impl<'a> Verifier<'a> {
             return Ok(());
         }
         let plain = self.plain_http || plain_http || self.config.image.plain_http(image.repository.registry());
-        let look = Look { plain_http: plain, folder: self.folder, trusted: &self.trusted };
+        let look = Look { plain_http: plain, folder: Some(self.folder), trusted: &self.trusted };
         let verdict = deploy::verify(image, &look, &())?;
         if !verdict.is_trusted() {
             return Err(verify::refused(&verdict, Path::new(&image.to_string())));

@@ -328,6 +328,7 @@ impl From<deploy::Error> for Failure {
             | Error::ValuesFile { .. }
             | Error::Schema { .. }
             | Error::NoDigest { .. }
+            | Error::NoModelDigest { .. }
             | Error::OddRepository { .. }
             | Error::OtherImage { .. }
             | Error::OtherChart { .. }

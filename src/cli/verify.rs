@@ -1,27 +1,51 @@
-//! `nimify verify DIR` and `nimify verify FILE`.
+//! `nimify verify DIR`, `nimify verify FILE` and `nimify verify REF`.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{self, Overrides, Trust, TrustedKey};
+use crate::deploy::{self, ImageName, Look};
 use crate::pipeline;
+use crate::registry::{self, Reference};
 use crate::sign::{Error, KeySource, KeyStore, TrustedKeys, Verdict};
 
 use super::args::{Format, TrustArgs, VerifyArgs};
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
+use super::push::Bar;
 
 pub(super) fn run(args: &VerifyArgs) -> Outcome {
     if args.dir.is_file() {
         return bundle(args);
     }
-    let layout = pipeline::layout_in(&args.dir);
-    let verdict = pipeline::verify(&layout, &trusted(args)?).map_err(Failure::from)?;
+    let verdict = match reference(&args.dir) {
+        Some(reference) => in_registry(&reference, args)?,
+        None => pipeline::verify(&pipeline::layout_in(&args.dir), &trusted(args, &args.dir)?)?,
+    };
     if args.format == Format::Json {
         super::print_json(&json(&verdict))?;
     }
     tell(&verdict, args)
+}
+
+/// What isn't here, and reads as an image in a registry.
+fn reference(place: &Path) -> Option<Reference> {
+    let text = place.to_str().filter(|_| !place.exists())?;
+    Reference::with_registry(text).ok().filter(|_| !text.starts_with('.'))
+}
+
+/// An image where it was pushed to, with the signatures that are there.
+fn in_registry(reference: &Reference, args: &VerifyArgs) -> Result<Verdict, Failure> {
+    let trusted = trusted(args, Path::new("."))?;
+    let bar = Bar::new("fetching", args.format == Format::Json);
+    let found = registry::resolve(reference, args.plain_http)?;
+    let digest = found.ok_or_else(|| Failure::say(Exit::Network, format!("there is no {reference}")))?;
+    let image = ImageName { repository: reference.repository.clone(), digest };
+    let look = Look { plain_http: args.plain_http, folder: None, trusted: &trusted };
+    let verdict = deploy::verify(&image, &look, &bar);
+    bar.0.finish_and_clear();
+    Ok(verdict?)
 }
 
 /// A file that `nimify bundle` wrote. Whom to trust is never taken from the file itself.
@@ -31,7 +55,7 @@ fn bundle(args: &VerifyArgs) -> Outcome {
         return Err(Failure::say(Exit::Usage, text));
     }
     let bundle = pipeline::unpack_bundle(&args.dir)?;
-    let verdict = bundle.verify(&trusted(args)?)?;
+    let verdict = bundle.verify(&trusted(args, &args.dir)?)?;
     if args.format == Format::Json {
         let mut json = json(&verdict.image);
         json["bundle"] = serde_json::json!(bundle.digest());
@@ -97,10 +121,10 @@ pub(super) fn refused(verdict: &Verdict, place: &Path) -> Failure {
     }
 }
 
-/// The keys of the flags, or those of an environment; without any, those in the user's key store.
-fn trusted(args: &VerifyArgs) -> Result<TrustedKeys, Failure> {
+/// The keys of the flags, or those of an environment of `folder`; without any, those in the user's key store.
+fn trusted(args: &VerifyArgs, folder: &Path) -> Result<TrustedKeys, Failure> {
     let Some(environment) = &args.env else { return trusted_keys(&args.keys, args.threshold) };
-    let (keys, configured) = of_environment(args, environment)?;
+    let (keys, configured) = of_environment(folder, environment)?;
     with_threshold(keys, args.threshold.or(configured))
 }
 
@@ -123,8 +147,8 @@ fn with_threshold(keys: TrustedKeys, threshold: Option<NonZeroUsize>) -> Result<
 }
 
 /// The keys that an environment of the folder's `nimify.yaml` trusts, and how many of them it takes.
-fn of_environment(args: &VerifyArgs, name: &str) -> Result<(TrustedKeys, Option<NonZeroUsize>), Failure> {
-    let path = args.dir.join("nimify.yaml");
+fn of_environment(folder: &Path, name: &str) -> Result<(TrustedKeys, Option<NonZeroUsize>), Failure> {
+    let path = folder.join("nimify.yaml");
     let config = config::load(&path, &Overrides::default())?;
     super::build::known(name, &config)?;
     let environment = config.environments.iter().find(|(known, _)| known.as_str() == name);
@@ -133,7 +157,7 @@ fn of_environment(args: &VerifyArgs, name: &str) -> Result<(TrustedKeys, Option<
         let text = format!("the environment `{name}` of `{}` trusts no keys", path.display());
         return Err(Failure::say(Exit::Config, text).hint("`trust: { keys: [cosign.pub] }` names them".to_string()));
     }
-    Ok((listed(&args.dir, &trust)?, trust.threshold))
+    Ok((listed(folder, &trust)?, trust.threshold))
 }
 
 /// The keys of the flags; without any, those that the environment trusts, or else those in the user's key store.

@@ -85,6 +85,12 @@ pub enum Error {
         /// What stands at `image.digest`.
         found: String,
     },
+    /// A mounted model that values name otherwise than by registry and digest.
+    #[error("`model.image` is `{found}`, without registry or digest: what would be mounted can't be verified")]
+    NoModelDigest {
+        /// What stands at `model.image`.
+        found: String,
+    },
     /// A repository with a tag or a digest in it.
     #[error("`image.repository` is `{repository}`: it should be a repository alone, with neither tag nor digest")]
     OddRepository {
@@ -270,6 +276,7 @@ impl Error {
                 "`chart/values.yaml` lists the values with what they are for".into()
             }
             Error::NoDigest { .. } => "take `image.digest` and `image.tag` out of the environment's values".into(),
+            Error::NoModelDigest { .. } => "`nimify push --model-to` prints the REPOSITORY@DIGEST of a model".into(),
             Error::OddRepository { .. } => "`image.digest` names which image of it runs".into(),
             Error::NoRegistry { .. } => "`nimify push DIR --to REGISTRY/REPOSITORY` pushes it and notes where".into(),
             Error::NotPushed { image } => {

@@ -35,6 +35,8 @@ pub struct Prepared {
     pub values: Values,
     /// The image that they name.
     pub image: ImageName,
+    /// The image of the model that they name, where it is mounted.
+    pub model: Option<ImageName>,
     /// Whether its registry is spoken to without TLS, as far as push and config know.
     pub plain_http: bool,
     /// What a person should know, in sentences.
@@ -79,11 +81,12 @@ pub fn prepare(
         values.put(&json!({ "image": { "digest": image.digest } }));
     }
     let image = values.image()?;
+    let model = values::model_image_of(&values.merged())?;
     let registry = image.repository.registry();
     let noted = pushed.iter().any(|to| to.plain_http && to.repository == image.repository.to_string());
     let plain_http = noted || config.image.plain_http(registry);
     let warnings = stale(&files, name, &own).into_iter().collect();
-    Ok(Prepared { chart, schema, values, image, plain_http, warnings })
+    Ok(Prepared { chart, schema, values, image, model, plain_http, warnings })
 }
 
 impl Prepared {

@@ -13,16 +13,16 @@ use crate::sign::{self, Fault, TrustedKeys, Verdict};
 pub struct Look<'a> {
     /// Speak to its registry without TLS.
     pub plain_http: bool,
-    /// The output folder, whose layers needn't be sent again.
-    pub folder: &'a Path,
+    /// The output folder, where there is one: its layers needn't be sent again.
+    pub folder: Option<&'a Path>,
     /// Whose signatures are believed.
     pub trusted: &'a TrustedKeys,
 }
 
 /// Fetches the image with all that is said about it and verifies it as `nimify verify` does.
 pub fn verify(image: &ImageName, look: &Look<'_>, watch: &dyn Watch) -> Result<Verdict, Error> {
-    let at_hand = look.folder.join("dist/image");
-    let at_hand = at_hand.join("oci-layout").is_file().then_some(at_hand);
+    let at_hand = look.folder.map(|folder| folder.join("dist/image"));
+    let at_hand = at_hand.filter(|layout| layout.join("oci-layout").is_file());
     // Beside the layers at hand they are linked, not copied.
     let place = at_hand.as_deref().and_then(Path::parent).filter(|dist| writable(dist)).map(Path::to_path_buf);
     let place = place.unwrap_or_else(std::env::temp_dir);

@@ -77,6 +77,19 @@ pub fn image_of(values: &Value) -> Result<ImageName, Error> {
     }
 }
 
+/// The image that holds the model by merged values, where Kubernetes is to mount one.
+pub(super) fn model_image_of(values: &Value) -> Result<Option<ImageName>, Error> {
+    let model = &values["model"];
+    if model["source"] != "imageVolume" {
+        return Ok(None);
+    }
+    let text = model["image"].as_str().unwrap_or_default();
+    let reference = Reference::with_registry(text).ok();
+    let named = reference.and_then(|reference| Some((reference.repository, reference.digest?)));
+    let (repository, digest) = named.ok_or_else(|| Error::NoModelDigest { found: text.into() })?;
+    Ok(Some(ImageName { repository, digest }))
+}
+
 /// Reads a file of values: a mapping in YAML or JSON.
 pub(super) fn read(path: &Path) -> Result<Value, Error> {
     let wrong = |reason: String| Error::ValuesFile { path: path.into(), reason };

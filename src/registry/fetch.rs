@@ -14,7 +14,7 @@ use super::artifacts::fallback_tag;
 use super::client::{Access, Client};
 use super::download::Download;
 use super::error::files;
-use super::{Error, Repository, Watch};
+use super::{Error, Reference, Repository, Watch};
 use crate::digest::Digest;
 use crate::image::{blob_path, digest_of};
 use crate::sign::{self, Artifact, attestation_tag, signature_tag};
@@ -55,6 +55,16 @@ pub fn fetch(request: &FetchRequest<'_>, watch: &dyn Watch) -> Result<bool, Erro
     fetch.write(&request.into.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     sign::store_artifacts(request.into, &fetch.artifacts()?)?;
     Ok(true)
+}
+
+/// The digest that a reference stands for, whose tag is `latest` where it has none. `None` where there is no such image.
+pub fn resolve(reference: &Reference, plain_http: bool) -> Result<Option<Digest>, Error> {
+    if reference.digest.is_some() {
+        return Ok(reference.digest);
+    }
+    let client = Client::new(&reference.repository, plain_http, Access::Pull)?;
+    let found = client.manifest(reference.tag.as_deref().unwrap_or("latest"))?;
+    Ok(found.map(|manifest| manifest.digest))
 }
 
 struct Fetch<'a> {

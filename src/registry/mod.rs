@@ -30,7 +30,7 @@ mod transport;
 mod upload;
 
 pub use error::Error;
-pub use fetch::{FetchRequest, fetch};
+pub use fetch::{FetchRequest, fetch, resolve};
 pub use pull::{Origin, PullRequest, Remote, pull};
 pub use push::{BlobRow, CHUNK, PushReport, PushRequest, Signing, push};
 pub use reference::{Reference, Repository};

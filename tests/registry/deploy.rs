@@ -316,6 +316,59 @@ fn only_keys_that_the_environment_trusts_count() {
 }
 
 #[test]
+fn an_image_is_verified_where_it_was_pushed_to() {
+    let folder = Folder::new();
+    folder.sign();
+    folder.push();
+    let verify = |reference: &str, key: &str| {
+        let mut verify = nimify(folder.home.path());
+        verify.current_dir(folder.home.path()).args(["verify", reference, "--plain-http", "--key", key]);
+        verify
+    };
+    let tagged = format!("{}:1", folder.repository());
+    for reference in [tagged.clone(), format!("{}@{}", folder.repository(), folder.image)] {
+        let said = passes(&mut verify(&reference, "digits/owner.pub"));
+        let signed = format!("{}\nwhole, every byte\nsigned by {}", folder.image, folder.key.public().id());
+        assert!(said.starts_with(&signed) && said.contains("attested: https://spdx.dev/Document"), "{said}");
+    }
+    assert!(fails(&mut verify(&tagged, "digits/other.pub"), 7).contains("signer unknown"));
+    assert!(fails(&mut verify(&folder.registry.at("ml/digits:2"), "digits/owner.pub"), 9).contains("there is no"));
+    // The environment of the folder in which one is.
+    let mut verify = nimify(folder.home.path());
+    verify.current_dir(folder.at("")).args(["verify", &tagged, "--plain-http", "--env", "staging"]);
+    passes(&mut verify);
+}
+
+#[test]
+fn a_model_that_is_mounted_is_verified_as_the_image_is() {
+    let folder = Folder::new();
+    folder.sign();
+    folder.push();
+    let model = folder.home.path().join("model");
+    // An archive that ends where it begins.
+    let digest = crate::layout::make_of(&model, &[vec![0; 1024]]);
+    let repository = folder.registry.at("ml/model");
+    let push = || push_to(&model, &format!("{repository}:1"), Signing::Nobody, &()).unwrap();
+    push();
+    let deploy = |image: &str| {
+        let mut deploy = folder.deploy("staging");
+        deploy.args(["--set", "model.source=imageVolume", "--set"]).arg(format!("model.image={image}"));
+        deploy
+    };
+    let stderr = fails(&mut deploy(&format!("{repository}:1")), 4);
+    assert!(stderr.contains("without registry or digest"), "{stderr}");
+    let named = format!("{repository}@{digest}");
+    let stderr = fails(&mut deploy(&named), 7);
+    assert!(stderr.contains(&format!("{digest} is intact, but not signed")), "{stderr}");
+    assert!(!folder.home.path().join("calls").exists());
+    sign_layout(&model, &folder.key, &repository).unwrap();
+    push();
+    // On to the cluster, which isn't there.
+    let stderr = fails(&mut deploy(&named), 4);
+    assert!(stderr.contains("no kubeconfig"), "{stderr}");
+}
+
+#[test]
 fn what_was_not_pushed_is_refused_with_the_way_to_push_it() {
     let folder = Folder::new();
     folder.sign();
