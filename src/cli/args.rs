@@ -520,7 +520,7 @@ pub(super) struct SignArgs {
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     /// A folder written by `create` or `build`, an OCI image layout, a file written by `bundle`, or an image in a registry:
-    /// REGISTRY/REPOSITORY[:TAG][@DIGEST]
+    /// `REGISTRY/REPOSITORY[:TAG][@DIGEST]`
     #[arg(value_name = "DIR|FILE|REF")]
     pub(super) dir: PathBuf,
     /// A public key to trust: a PEM file, env://VARIABLE or exec://COMMAND; may be given several times [default: the key
