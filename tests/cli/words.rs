@@ -10,7 +10,7 @@ use crate::{fake, made};
 #[test]
 fn every_command_lists_its_flags() {
     let place = Place::without_key();
-    let flags: [(&[&str], &[&str]); 15] = [
+    let flags: [(&[&str], &[&str]); 21] = [
         (&[], &["--help", "--version", "create", "doctor", "inspect"]),
         (&["inspect"], &["--probe", "--sample", "--offline", "--format", "<MODEL>"]),
         (&["run"], &["--name", "--host", "--port", "--grpc-port", "--sample", "--no-probe", "--offline", "<MODEL>"]),
@@ -41,7 +41,16 @@ fn every_command_lists_its_flags() {
         ),
         (&["load"], &["<DIR>", "--format"]),
         (&["sign"], &["<DIR>", "--key", "--repository"]),
-        (&["verify"], &["<DIR>", "--key", "--format"]),
+        (&["verify"], &["<DIR|FILE|REF>", "--key", "--env", "--plain-http", "--format"]),
+        (
+            &["deploy"],
+            &["[DIR]", "--env", "--dry-run", "--canary", "--timeout", "--values", "--set", "--key", "--format"],
+        ),
+        (&["status"], &["[DIR]", "--env", "--format"]),
+        (&["rollback"], &["[DIR]", "--env", "--to", "--timeout"]),
+        (&["promote"], &["--dry-run", "--timeout", "--key"]),
+        (&["diff"], &["[DIR]", "--env", "--format"]),
+        (&["history"], &["[DIR]", "--env", "--format"]),
         (&["keys"], &["generate", "import", "export"]),
         (&["keys", "import"], &["<FILE>"]),
         (&["keys", "export"], &["--private"]),
