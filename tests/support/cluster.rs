@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use enclosure::Enclosure;
 use forward::Network;
@@ -126,6 +126,9 @@ impl Cluster {
     /// Puts the image in `folder`, as `nimify create` made it, into every node: under its name, by tag and by digest,
     /// and under these references too.
     pub(crate) fn load(&self, folder: &Path, references: &[&str]) {
+        // `ctr` puts a name in another's place in two steps: two tests at once would find it taken.
+        static LOADING: Mutex<()> = Mutex::new(());
+        let _turn = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
         for node in &self.nodes {
             let mut nimify = Command::new(env!("CARGO_BIN_EXE_nimify"));
             nimify.arg("load").arg(folder).args(["--engine", "containerd", "--address"]).arg(&node.socket);
