@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn an_upgrade_waits_for_nothing_and_carries_no_values() {
         let upgrade = Upgrade {
-            chart: Path::new("/work/chart"),
+            chart: Path::new("/made/chart"),
             values: Path::new("/tmp/v.json"),
             description: "deployed sha256:1",
             history_max: 10,
@@ -333,7 +333,7 @@ mod tests {
         let text = call.args.join(" ");
         assert_eq!(
             text,
-            "upgrade digits /work/chart --install --values /tmp/v.json --timeout 300s --namespace ml --kube-context eu \
+            "upgrade digits /made/chart --install --values /tmp/v.json --timeout 300s --namespace ml --kube-context eu \
              --history-max 10 --description deployed sha256:1"
         );
         assert!(call.changes && !["--wait", "--atomic", "--set"].iter().any(|flag| text.contains(flag)));
