@@ -39,14 +39,10 @@ pub fn verify(image: &ImageName, look: &Look<'_>, watch: &dyn Watch) -> Result<V
         return Err(Error::NotPushed { image: image.clone() });
     }
     let verdict = sign::verify_layout(scratch.path(), look.trusted)?;
-    let mut faults: Vec<Fault> = if let Verdict::Refused { faults } = &verdict { faults.clone() } else { Vec::new() };
-    for fault in image::validate(scratch.path()) {
-        if !faults.iter().any(|known| known.place == fault.place) {
-            faults.push(Fault { place: fault.place.clone(), what: fault.problem.to_string() });
-        }
-    }
+    let packed = image::validate(scratch.path()).into_iter();
+    let verdict = verdict.and(packed.map(|fault| Fault { place: fault.place, what: fault.problem.to_string() }));
     crate::interrupt::check().map_err(super::interrupted)?;
-    Ok(if faults.is_empty() { verdict } else { Verdict::Refused { faults } })
+    Ok(verdict)
 }
 
 fn writable(folder: &Path) -> bool {

@@ -34,21 +34,16 @@ pub fn repository_of(layout: &Path) -> Result<String, Error> {
 /// Checks every byte of the image in `layout`, then who signed it, then the documents that lie beside it.
 pub fn verify(layout: &Path, trusted: &TrustedKeys) -> Result<Verdict, Error> {
     let verdict = sign::verify_layout(layout, trusted)?;
-    let mut faults: Vec<Fault> = if let Verdict::Refused { faults } = &verdict { faults.clone() } else { Vec::new() };
-    for fault in image::validate(layout) {
-        let fault = Fault { place: fault.place.clone(), what: fault.problem.to_string() };
-        if !faults.iter().any(|known| known.place == fault.place) {
-            faults.push(fault);
-        }
-    }
-    if let (Verdict::Trusted { attested, .. }, Some(dist)) = (&verdict, layout.parent())
-        && layout.ends_with("dist/image")
-    {
-        faults.extend(documents::compare(dist, attested));
-    }
+    let beside = match (&verdict, layout.parent().filter(|_| layout.ends_with("dist/image"))) {
+        (Verdict::Trusted { attested, .. }, Some(dist)) => documents::compare(dist, attested),
+        _ => Vec::new(),
+    };
+    let packed = image::validate(layout).into_iter();
+    let packed = packed.map(|fault| Fault { place: fault.place, what: fault.problem.to_string() });
+    let verdict = verdict.and(packed.chain(beside));
     // A blob whose reading was broken off is no faulty one.
     crate::interrupt::check()?;
-    Ok(if faults.is_empty() { verdict } else { Verdict::Refused { faults } })
+    Ok(verdict)
 }
 
 /// Signs the image in `layout` for `repository`, and attests the documents that lie beside it.

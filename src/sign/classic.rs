@@ -104,19 +104,16 @@ pub fn sign_layout(folder: &Path, key: &SigningKey, repository: &str) -> Result<
     let mut layout = Layout::open(folder)?;
     let image = layout.image();
     let before = layout.artifacts()?;
-    let refused = |fault| Error::Layout { path: folder.into(), fault };
-    let payload = payload(repository, &image.digest);
     let tag = signature_tag(&image.digest);
-    let classic = before.iter().find(|artifact| artifact.tag.as_deref() == Some(&tag));
-    let there = classic.map(|before| holds(before, &payload, &key.public())).transpose().map_err(refused)?;
+    let classic = |all: &[Artifact]| all.iter().find(|one| one.tag.as_deref() == Some(&tag)).map(Artifact::digest);
+    let there = classic(&before);
     let after = sign(folder, &image, before, key, repository)?;
-    let classic = after.iter().find(|artifact| artifact.tag.as_deref() == Some(&tag));
-    let signatures = classic.expect("signing makes the classic form").digest();
+    let signatures = classic(&after).expect("signing makes the classic form");
     for artifact in &after {
         layout.put(artifact)?;
     }
     layout.save()?;
-    Ok(SignedLayout { image: image.digest, signatures, added: there != Some(true) })
+    Ok(SignedLayout { image: image.digest, signatures, added: there != Some(signatures) })
 }
 
 /// An image as its artifacts name it.

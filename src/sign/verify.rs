@@ -108,6 +108,17 @@ impl Verdict {
     pub fn is_trusted(&self) -> bool {
         matches!(self, Verdict::Trusted { .. })
     }
+
+    /// The verdict on an image of which these faults were found too; of several at one place the first is told.
+    pub fn and(self, more: impl IntoIterator<Item = Fault>) -> Verdict {
+        let mut faults = if let Verdict::Refused { faults } = &self { faults.clone() } else { Vec::new() };
+        for fault in more {
+            if !faults.iter().any(|known| known.place == fault.place) {
+                faults.push(fault);
+            }
+        }
+        if faults.is_empty() { self } else { Verdict::Refused { faults } }
+    }
 }
 
 /// Checks the layout in `folder`: each file, each digest and size, its signatures and attestations against `trusted`.
