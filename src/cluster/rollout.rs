@@ -74,8 +74,7 @@ impl Failure {
         let after = after.as_secs();
         let end =
             if *timed_out { format!("after {after} s, the time-out") } else { format!("given up after {after} s") };
-        let pod = reason.pod.as_ref().map(|pod| format!("pod `{pod}`: ")).unwrap_or_default();
-        format!("{ready} of {wanted} pods of `{deployment}` are ready ({end}): {pod}{}", reason.cause)
+        format!("{ready} of {wanted} pods of `{deployment}` are ready ({end}): {}", reason.sentence())
     }
 }
 

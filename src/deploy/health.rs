@@ -43,8 +43,7 @@ impl From<&[Running]> for Health {
     fn from(parts: &[Running]) -> Self {
         let reason = |part: &Running| {
             let trouble = part.trouble.as_ref()?;
-            let pod = trouble.pod.as_ref().map(|pod| format!("pod `{pod}`: ")).unwrap_or_default();
-            Some(format!("`{}`: {pod}{}", part.deployment, trouble.cause))
+            Some(format!("`{}`: {}", part.deployment, trouble.sentence()))
         };
         let none = parts.is_empty().then(|| "no Deployment of it is there".to_string());
         let reasons = parts.iter().filter_map(reason).chain(none).collect();

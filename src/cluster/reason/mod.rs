@@ -134,6 +134,12 @@ impl Reason {
         self.container = container.map(String::from);
         self
     }
+
+    /// What happened, and to which pod.
+    pub fn sentence(&self) -> String {
+        let pod = self.pod.as_ref().map(|pod| format!("pod `{pod}`: ")).unwrap_or_default();
+        format!("{pod}{}", self.cause)
+    }
 }
 
 /// How far a Deployment's rollout is.
