@@ -414,16 +414,9 @@ pub(super) struct ReleaseArgs {
     pub(super) quiet: bool,
 }
 
+/// What brings a release to new values is told.
 #[derive(Debug, Args)]
-pub(super) struct DeployArgs {
-    #[command(flatten)]
-    pub(super) place: PlaceArgs,
-    /// Show what would change, and change nothing
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// Run it beside what runs, with so many percent of the requests, until `promote` or `rollback` ends it
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
-    pub(super) canary: Option<u8>,
+pub(super) struct UpgradeArgs {
     #[command(flatten)]
     pub(super) values: ValuesArgs,
     #[command(flatten)]
@@ -435,6 +428,20 @@ pub(super) struct DeployArgs {
     pub(super) release: ReleaseArgs,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeployArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Run it beside what runs, with so many percent of the requests, until `promote` or `rollback` ends it
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub(super) canary: Option<u8>,
+    #[command(flatten)]
+    pub(super) upgrade: UpgradeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -475,16 +482,7 @@ pub(super) struct PromoteArgs {
     #[arg(long)]
     pub(super) dry_run: bool,
     #[command(flatten)]
-    pub(super) values: ValuesArgs,
-    #[command(flatten)]
-    pub(super) trust: TrustArgs,
-    /// Make the namespace where it is missing
-    #[arg(long)]
-    pub(super) create_namespace: bool,
-    #[command(flatten)]
-    pub(super) release: ReleaseArgs,
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) format: Format,
+    pub(super) upgrade: UpgradeArgs,
 }
 
 #[derive(Debug, Args)]

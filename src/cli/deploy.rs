@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::deploy::{
-    self, Aim, Aimed, Change, Helm, Manner, ObjectDiff, Observer as _, Prepared, Released, Sample, Site, Target, Wanted,
+    self, Aim, Aimed, Change, Helm, History, Manner, ObjectDiff, Observer as _, Prepared, Released, Sample, Site,
+    Target, Wanted,
 };
 
 use super::args::{DeployArgs, Format, ReleaseArgs};
@@ -16,13 +17,14 @@ use super::progress::Progress;
 pub(super) fn run(args: &DeployArgs) -> Outcome {
     let folder = environment::place(&args.place)?;
     let chosen = folder.environment(args.place.env.as_deref())?;
-    let prepared = deploy::prepare(&folder.path, &folder.config, chosen, &environment::overlay(&args.values))?;
-    let verifier = Verifier::new(&folder, chosen.1, &args.trust)?;
-    let how = How { release: &args.release, dry_run: args.dry_run, create_namespace: args.create_namespace };
+    let prepared = deploy::prepare(&folder.path, &folder.config, chosen, &environment::overlay(&args.upgrade.values))?;
+    let verifier = Verifier::new(&folder, chosen.1, &args.upgrade.trust)?;
+    let how =
+        How { release: &args.upgrade.release, dry_run: args.dry_run, create_namespace: args.upgrade.create_namespace };
     let aim = args.canary.map_or(Aim::Replace, Aim::Canary);
     let targets = folder.targets(chosen)?;
     let work = Work { folder: &folder, prepared: &prepared, targets: &targets, aim: &aim, how };
-    work.finish(&verifier, args.format)
+    work.finish(&verifier, args.upgrade.format)
 }
 
 /// How a deployment is made.
@@ -77,8 +79,7 @@ impl Work<'_> {
         }
         let helm = Helm::find()?;
         if self.how.dry_run {
-            let all = self.targets.iter().map(|target| self.differs(&helm, target, Some(verifier), progress));
-            let all = all.collect::<Result<Vec<_>, Failure>>()?;
+            let all = self.differences(&helm, Some(verifier), progress)?;
             progress.finish();
             return tell_differences(&all, format);
         }
@@ -121,7 +122,8 @@ impl Work<'_> {
         progress.doing(&format!("looking at {}", target.cluster()));
         let site = self.site(helm, target)?;
         let locked = site.lock()?;
-        let aimed = self.aimed(&site)?;
+        let history = site.history()?;
+        let aimed = self.aimed(&site, &history)?;
         if *self.aim == Aim::EndCanary {
             verifier.verify(&aimed.image, self.prepared.plain_http)?;
         }
@@ -130,18 +132,17 @@ impl Work<'_> {
         let wanted = self.wanted(&aimed, sample);
         let manifest = site.render(&wanted)?;
         deploy::check_runs(&manifest, &aimed.image, aimed.beside.as_ref())?;
-        let released = locked.deploy(&wanted, &manifest, progress)?;
+        let released = locked.deploy(&wanted, &manifest, &history, progress)?;
         Ok(Deployed { released, image: aimed.image.to_string() })
     }
 
-    fn aimed(&self, site: &Site<'_>) -> Result<Aimed, Failure> {
-        let history = site.history()?;
-        site.check(&history)?;
+    fn aimed(&self, site: &Site<'_>, history: &History) -> Result<Aimed, Failure> {
+        site.check(history)?;
         let running = match history.deployed() {
-            Some(_) => Some(site.values(&history)?),
+            Some(_) => Some(site.values(history)?),
             None => None,
         };
-        Ok(self.aim.values(self.prepared, (site.target(), &history, running.as_ref()))?)
+        Ok(self.aim.values(self.prepared, (site.target(), history, running.as_ref()))?)
     }
 
     fn wanted<'a>(&'a self, aimed: &'a Aimed, sample: Option<&'a Sample>) -> Wanted<'a> {
@@ -154,6 +155,16 @@ impl Work<'_> {
         }
     }
 
+    /// What would change in each cluster.
+    fn differences(
+        &self,
+        helm: &Helm,
+        verifier: Option<&Verifier<'_>>,
+        progress: &mut Progress,
+    ) -> Result<Vec<Differs>, Failure> {
+        self.targets.iter().map(|target| self.differs(helm, target, verifier, progress)).collect()
+    }
+
     fn differs(
         &self,
         helm: &Helm,
@@ -163,13 +174,14 @@ impl Work<'_> {
     ) -> Result<Differs, Failure> {
         progress.doing(&format!("comparing with {}", target.cluster()));
         let site = self.site(helm, target)?;
-        let aimed = self.aimed(&site)?;
+        let history = site.history()?;
+        let aimed = self.aimed(&site, &history)?;
         if let Some(verifier) = verifier {
             verifier.verify(&aimed.image, self.prepared.plain_http)?;
         }
         let after = site.render(&self.wanted(&aimed, None))?;
         deploy::check_runs(&after, &aimed.image, aimed.beside.as_ref())?;
-        let before = site.manifest(&site.history()?)?;
+        let before = site.manifest(&history)?;
         let namespace = site.target().namespace.as_deref().unwrap_or_default();
         let objects = deploy::diff(&before, &after, namespace).map_err(deploy::Error::from)?;
         Ok(Differs { target: site.target().clone(), image: aimed.image.to_string(), objects })
@@ -179,13 +191,8 @@ impl Work<'_> {
     pub(super) fn compare(&self, format: Format) -> Outcome {
         let mut progress = Progress::new(self.how.release.quiet);
         self.prepared.warnings.iter().for_each(|warning| progress.warn(warning));
-        let helm = Helm::find();
-        let all = helm.map_err(Failure::from).and_then(|helm| {
-            self.targets
-                .iter()
-                .map(|target| self.differs(&helm, target, None, &mut progress))
-                .collect::<Result<Vec<_>, _>>()
-        });
+        let helm = Helm::find().map_err(Failure::from);
+        let all = helm.and_then(|helm| self.differences(&helm, None, &mut progress));
         progress.finish();
         tell_differences(&all?, format)
     }

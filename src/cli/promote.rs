@@ -14,8 +14,9 @@ use super::failure::{Failure, Outcome};
 pub(super) fn run(args: &PromoteArgs) -> Outcome {
     let (folder, names) = folder_and_names(&args.names)?;
     let to = folder.environment(Some(names[names.len() - 1]))?;
-    let how = How { release: &args.release, dry_run: args.dry_run, create_namespace: args.create_namespace };
-    let mut overlay = environment::overlay(&args.values);
+    let how =
+        How { release: &args.upgrade.release, dry_run: args.dry_run, create_namespace: args.upgrade.create_namespace };
+    let mut overlay = environment::overlay(&args.upgrade.values);
     let aim = match names[..] {
         [from, _] => {
             overlay.image = Some(running(&folder, from, args)?);
@@ -24,9 +25,10 @@ pub(super) fn run(args: &PromoteArgs) -> Outcome {
         _ => no_values(&overlay).map(|()| Aim::EndCanary)?,
     };
     let prepared = deploy::prepare(&folder.path, &folder.config, to, &overlay)?;
-    let verifier = Verifier::new(&folder, to.1, &args.trust)?;
+    let verifier = Verifier::new(&folder, to.1, &args.upgrade.trust)?;
     let targets = folder.targets(to)?;
-    Work { folder: &folder, prepared: &prepared, targets: &targets, aim: &aim, how }.finish(&verifier, args.format)
+    Work { folder: &folder, prepared: &prepared, targets: &targets, aim: &aim, how }
+        .finish(&verifier, args.upgrade.format)
 }
 
 /// A canary's values are those that it runs by.
@@ -60,8 +62,11 @@ fn folder_and_names(words: &[String]) -> Result<(Folder, Vec<&str>), Failure> {
 fn running(folder: &Folder, from: &str, args: &PromoteArgs) -> Result<ImageName, Failure> {
     let chosen = folder.environment(Some(from))?;
     let helm = Helm::find()?;
-    let manner =
-        Manner { timeout: args.release.timeout, history_max: args.release.history_max, create_namespace: false };
+    let manner = Manner {
+        timeout: args.upgrade.release.timeout,
+        history_max: args.upgrade.release.history_max,
+        create_namespace: false,
+    };
     let mut found: Vec<(String, ImageName)> = Vec::new();
     for target in folder.targets(chosen)? {
         let site = Site::new(&helm, &target, manner)?;

@@ -4,13 +4,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{self, Overrides, Trust, TrustedKey};
+use crate::config::{Trust, TrustedKey};
 use crate::deploy::{self, ImageName, Look};
 use crate::pipeline;
 use crate::registry::{self, Reference};
 use crate::sign::{Error, KeySource, KeyStore, TrustedKeys, Verdict};
 
 use super::args::{Format, TrustArgs, VerifyArgs};
+use super::environment::Folder;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::push::Bar;
@@ -148,16 +149,14 @@ fn with_threshold(keys: TrustedKeys, threshold: Option<NonZeroUsize>) -> Result<
 
 /// The keys that an environment of the folder's `nimify.yaml` trusts, and how many of them it takes.
 fn of_environment(folder: &Path, name: &str) -> Result<(TrustedKeys, Option<NonZeroUsize>), Failure> {
-    let path = folder.join("nimify.yaml");
-    let config = config::load(&path, &Overrides::default())?;
-    super::build::known(name, &config)?;
-    let environment = config.environments.iter().find(|(known, _)| known.as_str() == name);
-    let trust = environment.map(|(_, environment)| environment.trust.clone()).unwrap_or_default();
+    let folder = Folder::open(folder)?;
+    let trust = &folder.environment(Some(name))?.1.trust;
     if trust.keys.is_empty() {
+        let path = folder.path.join("nimify.yaml");
         let text = format!("the environment `{name}` of `{}` trusts no keys", path.display());
         return Err(Failure::say(Exit::Config, text).hint("`trust: { keys: [cosign.pub] }` names them".to_string()));
     }
-    Ok((listed(folder, &trust)?, trust.threshold))
+    Ok((listed(&folder.path, trust)?, trust.threshold))
 }
 
 /// The keys of the flags; without any, those that the environment trusts, or else those in the user's key store.

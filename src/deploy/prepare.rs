@@ -80,8 +80,8 @@ pub fn prepare(
     if let Some(image) = &overlay.image {
         values.put(&json!({ "image": { "digest": image.digest } }));
     }
-    let image = values.image()?;
-    let model = values::model_image_of(&values.merged())?;
+    let merged = values.merged();
+    let (image, model) = (values::image_of(&merged)?, values::model_image_of(&merged)?);
     let registry = image.repository.registry();
     let noted = pushed.iter().any(|to| to.plain_http && to.repository == image.repository.to_string());
     let plain_http = noted || config.image.plain_http(registry);

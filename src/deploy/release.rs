@@ -229,11 +229,12 @@ fn holder() -> String {
 }
 
 impl Locked<'_, '_> {
-    /// Makes the release what is wanted, or leaves it as it was.
+    /// Makes the release what is wanted, or leaves it as it was. `history` is what it was since it was locked.
     pub fn deploy(
         &self,
         wanted: &Wanted<'_>,
         manifest: &str,
+        history: &History,
         observer: &mut dyn Observer,
     ) -> Result<Released, Trouble> {
         let site = self.site;
@@ -241,8 +242,7 @@ impl Locked<'_, '_> {
         if site.namespace {
             site.cluster.check_access(&cluster::rights(&objects.all)).map_err(Error::from)?;
         }
-        let history = site.history()?;
-        let start = self.start(&history, observer)?;
+        let start = self.start(history, observer)?;
         let values = values_file(wanted.values)?;
         interrupt::check().map_err(super::interrupted)?;
         self.lock.as_ref().map_or(Ok(()), Lock::check).map_err(Error::from)?;

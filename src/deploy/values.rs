@@ -56,11 +56,6 @@ impl Values {
         chart::merge_values(&mut merged, &self.overlay);
         merged
     }
-
-    /// The image that runs by these values.
-    pub fn image(&self) -> Result<ImageName, Error> {
-        image_of(&self.merged())
-    }
 }
 
 /// The image that merged values name.
