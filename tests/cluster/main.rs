@@ -17,9 +17,10 @@ mod registry;
 
 mod admission;
 mod deploy;
-mod deploying;
 mod following;
 mod load;
 mod parts;
 mod rolling;
+mod site;
 mod stands;
+mod undone;
