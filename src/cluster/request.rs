@@ -38,8 +38,6 @@ pub(super) struct Ask {
     pub(super) timeout: Duration,
     /// How much of the answer is read.
     pub(super) limit: usize,
-    /// What it should be answered with.
-    pub(super) accept: &'static str,
     /// Whether it goes on when the user asked to stop: to clean up.
     pub(super) heedless: bool,
 }
@@ -61,16 +59,7 @@ impl Ask {
     /// A request that reads.
     pub(super) fn get(path: impl Into<String>, action: impl Into<String>) -> Self {
         let (path, action) = (path.into(), action.into());
-        Ask {
-            method: Method::GET,
-            path,
-            body: None,
-            action,
-            timeout: TIMEOUT,
-            limit: LIMIT,
-            accept: "application/json, */*",
-            heedless: false,
-        }
+        Ask { method: Method::GET, path, body: None, action, timeout: TIMEOUT, limit: LIMIT, heedless: false }
     }
 
     /// The same, going on when the user asked to stop.
@@ -111,7 +100,7 @@ impl Cluster {
         let request = Request::builder()
             .method(ask.method.clone())
             .uri(&ask.path)
-            .header("accept", ask.accept)
+            .header("accept", "application/json, */*")
             .header("content-type", content_type)
             .body(Body::from(body))
             .map_err(|error| Error::NotUnderstood { action: ask.action.clone(), words: error.to_string() })?;

@@ -201,9 +201,6 @@ fn what_runs_is_followed_asked_and_described() {
     assert!(layout.contains(&running.digest.as_ref().unwrap().to_string()), "{running:?}");
     assert_eq!((running.part, running.version.as_str(), &running.trouble), (Part::Stable, "0.1.0", &None));
     assert!(running.since.is_some() && running.chart.starts_with("digits-"), "{running:?}");
-    let release = eyes.helm_release("digits").unwrap().unwrap();
-    assert_eq!((release.revision, release.status.as_str(), release.chart.as_str()), (1, "deployed", "digits"));
-    assert_eq!(eyes.helm_release("other").unwrap(), None);
 
     let sample = std::fs::read(place.at("digits/samples/request.json")).unwrap();
     let bounds = Bounds { timeout: Duration::from_secs(30), limit: 1 << 20 };

@@ -5,8 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use nimify::digest::Digest;
 use nimify::registry::Signing;
 use nimify::sign::{
@@ -15,6 +13,7 @@ use nimify::sign::{
 };
 
 use crate::chart::output;
+use crate::forgery::{forge, resign, restate};
 use crate::server::{Registry, Wishes};
 use crate::{fails, nimify, passes, push_to};
 
@@ -121,63 +120,13 @@ impl Folder {
     }
 
     fn forge(&self, blob: &[u8], change: &dyn Fn(&str) -> String) {
-        forge(&self.layout(), &Digest::of(blob), change);
-    }
-}
-
-/// Replaces a blob and everything that names it, as one would who knows the format but has no key.
-fn forge(layout: &Path, digest: &Digest, change: &dyn Fn(&str) -> String) {
-    let blob = |hex: &str| layout.join("blobs/sha256").join(hex);
-    let old = fs::read(blob(&digest.hex())).unwrap();
-    let old = String::from_utf8_lossy(&old).into_owned();
-    let new = change(&old);
-    assert_ne!(new, old);
-    fs::remove_file(blob(&digest.hex())).unwrap();
-    let to = Digest::of(&new).hex();
-    fs::write(blob(&to), &new).unwrap();
-    let size = |size: usize| format!(r#"","size":{size}"#);
-    let rename = |text: &str| {
-        let sized = text.replace(&(digest.hex() + &size(old.len())), &(to.clone() + &size(new.len())));
-        sized.replace(&digest.hex(), &to)
-    };
-    loop {
-        let files = walkdir::WalkDir::new(layout).into_iter().flatten().filter(|entry| entry.file_type().is_file());
-        let naming = files.map(|entry| entry.into_path()).find_map(|path| {
-            let text = fs::read_to_string(&path).ok()?;
-            text.contains(&digest.hex()).then_some((path, text))
-        });
-        match naming {
-            None => return,
-            Some((path, text)) if path.ends_with("index.json") => fs::write(path, rename(&text)).unwrap(),
-            Some((path, _)) => {
-                let hex = path.file_name().unwrap().to_str().unwrap().to_string();
-                forge(layout, &format!("sha256:{hex}").parse().unwrap(), &rename);
-            }
-        }
+        forge(&self.layout(), &Digest::of(blob).hex(), change);
     }
 }
 
 /// The image that a layout has now.
 fn image_in(layout: &Path) -> Digest {
     nimify::image::open_layout(layout).unwrap().digest
-}
-
-/// Another signature in the place of the one in `text` that begins after `mark`.
-fn resign(text: &str, mark: &str) -> String {
-    let begin = text.find(mark).unwrap() + mark.len();
-    let old = &text[begin..begin + text[begin..].find('"').unwrap()];
-    let mut bytes = STANDARD.decode(old).unwrap();
-    bytes[17] ^= 1;
-    text.replace(old, &STANDARD.encode(bytes))
-}
-
-/// Swaps the payload of an envelope for one in which `from` is `to`, the signature staying what it is.
-fn restate(text: &str, from: &str, to: &str) -> String {
-    let begin = text.find("\"payload\":\"").unwrap() + 11;
-    let old = &text[begin..begin + text[begin..].find('"').unwrap()];
-    let statement = String::from_utf8(STANDARD.decode(old).unwrap()).unwrap();
-    assert!(statement.contains(from), "{statement}");
-    text.replace(old, &STANDARD.encode(statement.replace(from, to)))
 }
 
 type Change = fn(&Folder);
@@ -187,14 +136,14 @@ type Change = fn(&Folder);
 const TAMPERED: [(&str, Change); 14] = [
     ("a layer", |it| {
         let layer = nimify::image::open_layout(&it.layout()).unwrap().layers[0];
-        forge(&it.layout(), &layer, &|text| text.replacen("models", "modelz", 1));
+        forge(&it.layout(), &layer.hex(), &|text| text.replacen("models", "modelz", 1));
     }),
     ("the configuration", |it| {
         let config = nimify::image::open_layout(&it.layout()).unwrap().config;
-        forge(&it.layout(), &config, &|text| text.replace("amd64", "arm64"));
+        forge(&it.layout(), &config.hex(), &|text| text.replace("amd64", "arm64"));
     }),
     ("the manifest", |it| {
-        forge(&it.layout(), &it.image, &|text| text.replacen("\"schemaVersion\":2", "\"schemaVersion\": 2", 1));
+        forge(&it.layout(), &it.image.hex(), &|text| text.replacen("\"schemaVersion\":2", "\"schemaVersion\": 2", 1));
     }),
     ("the repository in the signed payload", |it| {
         it.only(|artifact| artifact.tag == Some(signature_tag(&it.image)));

@@ -10,6 +10,8 @@ mod chart;
 mod deploy;
 #[path = "../support/docker.rs"]
 mod docker;
+#[path = "../support/forgery.rs"]
+mod forgery;
 #[path = "../support/judges.rs"]
 mod judges;
 mod layout;

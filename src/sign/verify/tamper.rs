@@ -1,44 +1,17 @@
 //! What somebody without a key can do to a layout who knows its format and puts every digest right again: each way, and
 //! what `verify` says to it. `docs/security.md` has the same table.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+#[path = "../../../tests/support/forgery.rs"]
+mod forgery;
+
+use forgery::{forge, resign, restate};
 
 use super::tests::{FIRST, layout, predicate, put, trust};
 use super::*;
-use crate::files::{self, FileTree};
 use crate::sign::additions::{artifacts, store_artifacts};
 use crate::sign::artifact::Artifact;
 use crate::sign::classic::{SIGNATURE, payload};
 use crate::sign::{Algorithm, Expiry, SigningKey, attest_layout, attestation_tag, sign_layout, signature_tag};
-
-/// Replaces a blob and everything that names it, as one would who knows the format but has no key.
-fn forge(folder: &Path, digest: &Digest, change: &dyn Fn(&str) -> String) {
-    let old = fs::read_to_string(folder.join(blob_path(digest))).unwrap();
-    let new = change(&old);
-    assert_ne!(new, old);
-    fs::remove_file(folder.join(blob_path(digest))).unwrap();
-    put(folder, new.as_bytes());
-    let (to, size) = (Digest::of(&new).hex(), |size: usize| format!(r#"","size":{size}"#));
-    let rename = |text: &str| {
-        let sized = text.replace(&(digest.hex() + &size(old.len())), &(to.clone() + &size(new.len())));
-        sized.replace(&digest.hex(), &to)
-    };
-    loop {
-        let tree: FileTree = files::read_tree(folder).unwrap();
-        let naming = tree.into_iter().find_map(|(path, bytes)| {
-            let text = String::from_utf8(bytes).unwrap();
-            text.contains(&digest.hex()).then_some((path, text))
-        });
-        match naming {
-            None => return,
-            Some((path, text)) => match path.as_str().strip_prefix("blobs/sha256/") {
-                Some(hex) => forge(folder, &format!("sha256:{hex}").parse().unwrap(), &rename),
-                None => fs::write(folder.join(path), rename(&text)).unwrap(),
-            },
-        }
-    }
-}
 
 /// A signed and attested layout in the hands of somebody else.
 struct Signed {
@@ -84,7 +57,7 @@ impl Signed {
     }
 
     fn forge(&self, blob: &[u8], change: &dyn Fn(&str) -> String) {
-        forge(self.folder(), &Digest::of(blob), change);
+        forge(self.folder(), &Digest::of(blob).hex(), change);
     }
 
     fn edit_index(&self, change: impl Fn(&mut serde_json::Value)) {
@@ -111,24 +84,6 @@ impl Signed {
     }
 }
 
-/// Swaps the payload of an envelope for one in which `from` is `to`, the signature staying what it is.
-fn restate(text: &str, from: &str, to: &str) -> String {
-    let begin = text.find("\"payload\":\"").unwrap() + 11;
-    let old = &text[begin..begin + text[begin..].find('"').unwrap()];
-    let statement = String::from_utf8(STANDARD.decode(old).unwrap()).unwrap();
-    assert!(statement.contains(from), "{statement}");
-    text.replace(old, &STANDARD.encode(statement.replace(from, to)))
-}
-
-/// Another signature in the place of the one in `text` that begins after `mark`.
-fn resign(text: &str, mark: &str) -> String {
-    let begin = text.find(mark).unwrap() + mark.len();
-    let old = &text[begin..begin + text[begin..].find('"').unwrap()];
-    let mut bytes = STANDARD.decode(old).unwrap();
-    bytes[17] ^= 1;
-    text.replace(old, &STANDARD.encode(bytes))
-}
-
 type Change = fn(&Signed);
 
 /// What is done, how, and what is said to it.
@@ -139,13 +94,15 @@ const TAMPERED: [(&str, Change, &str); 17] = [
         |it| {
             let config = fs::read(it.folder().join(blob_path(&it.image))).unwrap();
             let manifest: Manifest = serde_json::from_slice(&config).unwrap();
-            forge(it.folder(), &manifest.config.digest, &|text| text.replace("amd64", "arm64"));
+            forge(it.folder(), &manifest.config.digest.hex(), &|text| text.replace("amd64", "arm64"));
         },
         "something else than the image",
     ),
     (
         "the manifest",
-        |it| forge(it.folder(), &it.image, &|text| text.replacen("\"schemaVersion\":2", "\"schemaVersion\": 2", 1)),
+        |it| {
+            forge(it.folder(), &it.image.hex(), &|text| text.replacen("\"schemaVersion\":2", "\"schemaVersion\": 2", 1))
+        },
         "something else than the image",
     ),
     (
