@@ -14,8 +14,8 @@ use crate::digest::Digest;
 use crate::interrupt;
 
 /// Kinds of entries: one folder of the cache each. Other folders of the cache are not pruned by it.
-pub const KINDS: [&str; 10] =
-    ["apt", "bases", "blobs", "debian", "layers", "models", "onnxruntime", "pushed", "unpacked", "wheels"];
+pub const KINDS: [&str; 11] =
+    ["apt", "bases", "blobs", "debian", "layers", "models", "onnxruntime", "pushed", "sources", "unpacked", "wheels"];
 
 /// Why the cache can't be used.
 #[derive(Debug, thiserror::Error)]

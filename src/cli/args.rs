@@ -82,7 +82,7 @@ pub(super) enum Service {
 
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// An ONNX file, a folder that holds one, or `oci://REGISTRY/REPOSITORY[:TAG]`
+    /// An ONNX file, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
     pub(super) model: Source,
     /// Load and run it in a limited child process: proves whether requests can be batched
@@ -94,7 +94,7 @@ pub(super) struct InspectArgs {
     /// Never use the network
     #[arg(long)]
     pub(super) offline: bool,
-    /// Speak to the model's registry without TLS
+    /// Speak to the model's source without TLS
     #[arg(long)]
     pub(super) plain_http: bool,
     #[arg(long, value_enum, default_value_t)]
@@ -103,7 +103,7 @@ pub(super) struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// An ONNX file, a folder that holds one, or `oci://REGISTRY/REPOSITORY[:TAG]`
+    /// An ONNX file, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
     pub(super) model: Source,
     /// The model's name in the protocols [default: the file's name]
@@ -133,14 +133,14 @@ pub(super) struct RunArgs {
     /// Never use the network
     #[arg(long)]
     pub(super) offline: bool,
-    /// Speak to the model's registry without TLS
+    /// Speak to the model's source without TLS
     #[arg(long)]
     pub(super) plain_http: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
-    /// An ONNX file, a folder that holds one, or `oci://REGISTRY/REPOSITORY[:TAG]`
+    /// An ONNX file, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
     pub(super) model: Source,
     /// The model's name in the protocols [default: the file's name]

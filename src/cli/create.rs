@@ -114,7 +114,7 @@ fn plain_http(config: &Config, folder: &Path) -> Result<Vec<config::Registry>, F
     };
     let model = config.model.source(folder);
     let images = [repository, base].into_iter().flatten().map(|to| to.repository.registry().to_string());
-    let mut all: Vec<String> = images.chain(model.registry().map(String::from)).collect();
+    let mut all: Vec<String> = images.chain(model.host().map(String::from)).collect();
     all.sort();
     all.dedup();
     all.iter().map(|registry| word(registry, "--plain-http")).collect()

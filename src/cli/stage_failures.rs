@@ -97,6 +97,16 @@ fn from_source(error: &source::Error) -> Failure {
         Error::Cache(error) => from_cache(error),
         Error::NotAModel { .. } => failure(Exit::Model, error, None),
         Error::Files { .. } => failure(Exit::Files, error, None),
+        Error::Interrupted(_) => interrupted(),
+        Error::Changed { .. } => failure(
+            Exit::Trust,
+            error,
+            Some("build without `--locked` to take what is there now, if that is what you want".into()),
+        ),
+        Error::Unauthorized { hint, .. } => failure(Exit::Network, error, Some((*hint).into())),
+        Error::Credentials { .. } => failure(Exit::Config, error, None),
+        Error::NotCached { .. } => failure(Exit::Network, error, Some("fetch it once without `--offline`".into())),
+        Error::NoAnswer { .. } | Error::Refused { .. } | Error::Answer { .. } => failure(Exit::Network, error, None),
     }
 }
 

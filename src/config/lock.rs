@@ -63,8 +63,11 @@ pub struct Lock {
 pub struct LockedSource {
     /// From where, without a digest: `oci://REGISTRY/REPOSITORY[:TAG]`.
     pub name: String,
-    /// What that led to: an index, or the manifest itself.
+    /// What that led to: a registry's index or manifest; else the listing of the files with their digests.
     pub digest: Digest,
+    /// What the source itself calls that for good, where it does: a commit, a version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
 
 /// A model made of the user's.
@@ -249,7 +252,11 @@ mod tests {
             lock_version: VERSION,
             nimify: "0.1.0".into(),
             model: BTreeMap::from([(path("digits.onnx"), Digest::of("model"))]),
-            source: Some(LockedSource { name: "oci://r.example.com/digits:1".into(), digest: Digest::of("manifest") }),
+            source: Some(LockedSource {
+                name: "oci://r.example.com/digits:1".into(),
+                digest: Digest::of("manifest"),
+                revision: None,
+            }),
             derived: Some(LockedDerived {
                 how: "optimized".into(),
                 files: BTreeMap::from([(path("digits.optimized.onnx"), Digest::of("graph"))]),

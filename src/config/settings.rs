@@ -26,7 +26,7 @@ pub struct Config {
     pub api_version: ApiVersion,
     /// The model's name in the protocols; the service's DNS name is derived from it.
     pub name: ModelName,
-    /// The model: a path, relative to this file, or `oci://REGISTRY/REPOSITORY[:TAG]`.
+    /// The model: a path, relative to this file, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`.
     pub model: ModelReference,
     /// The model's version.
     #[serde(default = "first_version")]

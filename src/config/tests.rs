@@ -149,8 +149,11 @@ fn wrong_values_say_where_and_what_they_should_be() {
     }
     assert_eq!(wrong("name: digits\nmodel: a\n"), "1:1: the key `apiVersion` is missing");
     assert!(wrong(&LEAST.replace("v1", "v2")).contains("`nimify/v2` is no known word here: did you mean `nimify/v1`?"));
-    let text = wrong(&LEAST.replace("digits.onnx", "hf://org/repo/digits.onnx"));
-    assert!(text.starts_with("3:8: `model`: a model from `hf://` is not supported: give a path or `oci://"), "{text}");
+    let text = wrong(&LEAST.replace("digits.onnx", "gopher://org/repo/digits.onnx"));
+    assert!(
+        text.starts_with("3:8: `model`: a model from `gopher://` is not supported: give a path or `oci://"),
+        "{text}"
+    );
     assert!(wrong(&LEAST.replace("name: digits", "name: 模型")).contains("can't be a service name"));
     assert!(wrong("- a\n").contains("should be a mapping, but is a list"));
     assert!(wrong_with("name: again\n").contains("`name` is given twice, first at 2:1"));

@@ -289,7 +289,7 @@ impl CollectorUrl {
 }
 
 word! {
-    /// Where the model is: a path, or `oci://REGISTRY/REPOSITORY[:TAG]`.
+    /// Where the model is: a path, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`.
     ModelReference, r"^(oci://\S+|(?!.*://).+)$",
     |text| text.parse::<Source>().map(drop).map_err(|error| error.to_string())
 }
@@ -325,8 +325,8 @@ mod tests {
     #[test]
     fn models_and_keys_are_named_by_where_they_are() {
         assert!("./digits.onnx".parse::<ModelReference>().is_ok());
-        let error = refused::<ModelReference>("hf://org/repo/file");
-        assert!(error.starts_with("a model from `hf://` is not supported"), "{error}");
+        let error = refused::<ModelReference>("gopher://org/repo/file");
+        assert!(error.starts_with("a model from `gopher://` is not supported"), "{error}");
         let model = |text: &str| text.parse::<ModelReference>().unwrap().source(Path::new("/home")).to_string();
         assert_eq!(model("./digits.onnx"), "/home/digits.onnx");
         assert_eq!(model("oci://r.example.com/digits:1"), "oci://r.example.com/digits:1");

@@ -22,9 +22,9 @@ pub(super) fn fetch(
         return Ok(Fetched { path: path.into(), pinned: None });
     }
     let locked = old.and_then(|old| old.source.as_ref()).filter(|_| request.locked || request.offline);
-    let plain_http = source.registry().is_some_and(|registry| request.config.image.plain_http(registry));
+    let plain_http = source.host().is_some_and(|registry| request.config.image.plain_http(registry));
     let asked = FetchRequest {
-        locked: locked.filter(|locked| locked.name == source.name()).map(|locked| locked.digest),
+        locked: locked.filter(|locked| locked.name == source.name()).map(pinned),
         source: &source,
         offline: request.offline,
         plain_http: request.plain_http || plain_http,
@@ -34,5 +34,11 @@ pub(super) fn fetch(
 
 /// What the lock says of where the model came from.
 pub(super) fn locked(pinned: &Pinned) -> LockedSource {
-    LockedSource { name: pinned.source.clone(), digest: pinned.digest }
+    let Pinned { source, digest, revision } = pinned.clone();
+    LockedSource { name: source, digest, revision }
+}
+
+fn pinned(locked: &LockedSource) -> Pinned {
+    let LockedSource { name, digest, revision } = locked.clone();
+    Pinned { source: name, digest, revision }
 }

@@ -1,13 +1,27 @@
-//! Where a model comes from → its files on this machine: a path as it is, an artifact of a registry by way of the cache.
+//! Where a model comes from → its files on this machine: a path as it is, everything else by way of the cache.
+//!
+//! Each scheme has a file of its own, named after it. A registry's artifacts have digests; what others have is pinned by
+//! the listing of its files ([`listed`]). In the lock the same means the same for all:
+//!
+//! | | what is taken |
+//! |---|---|
+//! | nothing said | what the source leads to now |
+//! | `--locked` | what the lock pins: from the cache, or from the source if it still has it |
+//! | `--offline` | what the lock pins, or without a lock what the source led to last: from the cache |
 
-mod artifact;
+mod content;
 mod error;
+#[allow(dead_code, reason = "a registry has digests of its own; the schemes that need this come next")]
+mod listed;
+#[allow(dead_code, reason = "as above")]
+mod memory;
 mod name;
+mod oci;
 
 use std::path::PathBuf;
 
 pub use error::Error;
-pub use name::{NotASource, Source};
+pub use name::{NotASource, SCHEMES, Source};
 
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -19,10 +33,10 @@ pub struct FetchRequest<'a> {
     /// From where.
     pub source: &'a Source,
     /// What the source led to before: this, and nothing newer, is taken.
-    pub locked: Option<Digest>,
+    pub locked: Option<Pinned>,
     /// Never use the network.
     pub offline: bool,
-    /// Speak to the registry without TLS.
+    /// Speak to the other side without TLS.
     pub plain_http: bool,
 }
 
@@ -40,14 +54,16 @@ pub struct Fetched {
 pub struct Pinned {
     /// [`Source::name`].
     pub source: String,
-    /// The manifest or index that it led to.
+    /// What it led to: a registry's manifest or index, else the listing of the files.
     pub digest: Digest,
+    /// What the source itself calls that for good, where it does: a commit, a version.
+    pub revision: Option<String>,
 }
 
 /// Brings the model here, as far as it isn't.
 pub fn fetch(request: &FetchRequest<'_>, cache: &Cache, watch: &dyn Watch) -> Result<Fetched, Error> {
     match request.source {
         Source::Path(path) => Ok(Fetched { path: path.clone(), pinned: None }),
-        Source::Oci(reference) => artifact::fetch(request, reference, cache, watch),
+        Source::Oci(reference) => oci::fetch(request, reference, cache, watch),
     }
 }

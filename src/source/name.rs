@@ -5,6 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+/// The schemes that models are fetched by, and how a source of each is written.
+pub const SCHEMES: [(&str, &str); 1] = [("oci", "oci://REGISTRY/REPOSITORY[:TAG]")];
+
 /// A model, by where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -18,14 +21,27 @@ pub enum Source {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotASource {
     /// Models can't be fetched by this scheme.
-    #[error("a model from `{0}://` is not supported: give a path or `oci://REGISTRY/REPOSITORY[:TAG]`")]
+    #[error("a model from `{0}://` is not supported: give a path or {known}", known = forms())]
     Scheme(String),
+    /// It isn't written as its scheme asks.
+    #[error("`{text}` can't be a source: {reason}")]
+    Form {
+        /// The source, without what may be secret.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Nothing is fetched from Docker Hub because a host was left out.
     #[error("`oci://{0}` should begin with a registry, such as `oci://registry.example.com/ml/digits`")]
     NoRegistry(String),
     /// Nothing was given.
     #[error("the path of the model is empty")]
     Empty,
+}
+
+/// How sources are written, as the end of a sentence.
+fn forms() -> String {
+    SCHEMES.map(|(_, form)| format!("`{form}`")).join(" or ")
 }
 
 impl FromStr for Source {
@@ -80,8 +96,8 @@ impl Source {
         }
     }
 
-    /// The registry that has it, where one does.
-    pub fn registry(&self) -> Option<&str> {
+    /// The host that is asked for it, with its port, where its name is in the source.
+    pub fn host(&self) -> Option<&str> {
         match self {
             Source::Path(_) => None,
             Source::Oci(reference) => reference.split_once('/').map(|(registry, _)| registry),
@@ -109,7 +125,7 @@ mod tests {
         assert_eq!(oci, Source::Oci("r.example.com/ml/digits:1".into()));
         assert_eq!(oci.to_string(), "oci://r.example.com/ml/digits:1");
         assert_eq!(oci.clone().from_folder(Path::new("/x")), oci);
-        assert_eq!((oci.path(), oci.registry()), (None, Some("r.example.com")));
+        assert_eq!((oci.path(), oci.host()), (None, Some("r.example.com")));
         assert_eq!(format!("{oci}@sha256:00").parse::<Source>().unwrap().name(), oci.to_string());
         assert_eq!("a@b".parse::<Source>().unwrap().name(), "a@b");
         assert_eq!(Source::Path("b".into()).from_folder(Path::new("/x/../y")), Source::Path("/y/b".into()));
@@ -118,7 +134,7 @@ mod tests {
     #[test]
     fn what_is_no_source_says_why() {
         let refused = |text: &str| text.parse::<Source>().unwrap_err().to_string();
-        assert!(refused("hf://org/repo").contains("`hf://` is not supported"));
+        assert!(refused("gopher://org/repo").contains("`gopher://` is not supported"));
         for text in ["oci://digits", "oci://ml/digits", "oci://"] {
             assert!(refused(text).contains("should begin with a registry"));
         }

@@ -3,26 +3,22 @@
 //! Three forms are taken: a CNCF ModelPack artifact, whose layers say their paths; an image with the model below
 //! `/models`, as KServe's "modelcars" have it; and an artifact whose layers have titles, as `oras push` makes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::BufReader;
+use std::path::Path;
 
 use oci_spec::image::Descriptor;
 
-use super::error::files;
+use super::content::{self, MOST_FILES, ModelFiles, Unfit};
+use super::memory::{Known, Memory};
 use super::{Error, FetchRequest, Fetched, Pinned};
 use crate::cache::Cache;
-use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::image::{Architecture, Compression, walk_tar};
 use crate::interrupt::Stoppable;
 use crate::registry::{Origin, PullRequest, Reference, Remote, Watch};
 
-/// Most files of a model, and most layers.
-const MOST_FILES: usize = 10_000;
-/// Most bytes of all files, once they are unpacked.
-const LARGEST_MODEL: u64 = 256 << 30;
 /// Most entries of one layer's tar.
 const MOST_ENTRIES: u64 = 100_000;
 
@@ -55,35 +51,40 @@ pub(super) fn fetch(
     watch: &dyn Watch,
 ) -> Result<Fetched, Error> {
     let origin = Origin::Registry { reference: Reference::with_registry(reference)?, plain_http: request.plain_http };
+    let locked = match &request.locked {
+        Some(pinned) => Some(pinned.digest),
+        None if request.offline => Memory::of(&request.source.to_string(), cache)?.recall().map(|known| known.digest),
+        None => None,
+    };
     let asked = PullRequest {
         origin: &origin,
-        locked: request.locked,
+        locked,
         // A model is the same for all; an index of images has to be entered by some one.
         architecture: Architecture::host().unwrap_or(Architecture::Amd64),
         offline: request.offline,
         cache,
     };
     let remote = Remote::open(&asked, watch)?;
-    let wrong = |reason: String| Error::NotAModel { source_name: request.source.to_string(), reason };
+    let name = request.source.name();
+    let wrong = |reason: String| Error::NotAModel { source_name: name.clone(), reason };
     let layers = choose(remote.manifest.layers()).map_err(wrong)?;
-    let check = |entry: &Path| whole(entry).then(|| entry.join(FILES));
-    let make = |stage: &Path| {
+    let make = |entry: &Path| {
         layers.iter().for_each(|(layer, _)| watch.expects(layer.size()));
-        let mut model = Model { folder: stage.join(FILES), files: BTreeSet::new(), bytes: 0 };
-        fs::create_dir(&model.folder).map_err(files("make", &model.folder))?;
-        let blob = stage.join("layer");
+        let mut model = ModelFiles::begin(entry)?;
+        let blob = entry.join("layer");
         for (layer, holds) in &layers {
             remote.save(layer, &blob)?;
-            model.add(&blob, holds).map_err(|unfit| match unfit {
-                Unfit::Files(source) => files("unpack", &blob)(source),
-                Unfit::Model(reason) => wrong(reason),
-            })?;
+            add(&mut model, &blob, holds).map_err(|unfit| unfit.of(&name, &blob))?;
         }
-        model.check().map_err(wrong)?;
-        model.seal(stage)
+        model.check(&format!(" below `/{MODELS}`")).map_err(wrong)?;
+        content::write_listing(entry, &model.listing()?)
     };
-    let path = cache.take("models", &remote.manifest_digest, check, make)?;
-    Ok(Fetched { path, pinned: Some(Pinned { source: request.source.name(), digest: remote.digest }) })
+    let path = cache.take("models", &remote.manifest_digest, content::whole, make)?;
+    if request.locked.is_none() {
+        let known = Known { digest: remote.digest, revision: None, validator: None };
+        Memory::of(&request.source.to_string(), cache)?.keep(&known)?;
+    }
+    Ok(Fetched { path, pinned: Some(Pinned { source: name, digest: remote.digest, revision: None }) })
 }
 
 /// The layers that hold files of a model; why there are none, or what is wrong with one, as the rest of a sentence.
@@ -138,143 +139,42 @@ fn compression(media_type: &str) -> Option<Compression> {
     endings.into_iter().find(|(ending, _)| media_type.ends_with(ending)).map(|(_, compression)| compression)
 }
 
-/// The folder of an entry that holds the model's files, and the file beside it with their digests.
-const FILES: &str = "files";
-const DIGESTS: &str = "digests.json";
-
-/// Whether a cached model is as it was written.
-fn whole(entry: &Path) -> bool {
-    let Ok(text) = fs::read(entry.join(DIGESTS)) else { return false };
-    let Ok(digests) = serde_json::from_slice::<BTreeMap<RelativePath, Digest>>(&text) else { return false };
-    digests
-        .iter()
-        .all(|(path, digest)| Digest::of_file(&entry.join(FILES).join(path)).is_ok_and(|(found, _)| found == *digest))
-}
-
-/// A model while it is put together.
-struct Model {
-    folder: PathBuf,
-    files: BTreeSet<RelativePath>,
-    bytes: u64,
-}
-
-/// Why a layer can't be taken.
-#[derive(Debug)]
-enum Unfit {
-    /// The system, or bytes that aren't what they say.
-    Files(io::Error),
-    /// More than a model may have, as the rest of a sentence.
-    Model(String),
-}
-
-impl From<io::Error> for Unfit {
-    fn from(error: io::Error) -> Self {
-        Unfit::Files(error)
-    }
-}
-
-impl Model {
-    /// Adds what the layer in the file `blob` holds, and takes that file away.
-    fn add(&mut self, blob: &Path, holds: &Holds) -> Result<(), Unfit> {
-        match holds {
-            Holds::File(path) => {
-                self.count(path, fs::metadata(blob)?.len())?;
-                fs::rename(blob, self.place(path)?)?;
-            }
-            Holds::Tar { compression, image } => {
-                self.unpack(blob, *compression, *image)?;
-                fs::remove_file(blob)?;
-            }
+/// Adds what the layer in the file `blob` holds to the model, and takes that file away.
+fn add(model: &mut ModelFiles, blob: &Path, holds: &Holds) -> Result<(), Unfit> {
+    match holds {
+        Holds::File(path) => model.take(path, blob),
+        Holds::Tar { compression, image } => {
+            unpack(model, blob, *compression, *image)?;
+            Ok(fs::remove_file(blob)?)
         }
-        Ok(())
     }
+}
 
-    fn count(&mut self, path: &RelativePath, bytes: u64) -> Result<(), Unfit> {
-        self.files.insert(path.clone());
-        if self.files.len() > MOST_FILES {
-            return Err(Unfit::Model(format!("has more than {MOST_FILES} files")));
-        }
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > LARGEST_MODEL {
-            return Err(Unfit::Model(format!("has more than {LARGEST_MODEL} bytes")));
-        }
-        Ok(())
-    }
-
-    /// Where a file goes, its folder made.
-    fn place(&self, path: &RelativePath) -> io::Result<PathBuf> {
-        let place = self.folder.join(path);
-        fs::create_dir_all(place.parent().expect("a joined path has a parent"))?;
-        Ok(place)
-    }
-
-    fn unpack(&mut self, blob: &Path, compression: Compression, image: bool) -> Result<(), Unfit> {
-        let stored = BufReader::new(Stoppable(File::open(blob)?));
-        let (mut unfit, mut own) = (None, BTreeSet::new());
-        let whole = walk_tar(compression.reader(stored)?, MOST_ENTRIES, &mut |entry| {
-            let path = entry.path.trim_start_matches("./").trim_end_matches('/');
-            let wanted = !image || path.starts_with(MODELS);
-            let Ok(path) = path.parse::<RelativePath>() else { return Ok(true) };
-            match wanted.then(|| removed(&path)).flatten() {
-                _ if !wanted => {}
-                Some(removed) => self.remove(&removed, &own)?,
-                None if entry.kind.is_file() => {
-                    let mut content = entry.content.take(LARGEST_MODEL - self.bytes + 1);
-                    let size = io::copy(&mut content, &mut File::create(self.place(&path)?)?)?;
-                    own.insert(path.clone());
-                    if let Err(error) = self.count(&path, size) {
-                        unfit = Some(error);
-                        return Ok(false);
-                    }
+fn unpack(model: &mut ModelFiles, blob: &Path, compression: Compression, image: bool) -> Result<(), Unfit> {
+    let stored = BufReader::new(Stoppable(File::open(blob)?));
+    let (mut unfit, mut own) = (None, BTreeSet::new());
+    let whole = walk_tar(compression.reader(stored)?, MOST_ENTRIES, &mut |entry| {
+        let path = entry.path.trim_start_matches("./").trim_end_matches('/');
+        let wanted = !image || path.starts_with(MODELS);
+        let Ok(path) = path.parse::<RelativePath>() else { return Ok(true) };
+        match wanted.then(|| removed(&path)).flatten() {
+            _ if !wanted => {}
+            Some(removed) => model.remove(&removed, &own)?,
+            None if entry.kind.is_file() => {
+                own.insert(path.clone());
+                if let Err(error) = model.write(&path, entry.content) {
+                    unfit = Some(error);
+                    return Ok(false);
                 }
-                None => {}
             }
-            Ok(true)
-        })?;
-        match unfit {
-            Some(unfit) => Err(unfit),
-            None if !whole => Err(Unfit::Model(format!("has a layer of more than {MOST_ENTRIES} entries"))),
-            None => Ok(()),
+            None => {}
         }
-    }
-
-    /// Forgets a file or a folder of a lower layer; what is the layer's `own` stays.
-    fn remove(&mut self, path: &RelativePath, own: &BTreeSet<RelativePath>) -> io::Result<()> {
-        let below = format!("{}/", path.as_str());
-        let gone = |other: &RelativePath| (other == path || other.as_str().starts_with(&below)) && !own.contains(other);
-        for path in self.files.iter().filter(|other| gone(other)) {
-            fs::remove_file(self.folder.join(path))?;
-        }
-        self.files.retain(|other| !gone(other));
-        Ok(())
-    }
-
-    /// Whether there is something to serve; why not, as the rest of a sentence.
-    fn check(&self) -> Result<(), String> {
-        let extension = |path: &RelativePath| path.as_str().rsplit_once('.').map(|(_, end)| end.to_lowercase());
-        if self.files.iter().any(|path| extension(path).as_deref() == Some("onnx")) {
-            return Ok(());
-        }
-        let names: Vec<String> = self.files.iter().take(5).map(|path| format!("`{}`", path.as_str())).collect();
-        Err(match names.is_empty() {
-            true => format!("holds no model: there are no files below `/{MODELS}`"),
-            false => {
-                format!("holds no model: none of {} files is `.onnx`, such as {}", self.files.len(), names.join(", "))
-            }
-        })
-    }
-
-    /// Writes the digests of what is there.
-    fn seal(&self, stage: &Path) -> Result<(), Error> {
-        let mut digests = BTreeMap::new();
-        for path in &self.files {
-            let place = self.folder.join(path);
-            let (digest, _) = Digest::of_file(&place).map_err(files("read", &place))?;
-            digests.insert(path, digest);
-        }
-        let text = serde_json::to_vec(&digests).expect("digests are texts");
-        let path = stage.join(DIGESTS);
-        fs::write(&path, text).map_err(files("write", &path))
+        Ok(true)
+    })?;
+    match unfit {
+        Some(unfit) => Err(unfit),
+        None if !whole => Err(Unfit::Model(format!("has a layer of more than {MOST_ENTRIES} entries"))),
+        None => Ok(()),
     }
 }
 
@@ -287,7 +187,10 @@ fn removed(path: &RelativePath) -> Option<RelativePath> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::digest::Digest;
 
     fn layer(media_type: &str, annotations: &[(&str, &str)]) -> Descriptor {
         let json = serde_json::json!({
@@ -355,24 +258,15 @@ mod tests {
 
     fn unpacked(layers: &[&[(&str, &str)]], image: bool) -> BTreeMap<String, String> {
         let home = tempfile::tempdir().unwrap();
-        let folder = home.path().join(FILES);
-        fs::create_dir(&folder).unwrap();
-        let mut model = Model { folder, files: BTreeSet::new(), bytes: 0 };
+        let mut model = ModelFiles::begin(home.path()).unwrap();
         let blob = home.path().join("layer");
         for layer in layers {
             fs::write(&blob, tar_of(layer)).unwrap();
-            model.add(&blob, &Holds::Tar { compression: Compression::None, image }).unwrap();
+            add(&mut model, &blob, &Holds::Tar { compression: Compression::None, image }).unwrap();
         }
         assert!(!blob.exists());
-        model.seal(home.path()).unwrap();
-        assert!(whole(home.path()));
-        let read = |path: &RelativePath| fs::read_to_string(model.folder.join(path)).unwrap();
-        let found = model.files.iter().map(|path| (path.as_str().to_string(), read(path))).collect();
-        if let Some(path) = model.files.first() {
-            fs::write(model.folder.join(path), "damaged").unwrap();
-            assert!(!whole(home.path()));
-        }
-        found
+        let read = |path: &RelativePath| fs::read_to_string(model.path(path)).unwrap();
+        model.paths().map(|path| (path.as_str().to_string(), read(path))).collect()
     }
 
     #[test]
@@ -393,22 +287,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_graph_there_is_no_model() {
-        let mut model = Model { folder: "x".into(), files: BTreeSet::new(), bytes: 0 };
-        assert_eq!(model.check().unwrap_err(), "holds no model: there are no files below `/models/`");
-        model.files.insert("models/a.safetensors".parse().unwrap());
-        assert!(model.check().unwrap_err().ends_with("such as `models/a.safetensors`"));
-        model.files.insert("models/A.ONNX".parse().unwrap());
-        assert_eq!(model.check(), Ok(()));
-    }
-
-    #[test]
     fn what_is_no_tar_is_an_error() {
         let home = tempfile::tempdir().unwrap();
-        let mut model = Model { folder: home.path().into(), files: BTreeSet::new(), bytes: 0 };
+        let mut model = ModelFiles::begin(home.path()).unwrap();
         let blob = home.path().join("layer");
         fs::write(&blob, vec![b'x'; 2000]).unwrap();
         let tar = Holds::Tar { compression: Compression::None, image: false };
-        assert!(matches!(model.add(&blob, &tar), Err(Unfit::Files(_))));
+        assert!(matches!(add(&mut model, &blob, &tar), Err(Unfit::Files(_))));
     }
 }
