@@ -26,6 +26,7 @@ pub mod files;
 pub mod image;
 pub mod interrupt;
 pub mod model;
+pub mod nearest;
 pub mod openapi;
 pub mod optimize;
 pub mod output;

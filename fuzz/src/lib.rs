@@ -19,6 +19,8 @@ pub mod files;
 pub mod interrupt;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
+#[path = "../../src/nearest.rs"]
+pub mod nearest;
 
 // What `config` uses of the plan.
 #[path = "../../src/plan/name.rs"]

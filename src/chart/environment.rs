@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::values::Values;
 use super::{ValueFault, canary};
+use crate::nearest::nearest;
 
 /// Checks `changes`, which are merged over the chart's own `values` as helm does it.
 pub(super) fn check(values: &Value, schema: &Value, changes: &Value) -> Result<(), ValueFault> {
@@ -45,7 +46,7 @@ fn collect<'a>(
     for (key, value) in changes {
         path.push(key);
         let Some(schema) = properties.get(key) else {
-            let nearest = nearest(key, properties.keys()).map(|near| {
+            let nearest = nearest(key, properties.keys().map(String::as_str)).map(|near| {
                 let parents = path[..path.len() - 1].iter().copied();
                 parents.chain([near]).collect::<Vec<_>>().join(".")
             });
@@ -55,15 +56,6 @@ fn collect<'a>(
         path.pop();
     }
     Ok(())
-}
-
-/// The known key that is most like this one, unless none is.
-fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a str> {
-    known
-        .map(|known| (strsim::jaro_winkler(&key.to_lowercase(), &known.to_lowercase()), known.as_str()))
-        .filter(|(likeness, _)| *likeness > 0.6)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
 }
 
 /// The mapping that sets one value.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::config::{self, Overrides};
+use crate::nearest::nearest;
 use crate::pipeline::BuildRequest;
 
 use super::args::BuildArgs;
@@ -45,13 +46,8 @@ pub(super) fn known(environment: &str, config: &config::Config) -> Result<(), Fa
     if names.iter().any(|name| name == environment) {
         return Ok(());
     }
-    let nearest = names
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(name, environment), name))
-        .min()
-        .filter(|(distance, _)| *distance <= 3);
-    let hint = match nearest {
-        Some((_, name)) => format!("did you mean `{name}`?"),
+    let hint = match nearest(environment, names.iter().map(String::as_str)) {
+        Some(name) => format!("did you mean `{name}`?"),
         None if names.is_empty() => "`nimify.yaml` describes none: add one under `environments`".into(),
         None => format!("it describes {}", names.join(", ")),
     };

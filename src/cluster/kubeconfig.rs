@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use super::Error;
+use crate::nearest::nearest;
 
 /// The largest kubeconfig that is read.
 const LARGEST: u64 = 8 << 20;
@@ -75,14 +76,11 @@ pub(super) fn context(config: &Kubeconfig, named: Option<&str>) -> Result<String
     if known.iter().any(|known| known == name) {
         return Ok(name.into());
     }
-    Err(Error::UnknownContext { name: name.into(), nearest: nearest(name, &known), known })
-}
-
-/// The name that is most like `name`, if any is like it.
-fn nearest(name: &str, known: &[String]) -> Option<String> {
-    let likeness = |known: &String| strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase());
-    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) > 0.7).then(|| best.clone())
+    Err(Error::UnknownContext {
+        name: name.into(),
+        nearest: nearest(name, known.iter().map(String::as_str)).map(String::from),
+        known,
+    })
 }
 
 /// The options with which the crate loads this context.

@@ -117,10 +117,9 @@ fn in_words(expected: &str) -> String {
 }
 
 fn nearest(word: &str, known: &[&str]) -> String {
-    let distance = |known: &&&str| strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase());
-    match known.iter().min_by_key(distance) {
-        Some(near) if distance(&near) <= 1 + near.len() / 3 => format!(": did you mean `{near}`?"),
-        _ => format!(": known are {}", known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")),
+    match crate::nearest::nearest(word, known.iter().copied()) {
+        Some(near) => format!(": did you mean `{near}`?"),
+        None => format!(": known are {}", known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")),
     }
 }
 

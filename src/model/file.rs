@@ -112,10 +112,9 @@ fn search(folder: &Path) -> Result<Found, Error> {
 
 /// The name in the same folder that is most like the one asked for.
 fn nearest(path: &Path) -> Option<PathBuf> {
-    let wanted = path.file_name()?.to_str()?.to_lowercase();
     let entries = std::fs::read_dir(folder(path)).ok()?.take(SEARCH_ENTRIES).flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let likeness = |name: &str| (strsim::jaro_winkler(&wanted, &name.to_lowercase()) * 1000.0) as u64;
-    let (likeness, name) = names.map(|name| (likeness(&name), name)).max()?;
-    (likeness > 800).then(|| path.with_file_name(name))
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    let near = crate::nearest::nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+    Some(path.with_file_name(near))
 }
