@@ -1,0 +1,62 @@
+"""Models that scikit-learn, XGBoost, LightGBM and PyTorch made, served by `nimify run` and asked by each protocol: what
+comes back is what the library itself predicts.
+"""
+import subprocess
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from protocols import PROTOCOLS
+from service import Served, to_json
+
+with warnings.catch_warnings():
+    # Of the converters, about what others have deprecated.
+    warnings.simplefilter("ignore")
+    import tables
+
+
+def alike(got, wanted):
+    """Whether two JSON values are the same but for what single precision makes of the library's doubles."""
+    if isinstance(wanted, float):
+        return isinstance(got, float | int) and np.isclose(got, wanted, rtol=1e-4, atol=1e-5)
+    if isinstance(wanted, list):
+        return isinstance(got, list) and len(got) == len(wanted) and all(map(alike, got, wanted))
+    if isinstance(wanted, dict):
+        return isinstance(got, dict) and got.keys() == wanted.keys() and all(alike(got[k], wanted[k]) for k in wanted)
+    return got == wanted
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", tables.CASES)
+def test_a_model_of_tables_predicts_what_its_library_does(name, nimify, tmp_path):
+    model, request, answer = tables.CASES[name]()
+    path = tmp_path / f"{name}.onnx"
+    onnx.save(model, path)
+    wanted = {name: to_json(value) for name, value in answer.items()}
+    with Served(nimify, path, tmp_path / "log") as service:
+        for ask in PROTOCOLS:
+            got = ask(service, request)
+            assert alike(got, wanted), f"{ask.__name__}: {got} instead of {wanted}"
+
+
+@pytest.fixture(scope="module")
+def torch(tmp_path_factory):
+    """A folder of models that PyTorch exported, all of them by one start of it."""
+    folder = tmp_path_factory.mktemp("torch")
+    script = Path(__file__).with_name("torch_models.py")
+    done = subprocess.run(["/usr/bin/python3", script, folder], capture_output=True, text=True)
+    assert done.returncode == 0, f"the distribution's Python has no PyTorch? Run tools/setup.\n{done.stderr}"
+    return folder
+
+
+@pytest.mark.parametrize("name", ["image", "tokens", "recurrent", "halves"])
+def test_a_model_of_pytorch_answers_as_it_does_there(name, torch, nimify, tmp_path):
+    request, answer = (dict(np.load(torch / f"{name}.{what}.npz")) for what in ("request", "answer"))
+    wanted = {name: to_json(value) for name, value in answer.items()}
+    with Served(nimify, torch / f"{name}.onnx", tmp_path / "log") as service:
+        for ask in PROTOCOLS:
+            got = ask(service, request)
+            assert alike(got, wanted), f"{ask.__name__}: {got} instead of {wanted}"
