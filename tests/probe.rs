@@ -45,6 +45,7 @@ fn verdicts_on_every_good_model() {
         ("models/image.onnx", "proved", ""),
         ("models/external.onnx", "proved", ""),
         ("models/initializers_as_inputs.onnx", "proved", ""),
+        ("models/arithmetic_dims.onnx", "proved", ""),
         ("models/scalar.onnx", "refused", "`x` is a scalar"),
         ("models/no_inputs.onnx", "refused", "no inputs"),
         ("models/fixed_batch.onnx", "refused", "fixed"),
@@ -75,6 +76,15 @@ fn verdicts_on_every_good_model() {
         assert!(report.measured.run_us.unwrap() > 0.0 && report.measured.resident_bytes.unwrap() > 1 << 20);
         assert!(report.measured.ort_version.starts_with("1."), "{name}");
     }
+}
+
+#[test]
+fn an_output_that_is_declared_wrongly_is_served_as_it_comes() {
+    let report = probed("models/declared_shapes.onnx");
+    assert_eq!(report.outputs[0].value_type.to_string(), "float32 [?, 4]");
+    assert!(matches!(report.batching, Batching::Proved { axis: 0, .. }), "{:?}", report.batching);
+    let words = "the output `y` is declared with the shape [1, 4] and came with [2, 4]: it is served as [?, 4]";
+    assert_eq!(report.warnings, [words]);
 }
 
 #[test]
@@ -123,6 +133,7 @@ fn said(request: &ProbeRequest) -> Vec<Value> {
         model_bytes: request.model_bytes,
         signature: request.signature.clone(),
         hints: request.hints.clone(),
+        row_coupling: request.row_coupling.clone(),
         sample: request.sample.clone(),
         limits: None,
         parent: 0,

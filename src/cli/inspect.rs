@@ -14,6 +14,7 @@ pub(super) fn run(args: &InspectArgs) -> Outcome {
     let report = if args.probe { Some(probe(args, &description)?) } else { None };
     if let Some(report) = &report {
         description.contents.signature.batching = report.batching.clone();
+        description.contents.signature.outputs = report.outputs.clone();
         description.contents.warnings.extend(report.warnings.iter().cloned());
     }
     match args.format {

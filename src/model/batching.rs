@@ -38,7 +38,7 @@ pub(super) fn row_coupling(node: &Node<'_>) -> Option<RowCoupling> {
 }
 
 /// The verdict on the signature: refused where it is certain, unproved otherwise.
-pub(super) fn verdict(inputs: &[ValueSpec], outputs: &[ValueSpec], coupling: &[RowCoupling]) -> Batching {
+pub fn verdict(inputs: &[ValueSpec], outputs: &[ValueSpec], coupling: &[RowCoupling]) -> Batching {
     match refusal(inputs, outputs, coupling) {
         Some(reason) => Batching::Refused { reason },
         None => Batching::Unproved { reason: "not tried: the model was read, not run".into() },

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use batching::RowCoupling;
+pub use batching::{RowCoupling, verdict};
 pub use contents::{Contents, read};
 pub use error::Error;
 pub use external::{ExternalFile, Reference};

@@ -109,7 +109,7 @@ fn value(what: &str, spec: &ValueSpec) -> Vec<String> {
     for dim in shape.dims().into_iter().flatten() {
         match dim {
             Dim::Symbolic(size) if size.contains(['+', '-', '*', '/', '(', ' ']) => warnings.push(format!(
-                "a dimension of {what} `{name}` is the expression `{size}`: it is taken as a name, not worked out"
+                "a dimension of {what} `{name}` is the expression `{size}`: no request is held to it but by the model"
             )),
             Dim::Fixed(0) => warnings.push(format!(
                 "a dimension of {what} `{name}` is fixed to 0: no row fits in, and the exporter may have meant a free one"

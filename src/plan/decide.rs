@@ -35,7 +35,8 @@ pub fn plan(
     let name = ServiceName::derive(config.name.as_str())?;
     let read = &description.contents.signature;
     let batching = probe.map_or_else(|| read.batching.clone(), |report| report.batching.clone());
-    let signature = ModelSignature { batching, ..read.clone() };
+    let outputs = probe.map_or_else(|| read.outputs.clone(), |report| report.outputs.clone());
+    let signature = ModelSignature { inputs: read.inputs.clone(), outputs, batching };
     let sample = probe.and_then(|report| report.sample.clone());
     Ok(ServicePlan {
         description: sentence(config, description),

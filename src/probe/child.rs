@@ -9,10 +9,12 @@ use nimify_runtime::signature::{Batching, Dim, ModelSignature, ValueSpec};
 use nimify_runtime::tensor::Value;
 
 use super::exchange::{Event, Failure, Job};
+use super::outputs;
 use super::proof::{self, Runner};
 use super::sample::{self, Found};
 use super::values::Known;
 use crate::confine::{self, Lines};
+use crate::model;
 
 /// Bytes of a model from which on a run is likely to take tens of milliseconds.
 const SLOW_MODEL: u64 = 32 << 20;
@@ -58,20 +60,24 @@ impl<W: Write> Child<'_, W> {
     }
 
     fn sample_and_prove(&mut self, job: &Job, session: &mut Session) -> io::Result<Result<Batching, Failure>> {
-        let signature = &job.signature;
-        let known = Known { signature, hints: &job.hints };
+        let declared = Known { signature: &job.signature, hints: &job.hints };
         let start = Instant::now();
         // Half of the time for the ladder; the other half for a proof of what it finds.
         let patience = job.limits.map_or(60, |limits| limits.cpu_seconds.min(limits.wall_seconds)).saturating_mul(500);
         let patience = Duration::from_millis(patience);
-        let ladder = |session: &mut Session| sample::find(session, known, || start.elapsed() > patience);
+        let ladder = |session: &mut Session| sample::find(session, declared, || start.elapsed() > patience);
         let found = match &job.sample {
-            Some(json) => match sample::given(session, signature, json) {
+            Some(json) => match sample::given(session, declared.signature, json) {
                 Ok(found) => Ok(found),
                 Err(why) => return Ok(Err(Failure::Sample(why))),
             },
             None => ladder(session),
         };
+        let signature = match &found {
+            Ok(found) => &self.correct(job, session, found)?,
+            Err(_) => declared.signature,
+        };
+        let known = Known { signature, ..declared };
         match &found {
             Ok(found) => self.record(signature, session, found)?,
             Err(why) => self.lines.say(&Event::Warning(format!("no sample was found: {why}")))?,
@@ -95,6 +101,27 @@ impl<W: Write> Child<'_, W> {
             Ok(better @ (Batching::Proved { .. } | Batching::Refused { .. })) => better,
             _ => verdict,
         }))
+    }
+
+    /// Holds the declared outputs against answers, and reports what isn't so; the signature without that.
+    fn correct(&mut self, job: &Job, session: &mut Session, found: &Found) -> io::Result<ModelSignature> {
+        let signature = &job.signature;
+        let mut exchanges = vec![(found.request.clone(), found.answer.clone())];
+        for request in outputs::others(Known { signature, hints: &job.hints }, found) {
+            if let Ok(answer) = session.run(request.clone()) {
+                exchanges.push((request, answer));
+            }
+        }
+        let (outputs, warnings) = outputs::corrected(signature, &exchanges);
+        if warnings.is_empty() {
+            return Ok(signature.clone());
+        }
+        for warning in warnings {
+            self.lines.say(&Event::Warning(warning))?;
+        }
+        self.lines.say(&Event::Outputs(outputs.clone()))?;
+        let batching = model::verdict(&signature.inputs, &outputs, &job.row_coupling);
+        Ok(ModelSignature { inputs: signature.inputs.clone(), outputs, batching })
     }
 
     /// Reports the sample, and how long a run takes.

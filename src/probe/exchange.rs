@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use nimify_runtime::signature::{Batching, ModelSignature};
+use nimify_runtime::signature::{Batching, ModelSignature, ValueSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::confine::{self, Limits};
-use crate::model::Hint;
+use crate::model::{Hint, RowCoupling};
 
 /// What the child is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Job {
     pub signature: ModelSignature,
     /// What the graph reveals about the values of its inputs.
     pub hints: BTreeMap<String, Hint>,
+    /// Operators that keep requests from being joined.
+    pub row_coupling: Vec<RowCoupling>,
     /// The user's sample request, JSON.
     pub sample: Option<String>,
     /// The limits that the child puts on itself; `None` runs without, as tests in one process have to.
@@ -49,6 +51,8 @@ pub(super) enum Event {
     Loaded { load_ms: f64 },
     /// Something that the user should know.
     Warning(String),
+    /// The answers contradict the shapes that the file declares: these are the outputs without what isn't so.
+    Outputs(Vec<ValueSpec>),
     /// A sample was found.
     Sampled { request: String, response: String, run_us: f64, resident_bytes: Option<u64> },
     /// The verdict: the last event of a probe that went well.

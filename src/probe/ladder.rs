@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use nimify_runtime::signature::{Dim, ElementType, ModelSignature, Shape, ValueSpec, ValueType};
 
+use super::arithmetic;
+
 /// One rung: a value for all that a signature leaves open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rung {
@@ -182,9 +184,19 @@ pub(super) fn symbols(inputs: &[ValueSpec], rung: &Rung) -> BTreeMap<String, usi
             }
         }
     }
-    // `past + 1` and the like, as exporters of language models name what depends on two others.
-    let sums: Vec<_> = sizes.keys().filter_map(|name| Some((name.clone(), sum(name, &sizes)?))).collect();
-    sizes.extend(sums);
+    // `past + 1` and the like, as exporters name what depends on others; those may stand nowhere else.
+    let mut terms = sizes.clone();
+    for (text, free) in &sizes {
+        for name in arithmetic::names(text).unwrap_or_default() {
+            terms.entry(name.into()).or_insert(*free);
+        }
+    }
+    let results: Vec<_> = sizes
+        .keys()
+        .filter(|text| arithmetic::names(text).is_some())
+        .filter_map(|text| Some((text.clone(), arithmetic::evaluate(text, &terms).filter(|size| *size > 0)?)))
+        .collect();
+    sizes.extend(results);
     sizes
 }
 
@@ -194,14 +206,6 @@ fn free_size(axis: Axis, rung: &Rung) -> usize {
         Axis::Side => rung.side,
         Axis::Size | Axis::Fixed => rung.size,
     }
-}
-
-fn sum(name: &str, sizes: &BTreeMap<String, usize>) -> Option<usize> {
-    let terms: Vec<_> = name.split('+').map(str::trim).collect();
-    if terms.len() < 2 {
-        return None;
-    }
-    terms.iter().try_fold(0usize, |all, term| all.checked_add(sizes.get(*term).copied().or_else(|| term.parse().ok())?))
 }
 
 /// The shape of a tensor on a rung; `None` where it would be too large.
@@ -264,6 +268,17 @@ mod tests {
         let signature = signature(inputs, []);
         let rung = Rung { size: 8, ..rungs(&signature)[0].clone() };
         assert_eq!(shapes(&signature, &rung), [vec![1, 8], vec![1, 2, 32, 4], vec![1, 40]]);
+    }
+
+    #[test]
+    fn sizes_that_depend_on_others_follow_them_however_they_are_written() {
+        let inputs = [
+            tensor("x", ElementType::Float32, "N,T,4"),
+            tensor("steps", ElementType::Float32, "N,floor((T + 1)/2)"),
+            tensor("past", ElementType::Float32, "N,k + T,k*2"),
+        ];
+        let signature = signature(inputs, []);
+        assert_eq!(shapes(&signature, &rungs(&signature)[0]), [vec![1, 8, 4], vec![1, 4], vec![1, 16, 16]]);
     }
 
     #[test]

@@ -5,13 +5,15 @@
 //! executable again with the hidden subcommand [`SUBCOMMAND`], which calls [`child_main`]; a [`Job`] goes in on its
 //! standard input, events come out on its standard output, and what was learnt before a crash is kept.
 //!
-//! In the child: `ladder` says which sample requests to try, `values` fills them, `sample` runs them until one
-//! succeeds, and `proof` compares rows alone and joined.
+//! In the child: `ladder` says which sample requests to try (`arithmetic` reads sizes that depend on others), `values` fills them, `sample` runs them until one
+//! succeeds, `outputs` holds the declared shapes against the answers, and `proof` compares rows alone and joined.
 
+mod arithmetic;
 mod child;
 mod error;
 mod exchange;
 mod ladder;
+mod outputs;
 mod parent;
 mod proof;
 mod rows;
@@ -29,10 +31,10 @@ pub use parent::probe;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use nimify_runtime::signature::{Batching, ModelSignature};
+use nimify_runtime::signature::{Batching, ModelSignature, ValueSpec};
 use serde::Serialize;
 
-use crate::model::{Hint, ModelDescription};
+use crate::model::{Hint, ModelDescription, RowCoupling};
 use crate::plan::Sample;
 
 /// The hidden subcommand whose whole work is [`child_main`].
@@ -53,6 +55,8 @@ pub struct ProbeRequest {
     pub signature: ModelSignature,
     /// What the graph reveals about the values of its inputs, by name.
     pub hints: BTreeMap<String, Hint>,
+    /// Operators that keep requests from being joined.
+    pub row_coupling: Vec<RowCoupling>,
     /// A predict request of the user's as JSON text: tried first and alone.
     pub sample: Option<String>,
     /// What the child may use.
@@ -70,6 +74,7 @@ impl ProbeRequest {
             model_bytes,
             signature: description.contents.signature.clone(),
             hints: description.contents.input_hints.clone(),
+            row_coupling: description.contents.row_coupling.iter().cloned().collect(),
             sample: None,
             limits: Limits::for_model(model_bytes),
         }
@@ -81,6 +86,8 @@ impl ProbeRequest {
 pub struct ProbeReport {
     /// Whether requests may be joined, and why.
     pub batching: Batching,
+    /// The outputs as the file declares them, without the sizes that the model's answers contradict.
+    pub outputs: Vec<ValueSpec>,
     /// One request and ONNX Runtime's answer to it; `None` where no values were found on which the model runs.
     pub sample: Option<Sample>,
     /// What was measured. It differs from run to run: for `report.json` alone.

@@ -19,6 +19,7 @@ pub fn probe(request: &ProbeRequest) -> Result<ProbeReport, Error> {
         model_bytes: request.model_bytes,
         signature: request.signature.clone(),
         hints: request.hints.clone(),
+        row_coupling: request.row_coupling.clone(),
         sample: request.sample.clone(),
         limits: Some(request.limits),
         parent: std::process::id(),
@@ -37,6 +38,7 @@ pub fn probe(request: &ProbeRequest) -> Result<ProbeReport, Error> {
 fn report(request: &ProbeRequest, ended: &Ended) -> Result<ProbeReport, Error> {
     let model = || request.model.clone();
     let mut stage = Stage::Loading;
+    let mut outputs = request.signature.outputs.clone();
     let (mut measured, mut sample, mut batching, mut warnings) = (Measured::default(), None, None, Vec::new());
     for event in ended.values::<Event>() {
         match event {
@@ -51,6 +53,7 @@ fn report(request: &ProbeRequest, ended: &Ended) -> Result<ProbeReport, Error> {
                 (measured.run_us, measured.resident_bytes) = (Some(run_us), resident_bytes);
                 stage = Stage::Proving;
             }
+            Event::Outputs(corrected) => outputs = corrected,
             Event::Proved(verdict) => batching = Some(verdict),
             Event::Failed(failure) => return Err(failed(request, failure)),
         }
@@ -75,7 +78,7 @@ fn report(request: &ProbeRequest, ended: &Ended) -> Result<ProbeReport, Error> {
             output: ended.complaint.clone(),
         });
     }
-    Ok(ProbeReport { batching, sample, measured, warnings })
+    Ok(ProbeReport { batching, outputs, sample, measured, warnings })
 }
 
 fn failed(request: &ProbeRequest, failure: Failure) -> Error {

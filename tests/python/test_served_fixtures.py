@@ -16,10 +16,12 @@ TEXTS = ["apple", "banana", "", "Grüße, 世界 🌍", 'quo"te\\\n\t\u0001']
 
 # The requests that each model is sent, in the form of `/v1/predict`.
 REQUESTS = {
+    "arithmetic_dims": [{"past": [[1.0]], "x": [[2.0, 3.0, 4.0]], "mask": [[1.0, 0.0, 1.0, 1.0]], "half": [[5.0]]}],
     "colliding_names": [{"a.b": [1.0], "a_b": [2.0], "a/b": [3.0], "A_B": [4.0]}],
     "constant_rows": [{"x": [[1.0, 2.0]]}],
     "coupled_mean": [{"x": ROWS}, {"x": ROWS[:1]}],
     "coupled_quantized": [{"x": ROWS}, {"x": ROWS[:1]}],
+    "declared_shapes": [{"x": ROWS}, {"x": ROWS[:1]}],
     # Arrays, since nested lists don't say the sizes inside what is empty.
     "empty": [{"x": np.zeros((2, 0, 3))}, {"x": np.zeros((0, 0, 3))}],
     "external": [{"x": ROWS}],
