@@ -33,7 +33,7 @@ use std::path::PathBuf;
 
 pub use archive::{Archive, archive, loadable};
 pub use artifact::{Artifact, ArtifactBlob, ArtifactContent, write_artifact};
-pub use base::{Base, BaseFile, BaseImage, BaseLayer, BaseSource, USER};
+pub use base::{Base, BaseFile, BaseImage, BaseLayer, BaseSource, Installed, InstalledPackage, Manager, USER};
 pub use budget::{Budget, Overrun, OverrunLayer};
 pub use closure::{Closure, closure};
 pub use compress::Compression;

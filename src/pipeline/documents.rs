@@ -154,6 +154,7 @@ fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, E
             name: base.name.clone(),
             digest: base.digest,
             manifest: base.manifest,
+            installed: image.base.installed.clone(),
         }),
         wheels: wheels.collect(),
         base: image.base.files.iter().map(|file| (file.place.display().to_string(), file.digest)).collect(),

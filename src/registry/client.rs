@@ -118,6 +118,11 @@ impl Client {
         Place { url: url.expect("a repository's path and what is below it make an address"), own: true, foreign: false }
     }
 
+    /// The registry's own address.
+    pub(super) fn base(&self) -> &Url {
+        &self.base
+    }
+
     /// Tells the other threads to end.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
@@ -312,7 +317,8 @@ impl Client {
     /// The manifest behind a tag or digest; `None` where there is none. One that was asked for by digest has it.
     pub(super) fn manifest(&self, name: &str) -> Result<Option<Manifest>, Error> {
         let attempt = format!("read the manifest `{name}` of `{}`", self.repository);
-        let Some((answer, bytes)) = self.document(&format!("manifests/{name}"), attempt)? else { return Ok(None) };
+        let asked = self.request("GET", &format!("manifests/{name}"), attempt);
+        let Some((answer, bytes)) = self.document(asked)? else { return Ok(None) };
         let digest = Digest::of(&bytes);
         if let Ok(wanted) = name.parse::<Digest>()
             && wanted != digest
@@ -327,13 +333,15 @@ impl Client {
     /// A small blob, such as a configuration, by its digest, which is not checked; `None` where there is none.
     pub(super) fn small_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
         let attempt = format!("read the blob {digest} of `{}`", self.repository);
-        Ok(self.document(&format!("blobs/{digest}"), attempt)?.map(|(_, bytes)| bytes))
+        let asked = self.request("GET", &format!("blobs/{digest}"), attempt);
+        Ok(self.document(asked)?.map(|(_, bytes)| bytes))
     }
 
-    /// What stands at a path of the repository, up to [`LARGEST_MANIFEST`], and the answer that brought it; `None` where
+    /// What a request without a body brings, up to [`LARGEST_MANIFEST`], and the answer that brought it; `None` where
     /// there is nothing.
-    fn document(&self, path: &str, attempt: String) -> Result<Option<(Answer, Vec<u8>)>, Error> {
-        let mut answer = self.send(self.request("GET", path, attempt.clone()), &[200, 404])?;
+    pub(super) fn document(&self, asked: Request<'_>) -> Result<Option<(Answer, Vec<u8>)>, Error> {
+        let attempt = asked.attempt.clone();
+        let mut answer = self.send(asked, &[200, 404])?;
         if answer.status == 404 {
             return Ok(None);
         }
@@ -346,12 +354,6 @@ impl Client {
             return Err(wrong(host(&answer.url), format!("is larger than {LARGEST_MANIFEST} bytes")));
         }
         Ok(Some((answer, bytes)))
-    }
-
-    /// The index of what refers to an image; `None` where the registry keeps no such list.
-    pub(super) fn referrers(&self, image: &Digest) -> Result<Option<Vec<u8>>, Error> {
-        let attempt = format!("list what refers to {image} in `{}`", self.repository);
-        Ok(self.document(&format!("referrers/{image}"), attempt)?.map(|(_, bytes)| bytes))
     }
 
     /// Whether a tag or digest leads to exactly this manifest already.
@@ -379,7 +381,12 @@ impl Client {
     /// A request to the repository without a body, which takes manifests of any kind.
     pub(super) fn request<'a>(&self, method: &'static str, path: &str, attempt: String) -> Request<'a> {
         let headers = vec![("Accept", if path.starts_with("manifests/") { MANIFESTS } else { "*/*" }.to_string())];
-        Request { method, place: self.at(path), headers, body: Body::None, attempt }
+        Request { headers, ..self.request_at(method, self.at(path), attempt) }
+    }
+
+    /// A request to a place without headers or body.
+    pub(super) fn request_at<'a>(&self, method: &'static str, place: Place, attempt: String) -> Request<'a> {
+        Request { method, place, headers: Vec::new(), body: Body::None, attempt }
     }
 }
 

@@ -199,21 +199,24 @@ impl Fetch<'_> {
     /// The bundles whose subject the image is, as the registry lists them; else as the index under the image's own tag.
     fn referrers(&self) -> Result<Vec<Descriptor>, Error> {
         let image = &self.request.digest;
-        let listed = self.client.referrers(image)?;
-        let bytes = match listed {
-            Some(bytes) => Some(bytes),
-            None => self.client.manifest(&fallback_tag(image))?.map(|found| found.bytes),
+        let listed = match self.client.referrers(image)? {
+            Some(listed) => listed,
+            None => self.tagged_referrers(image)?,
         };
-        let Some(bytes) = bytes else { return Ok(Vec::new()) };
-        let index: ImageIndex = serde_json::from_slice(&bytes)
-            .map_err(|error| self.odd(image, &format!("has a list of documents that is no index: {error}")))?;
         let kind = |entry: &Descriptor| entry.artifact_type().as_ref().map(ToString::to_string).unwrap_or_default();
         // One that doesn't tell its kind may be anything: it is read.
         let read = |entry: &&Descriptor| kind(entry).is_empty() || kind(entry).starts_with(BUNDLE);
-        let all: Vec<Descriptor> = index.manifests().iter().filter(read).cloned().collect();
+        let all: Vec<Descriptor> = listed.iter().filter(read).cloned().collect();
         if all.len() > MOST_DOCUMENTS {
             return Err(self.odd(image, &format!("has {} signatures and attestations, too many to read", all.len())));
         }
         Ok(all)
+    }
+    /// The index that stands in for a registry's own list.
+    fn tagged_referrers(&self, image: &Digest) -> Result<Vec<Descriptor>, Error> {
+        let Some(found) = self.client.manifest(&fallback_tag(image))? else { return Ok(Vec::new()) };
+        let index: ImageIndex = serde_json::from_slice(&found.bytes)
+            .map_err(|error| self.odd(image, &format!("has a list of documents that is no index: {error}")))?;
+        Ok(index.manifests().clone())
     }
 }

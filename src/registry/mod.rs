@@ -25,6 +25,7 @@ mod pull;
 mod push;
 mod record;
 mod reference;
+mod referrers;
 mod retry;
 mod transport;
 mod upload;

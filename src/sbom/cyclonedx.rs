@@ -32,6 +32,19 @@ pub fn cyclonedx(inventory: &Inventory) -> Value {
         component["purl"] = base.purl().into();
         components.push(component);
         contains.push(base.purl());
+        let mut installed = Vec::new();
+        for package in &base.installed.packages {
+            let purl = base.package_purl(package);
+            // One of the same name and version may have been put above the base too.
+            let reference = format!("base:{purl}");
+            let mut component = self::component("library", &reference, &package.name, None);
+            component["version"] = package.version.clone().into();
+            component["purl"] = purl.into();
+            component["properties"] = json!([property("nimify:sourcePackage", &package.source)]);
+            components.push(component);
+            installed.push(reference);
+        }
+        dependencies.push(json!({ "ref": base.purl(), "dependsOn": installed }));
     }
     for (name, version, digest) in &inventory.wheels {
         let purl = Inventory::wheel_purl(name, version);

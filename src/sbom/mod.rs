@@ -16,7 +16,7 @@ pub use spdx::spdx;
 use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::image::Package;
+use crate::image::{Installed, InstalledPackage, Manager, Package};
 
 /// The kind of an attested SPDX document.
 pub const SPDX: &str = "https://spdx.dev/Document";
@@ -71,6 +71,8 @@ pub struct BaseImagePart {
     pub digest: Digest,
     /// The image's manifest.
     pub manifest: Digest,
+    /// The packages that it says it has.
+    pub installed: Installed,
 }
 
 impl BaseImagePart {
@@ -84,6 +86,22 @@ impl BaseImagePart {
         let tag = tag.map(|tag| format!("&tag={}", escape(tag))).unwrap_or_default();
         let digest = escape(&self.digest.to_string());
         format!("pkg:oci/{}@{digest}?repository_url={}{tag}", escape(name), escape(repository))
+    }
+
+    /// The package URL of one of its packages.
+    fn package_purl(&self, package: &InstalledPackage) -> String {
+        let (kind, usual) = match package.manager {
+            Manager::Deb => ("deb", "debian"),
+            Manager::Apk => ("apk", "alpine"),
+        };
+        let distribution = self.installed.distribution.as_deref().unwrap_or(usual);
+        let architecture = Some(("arch", package.architecture.clone())).filter(|(_, value)| !value.is_empty());
+        let release = self.installed.version.as_ref().map(|version| ("distro", format!("{distribution}-{version}")));
+        let qualifiers: Vec<String> =
+            architecture.into_iter().chain(release).map(|(name, value)| format!("{name}={}", escape(&value))).collect();
+        let mark = if qualifiers.is_empty() { "" } else { "?" };
+        let (name, version) = (escape(&package.name), escape(&package.version));
+        format!("pkg:{kind}/{}/{name}@{version}{mark}{}", escape(distribution), qualifiers.join("&"))
     }
 }
 

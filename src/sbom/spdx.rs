@@ -140,6 +140,14 @@ impl Document {
             let package = self.package("SPDXRef-BaseImage", &base.name, "CONTAINER", Some(&base.manifest));
             package.purl(&base.purl());
             self.relate(image, "DESCENDANT_OF", "SPDXRef-BaseImage");
+            for (at, installed) in base.installed.packages.iter().enumerate() {
+                let id = format!("SPDXRef-BaseImagePackage-{at}");
+                let package = self.package(&id, &installed.name, "INSTALL", None);
+                package.set("versionInfo", installed.version.clone());
+                package.set("sourceInfo", format!("built from the source package {}", installed.source));
+                package.purl(&base.package_purl(installed));
+                self.relate("SPDXRef-BaseImage", "CONTAINS", &id);
+            }
         }
         for (at, (name, version, digest)) in inventory.wheels.iter().enumerate() {
             let id = format!("SPDXRef-Wheel-{at}");

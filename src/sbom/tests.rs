@@ -1,7 +1,7 @@
 //! A small inventory, and what the documents say of it. The whole documents are judged by others' validators.
 
 use super::*;
-use crate::image::Package;
+use crate::image::{Installed, InstalledPackage, Manager, Package};
 
 fn inventory() -> Inventory {
     let library = "/usr/lib/x86_64-linux-gnu/libc.so.6";
@@ -33,6 +33,18 @@ fn inventory() -> Inventory {
             name: "registry.example.com:5000/os/debian:12".into(),
             digest: Digest::of("index"),
             manifest: Digest::of("manifest"),
+            installed: Installed {
+                packages: vec![InstalledPackage {
+                    manager: Manager::Apk,
+                    name: "libstdc++".into(),
+                    version: "14.2.0-r6".into(),
+                    architecture: "x86_64".into(),
+                    source: "gcc".into(),
+                }],
+                distribution: Some("alpine".into()),
+                version: Some("3.23.2".into()),
+                has_rpm: false,
+            },
         }),
         wheels: vec![("nvidia-cublas".into(), "13.10.0.20".into(), Digest::of("wheel"))],
         base: vec![("/etc/os-release".into(), Digest::of("release")), (library.into(), Digest::of("libc"))],
@@ -118,6 +130,13 @@ fn cyclonedx_describes_the_model_as_one_of_machine_learning() {
 fn package_urls_are_escaped() {
     let inventory = inventory();
     assert_eq!(inventory.package_purl(&inventory.packages[0]), "pkg:deb/debian/libc6@2.41-12%2Bdeb13u1?arch=amd64");
+    let base = inventory.base_image.as_ref().unwrap();
+    let installed = &base.installed.packages[0];
+    let purl = "pkg:apk/alpine/libstdc%2B%2B@14.2.0-r6?arch=x86_64&distro=alpine-3.23.2";
+    assert_eq!(base.package_purl(installed), purl);
+    let bare = BaseImagePart { installed: Installed::default(), ..base.clone() };
+    let installed = InstalledPackage { manager: Manager::Deb, architecture: String::new(), ..installed.clone() };
+    assert_eq!(bare.package_purl(&installed), "pkg:deb/debian/libstdc%2B%2B@14.2.0-r6");
     let own = Inventory { onnxruntime: RuntimePart { pinned: false, ..inventory.onnxruntime.clone() }, ..inventory };
     assert_eq!(own.onnxruntime_purl(), "pkg:generic/onnxruntime@1.31.1");
     let base = own.base_image.as_ref().unwrap().purl();

@@ -10,15 +10,17 @@ use nimify::digest::Digest;
 use nimify::image::{self, Architecture, BaseImage, BaseSource, ImageRequest};
 use nimify::registry::{Origin, PullRequest, pull};
 
+use crate::scanned::{by_spdx, by_syft, told};
 use crate::server::{Registry, Wishes, certificates};
 use crate::{Count, Killer, LOGIN, docker, fails, judge, layout, nimify, passes, small_image};
 
 const LOADER: &str = "ld-linux-x86-64.so.2";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+const MUSL: &str = "lib/ld-musl-x86_64.so.1";
 
 /// A root file system with a merged `/usr`, a shell and the C library, but not that of C++.
 fn debian_like(root: &Path) {
-    for folder in [LIBRARIES, "usr/lib64", "usr/bin", "etc"] {
+    for folder in [LIBRARIES, "usr/lib64", "usr/bin", "etc", "var/lib/dpkg"] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
     for (link, target) in [("lib", "usr/lib"), ("lib64", "usr/lib64"), ("bin", "usr/bin")] {
@@ -31,13 +33,41 @@ fn debian_like(root: &Path) {
     symlink(format!("/{LIBRARIES}/{LOADER}"), root.join("usr/lib64").join(LOADER)).unwrap();
     fs::copy("/bin/dash", root.join("usr/bin/sh")).unwrap();
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+    fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n").unwrap();
+    fs::write(root.join("var/lib/dpkg/status"), STATUS).unwrap();
 }
 
-/// A root file system without any C library, in which the loader's folder is a real one.
-fn bare(root: &Path) {
-    fs::create_dir_all(root.join("lib64")).unwrap();
-    fs::create_dir_all(root.join("usr")).unwrap();
+/// What `debian_like` says that it has: two packages, and one that is gone.
+const STATUS: &str = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nSource: glibc (2.36-9)\nVersion: 2.36-9+deb12u10\n\n\
+    Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-2\n\n\
+    Package: gone\nStatus: deinstall ok config-files\nArchitecture: amd64\nVersion: 1\n";
+
+/// A root file system with another C library than glibc and the list of its package, as Alpine has it, in which the folder
+/// of glibc's loader is a real one.
+fn with_musl(root: &Path) {
+    for folder in ["lib64", "usr", "lib/apk/db", "etc"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
     fs::write(root.join("lib64/theirs"), "stays").unwrap();
+    fs::copy("/usr/lib/x86_64-linux-musl/libc.so", root.join(MUSL)).unwrap();
+    symlink("ld-musl-x86_64.so.1", root.join("lib/libc.musl-x86_64.so.1")).unwrap();
+    fs::write(root.join("etc/os-release"), "ID=alpine\nVERSION_ID=3.20.3\n").unwrap();
+    let packages =
+        "P:musl\nV:1.2.5-r0\nA:x86_64\nS:1\nI:1\nT:the C library\no:musl\nL:MIT\nF:lib\nR:ld-musl-x86_64.so.1\n\n";
+    fs::write(root.join("lib/apk/db/installed"), packages).unwrap();
+}
+
+/// A root file system whose C library ends with the versions of glibc 2.17, which nothing here can be had of: a library
+/// without any code, of that name, that defines the versions and no more.
+fn with_an_old_glibc(root: &Path) {
+    debian_like(root);
+    let at = |name: &str| root.with_extension(name);
+    fs::write(at("c"), "int a, b;").unwrap();
+    fs::write(at("map"), "GLIBC_2.2.5 { global: a; local: *; };\nGLIBC_2.17 { global: b; } GLIBC_2.2.5;\n").unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-nostdlib", "-Wl,-soname,libc.so.6"]).arg(at("c")).arg("-o");
+    compiler.arg(root.join(LIBRARIES).join("libc.so.6"));
+    passes(compiler.arg(format!("-Wl,--version-script={}", at("map").display())));
 }
 
 /// Has Docker make an image of a root file system and push it.
@@ -114,19 +144,24 @@ fn an_image_stands_on_one_that_docker_made() {
     assert!(manifest.contains(&format!(r#""org.opencontainers.image.base.name":"{reference}""#)), "{manifest}");
     assert!(manifest.contains(&format!(r#""org.opencontainers.image.base.digest":"{}""#, base.digest)), "{manifest}");
 
-    bare(&at("bare"));
-    push_base(&engine, &at("bare"), &registry.at("bare:1"));
-    let base = pull_base(home.path(), &registry.at("bare:1"), false, None).unwrap();
-    let (made, said) = built_on(&engine, home.path(), &base, "on-bare");
+    with_musl(&at("musl"));
+    push_base(&engine, &at("musl"), &registry.at("musl:1"));
+    let base = pull_base(home.path(), &registry.at("musl:1"), false, None).unwrap();
+    let (made, said) = built_on(&engine, home.path(), &base, "on-musl");
     assert!(said.contains("uid=65532 ") && said.contains("onnxruntime="), "{said}");
     let loader = made.base.files.iter().any(|file| file.place.ends_with(LOADER));
     assert!(loader, "the whole closure is put on it: {:?}", made.base.files);
+    assert!(told(&made).contains(&["apk", "musl", "1.2.5-r0"].map(String::from)));
+    assert_eq!(by_syft(&at("on-musl")), told(&made));
     let copied = at("copied");
-    let id = engine.must(&["create", "on-bare:1.2.3"]);
-    engine.must(&["cp", &format!("{id}:/lib64/theirs"), copied.to_str().unwrap()]);
-    assert_eq!(fs::read_to_string(&copied).unwrap(), "stays");
+    let id = engine.must(&["create", "on-musl:1.2.3"]);
+    let theirs = [("lib64/theirs", at("musl").join("lib64/theirs")), (MUSL, at("musl").join(MUSL))];
+    for (place, before) in theirs {
+        engine.must(&["cp", &format!("{id}:/{place}"), copied.to_str().unwrap()]);
+        assert!(fs::read(&copied).unwrap() == fs::read(before).unwrap(), "{place} stays");
+    }
     engine.must(&["rm", &id]);
-    engine.must(&["image", "rm", "--force", "on-bare:1.2.3", "based:1.2.3"]);
+    engine.must(&["image", "rm", "--force", "on-musl:1.2.3", "based:1.2.3"]);
 
     the_same_base_in_other_forms(home.path(), &registry, &reference);
 }
@@ -217,6 +252,22 @@ fn a_pull_goes_on_when_the_registry_comes_back_and_refuses_changed_bytes() {
 }
 
 #[test]
+fn a_base_whose_c_library_is_too_old_is_refused_with_the_version_that_it_lacks() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("old");
+    with_an_old_glibc(&root);
+    let mut tar = Command::new("tar");
+    let tar = tar.arg("-C").arg(&root).args(["-cf", "-", "."]).output().unwrap().stdout;
+    layout::make_of(&home.path().join("layout"), &[tar]);
+    let mut create = nimify(home.path());
+    create.env("NIMIFY_CACHE", nimify::cache::root(|name| std::env::var_os(name)).unwrap());
+    create.args(["create", "fixtures/digits/digits.onnx", "--yes", "--service", "generic", "--unsigned", "--output"]);
+    create.arg(home.path().join("digits")).arg("--base").arg(format!("oci:{}", home.path().join("layout").display()));
+    let stderr = fails(&mut create, 6);
+    assert!(stderr.contains("GLIBC_2.") && stderr.contains("base"), "{stderr}");
+}
+
+#[test]
 fn the_lock_holds_the_base_until_it_is_built_anew() {
     let home = tempfile::tempdir().unwrap();
     let engine = docker::Engine::get();
@@ -240,6 +291,11 @@ fn the_lock_holds_the_base_until_it_is_built_anew() {
     assert_eq!((&report["layers"][0]["title"], &report["layers"][1]["title"]), (&"base".into(), &"libraries".into()));
     let lock = fs::read_to_string(folder.join("nimify.lock")).unwrap();
     assert!(lock.contains(&format!("baseImage:\n  reference: {reference}\n  digest: sha256:")), "{lock}");
+    let document = fs::read_to_string(folder.join("dist/sbom.spdx.json")).unwrap();
+    assert!(document.contains("pkg:deb/debian/dash@0.5.12-2?arch=amd64&distro=debian-12"), "{document}");
+    let listed = by_spdx(&serde_json::from_str(&document).unwrap());
+    assert!(listed.len() > 2 && !listed.iter().any(|[_, name, _]| name == "gone"), "{listed:?}");
+    assert_eq!(by_syft(&folder.join("dist/image")), listed);
     let provenance = fs::read_to_string(folder.join("dist/provenance.json")).unwrap();
     assert!(provenance.contains("pkg:oci/base@sha256%3A"), "{provenance}");
 

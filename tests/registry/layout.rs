@@ -33,11 +33,16 @@ pub(crate) fn make(folder: &Path, sizes: &[usize]) -> Digest {
 
 /// An image of these layers.
 pub(crate) fn make_of(folder: &Path, layers: &[Vec<u8>]) -> Digest {
+    make_for(folder, "amd64", layers)
+}
+
+/// An image of these layers for a processor.
+pub(crate) fn make_for(folder: &Path, processor: &str, layers: &[Vec<u8>]) -> Digest {
     let layer = |bytes: &Vec<u8>| put(folder, "application/vnd.oci.image.layer.v1.tar", bytes);
     let layers: Vec<Value> = layers.iter().map(layer).collect();
     let diff_ids: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
     let config = json!({
-        "architecture": "amd64", "os": "linux", "config": {},
+        "architecture": processor, "os": "linux", "config": {},
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });
     let config = put(folder, "application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());

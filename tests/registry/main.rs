@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test sets up may fail it")]
 
 mod base;
+mod both;
 mod build;
 mod bundle;
 mod chart;
@@ -18,6 +19,7 @@ mod layout;
 mod model;
 mod odd;
 mod odd_servers;
+mod scanned;
 mod server;
 #[path = "../support/small_image.rs"]
 mod small_image;
@@ -115,6 +117,7 @@ fn what_is_pushed_is_taken_by_everybody_and_sent_once() {
     let made = image::assemble(&request, &cache).unwrap();
     let folder = home.path().join("image");
     image::write_layout(&made, &folder).unwrap();
+    assert_eq!(scanned::by_syft(&folder), scanned::told(&made));
     let repository = registry.at("ml/small");
     passes(nimify(home.path()).args(["keys", "generate"]));
     passes(nimify(home.path()).arg("sign").arg(&folder));

@@ -1,12 +1,17 @@
 //! Registries with habits of their own: what they ask for is done, and where they shouldn't lead is not gone.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
-use nimify::registry::Signing;
+use nimify::digest::Digest;
+use nimify::registry::{FetchRequest, Reference, Signing, fetch};
+use serde_json::json;
 
 use crate::layout;
 use crate::odd::{Asked, Odd, Said};
 use crate::{Count, push_to};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 fn plain(status: u16) -> Said {
     (status, Vec::new(), String::new())
@@ -185,4 +190,56 @@ fn an_upload_goes_on_where_the_registry_says() {
     assert_eq!(ranges, ["0-8388607", "3000000-9437183"]);
     assert!(sent[1].path.contains("/upload/3"), "{}", sent[1].path);
     assert!(report.bytes_sent < 16 << 20, "{}", report.bytes_sent);
+}
+
+/// A registry that lists the documents about an image on pages, with where the page of this number leads.
+fn on_pages(folder: &std::path::Path, documents: usize, leads: fn(usize) -> Option<String>) -> (Odd, Digest) {
+    let image = layout::make_of(folder, &[b"a layer".to_vec()]);
+    let documents: Vec<Digest> =
+        (0..documents).map(|n| layout::refer(folder, &image, n.to_string().as_bytes())).collect();
+    let blobs = folder.join("blobs/sha256");
+    let odd = Odd::start(move |asked, _| {
+        if let Some((_, query)) = asked.path.split_once("/referrers/") {
+            let page = query.split_once("page=").map_or(0, |(_, page)| page.parse().unwrap());
+            let Some(document) = documents.get(page) else { return plain(404) };
+            let size = fs::metadata(blobs.join(document.hex())).unwrap().len();
+            let entry = json!({ "mediaType": MANIFEST, "digest": document, "size": size });
+            let index = json!({ "schemaVersion": 2, "manifests": [entry] }).to_string();
+            let link = leads(page).map(|target| ("Link", format!("<{target}>; rel=\"next\"")));
+            return (200, link.into_iter().collect(), index);
+        }
+        let named = asked.path.rsplit_once("/sha256:").map(|(_, hex)| blobs.join(hex));
+        match named.and_then(|path| fs::read_to_string(path).ok()) {
+            Some(text) => (200, vec![("Content-Type", MANIFEST.into())], text),
+            None => plain(404),
+        }
+    });
+    (odd, image)
+}
+
+#[test]
+fn documents_about_an_image_are_read_from_all_pages() {
+    let fetched = |documents: usize, leads: fn(usize) -> Option<String>| {
+        let home = tempfile::tempdir().unwrap();
+        let (odd, image) = on_pages(home.path(), documents, leads);
+        let into = home.path().join("into");
+        let reference: Reference = format!("{}/ml/digits", odd.address).parse().unwrap();
+        let request = FetchRequest {
+            repository: &reference.repository,
+            digest: image,
+            plain_http: true,
+            at_hand: None,
+            into: &into,
+        };
+        fetch(&request, &Count::default()).map_err(|error| error.to_string())?;
+        let index = fs::read_to_string(into.join("index.json")).unwrap();
+        Ok::<usize, String>(index.matches(r#""digest":"#).count() - 1)
+    };
+    assert_eq!(fetched(3, |page| (page < 2).then(|| format!("?page={}", page + 1))), Ok(3));
+    let refused = |documents, leads| fetched(documents, leads).unwrap_err();
+    // What is missing of a list may be the one signature that counts.
+    assert!(refused(2, |page| Some(format!("?page={}", page + 1))).contains("lacks a page that it leads to"));
+    assert!(refused(1, |_| Some("?page=0".into())).contains("on more than 64 pages"));
+    assert!(refused(1, |_| Some("http://127.0.0.2/v2/a".into())).contains("another host of a private network"));
+    assert!(refused(1, |_| Some("http://127.0.0.1:9/v2/a".into())).contains("which is another registry"));
 }

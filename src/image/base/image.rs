@@ -18,7 +18,7 @@ use super::super::layer::{Contents, Layer};
 use super::super::rootfs::Rootfs;
 use super::super::validate::Limits;
 use super::super::{ImageRequest, packages};
-use super::{Base, BaseFile, CERTIFICATES, GROUP, NSSWITCH, PASSWD, USER, below_root, distribution};
+use super::{Base, BaseFile, CERTIFICATES, GROUP, NSSWITCH, PASSWD, USER, below_root, distribution, installed};
 use crate::cache::Cache;
 use crate::digest::Digest;
 
@@ -104,6 +104,13 @@ pub(super) fn lay(image: &BaseImage, request: &ImageRequest, cache: &Cache) -> R
     base.files = on.files;
     base.files.sort_by(|a, b| a.place.cmp(&b.place));
     base.layers = layers(image, &compressions, &facts);
+    base.installed = installed::read(&on.base);
+    if base.installed.has_rpm {
+        let name = &image.name;
+        base.warnings.push(format!(
+            "the packages of `{name}` are rpm's, whose database nimify does not read: its SBOM lacks them"
+        ));
+    }
     base.image = Some(image.clone());
     Ok((on.contents, base))
 }
@@ -153,9 +160,13 @@ fn unpack(
     let stems = stems(needed);
     let wanted = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        LOOKED_AT.contains(&&*name) || stems.iter().any(|stem| name.starts_with(stem.as_str()))
+        LOOKED_AT.contains(&&*name)
+            || installed::is_read(path)
+            || stems.iter().any(|stem| name.starts_with(stem.as_str()))
     };
-    let recipe = Digest::of(format!("nimify {} {} {stems:?}", env!("CARGO_PKG_VERSION"), image.manifest));
+    // The word changes with what is looked at besides libraries.
+    let looked_at = "with packages";
+    let recipe = Digest::of(format!("nimify {} {} {stems:?} {looked_at}", env!("CARGO_PKG_VERSION"), image.manifest));
     let check = |entry: &Path| {
         let facts: Facts = serde_json::from_slice(&fs::read(entry.join("facts.json")).ok()?).ok()?;
         let root = entry.join("root");

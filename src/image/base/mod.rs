@@ -3,10 +3,12 @@
 mod closure;
 mod debian;
 mod image;
+mod installed;
 
 use std::path::{Path, PathBuf};
 
 pub use image::{BaseImage, BaseLayer};
+pub use installed::{Installed, InstalledPackage, Manager};
 
 use super::ImageRequest;
 use super::closure::{Host, Roots, walk};
@@ -65,6 +67,8 @@ pub struct Base {
     pub image: Option<BaseImage>,
     /// That one's layers.
     pub layers: Vec<Layer>,
+    /// The packages that it says it has.
+    pub installed: Installed,
     /// What a person should know, in sentences.
     pub warnings: Vec<String>,
 }
@@ -93,9 +97,14 @@ fn add_accounts(contents: &mut Contents) -> Result<(), Error> {
 
 /// The `ID` in an `os-release`: lower-case letters, digits, and few signs, as its manual page has it.
 fn distribution(text: &str) -> Option<String> {
-    let id = text.lines().find_map(|line| line.strip_prefix("ID="))?.trim_matches(['"', '\'']);
+    release_field(text, "ID=")
+}
+
+/// A field of an `os-release` whose values are words of that kind: `ID=`, `VERSION_ID=`.
+fn release_field(text: &str, field: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(field))?.trim_matches(['"', '\'']);
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    (!id.is_empty() && id.bytes().all(plain)).then(|| id.into())
+    (!value.is_empty() && value.bytes().all(plain)).then(|| value.into())
 }
 
 fn below_root(path: &Path) -> Result<&str, Error> {

@@ -1,0 +1,97 @@
+//! A registry's list of the documents about an image, page after page.
+
+use oci_spec::image::{Descriptor, ImageIndex};
+
+use super::Error;
+use super::client::Client;
+use super::place::{self, Place};
+use super::transport::{Answer, host};
+use crate::digest::Digest;
+
+/// Most pages that are read: a registry that lists without end is not followed without end.
+const MOST_PAGES: usize = 64;
+/// Most entries of all pages.
+const MOST_ENTRIES: usize = 10_000;
+
+impl Client {
+    /// What refers to an image, of all pages; `None` where the registry keeps no such list.
+    pub(super) fn referrers(&self, image: &Digest) -> Result<Option<Vec<Descriptor>>, Error> {
+        let attempt = format!("list what refers to {image} in `{}`", self.repository);
+        let odd = |host: String, reason: String| Error::Answer { attempt: attempt.clone(), host, reason };
+        let mut place = self.at(&format!("referrers/{image}"));
+        let mut all = Vec::new();
+        for page in 0..MOST_PAGES {
+            let asked = self.request_at("GET", place, attempt.clone());
+            let (answer, bytes) = match self.document(asked)? {
+                Some(found) => found,
+                None if page == 0 => return Ok(None),
+                // It has listed that page itself: without it, a signature may be missing.
+                None => return Err(odd(self.repository.host().into(), "lacks a page that it leads to".into())),
+            };
+            let index: ImageIndex = serde_json::from_slice(&bytes)
+                .map_err(|error| odd(host(&answer.url), format!("is no index of documents ({error})")))?;
+            all.extend(index.manifests().iter().cloned());
+            if all.len() > MOST_ENTRIES {
+                return Err(odd(host(&answer.url), format!("lists more than {MOST_ENTRIES} documents")));
+            }
+            let Some(next) = self.next_page(&attempt, &answer)? else { return Ok(Some(all)) };
+            place = next;
+        }
+        Err(odd(self.repository.host().into(), format!("lists documents on more than {MOST_PAGES} pages")))
+    }
+
+    /// Where the next page is, if there is one: at the registry itself and nowhere else.
+    fn next_page(&self, attempt: &str, answer: &Answer) -> Result<Option<Place>, Error> {
+        let links = answer.headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
+        let Some(target) = links.filter_map(next).next() else { return Ok(None) };
+        let astray =
+            |(target, reason)| Error::Astray { attempt: attempt.into(), host: host(&answer.url), target, reason };
+        let place = place::follow(self.base(), &answer.url, target).map_err(astray)?;
+        if place.own { Ok(Some(place)) } else { Err(astray((target.into(), "which is another registry"))) }
+    }
+}
+
+/// The target of `rel="next"` in a `Link` header (RFC 8288).
+fn next(header: &str) -> Option<&str> {
+    let mut rest = header;
+    loop {
+        let (target, after) = rest.split_once('<')?.1.split_once('>')?;
+        // The parameters go to the next link's `<`: a quoted one with that sign in it is no relation that is known.
+        let (parameters, more) = after.split_once('<').map_or((after, ""), |(own, _)| (own, &after[own.len()..]));
+        let is_next = |parameter: &str| {
+            let (name, value) = parameter.split_once('=')?;
+            let value = value.trim().trim_end_matches(',').trim().trim_matches('"');
+            let known = value.split_ascii_whitespace().any(|one| one.eq_ignore_ascii_case("next"));
+            (name.trim().eq_ignore_ascii_case("rel") && known).then_some(())
+        };
+        if parameters.split(';').any(|parameter| is_next(parameter).is_some()) {
+            return Some(target.trim());
+        }
+        rest = more;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        assert_eq!(next(r#"</v2/a/referrers/x?n=2>; rel="next""#), Some("/v2/a/referrers/x?n=2"));
+        assert_eq!(next("<https://r.example.com/p?a=b,c>;REL=next"), Some("https://r.example.com/p?a=b,c"));
+        assert_eq!(next(r#"<a>; rel="prev", <b>; title="x"; rel="last next""#), Some("b"));
+        assert_eq!(next(r#"<a>; rel="next", <b>; rel="prev""#), Some("a"));
+        for none in ["", "a; rel=next", "<a", "<a>", r#"<a>; rel="nextone""#, r#"<a>; rev="next""#] {
+            assert_eq!(next(none), None, "{none}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_read_to_its_end(header in "[<>;=,\" a-z]{0,80}") {
+            let _ = next(&header);
+        }
+    }
+}
