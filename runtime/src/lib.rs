@@ -30,6 +30,7 @@ mod numbers;
 mod progress;
 pub mod repository;
 pub mod request;
+mod rows;
 pub mod service;
 pub mod settings;
 pub mod signature;

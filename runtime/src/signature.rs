@@ -195,6 +195,9 @@ pub enum ValueType {
         key: ElementType,
         /// Type of the values.
         value: Box<ValueType>,
+        /// The keys, as JSON writes them, where the model names them all; otherwise none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        labels: Vec<String>,
     },
     /// A value that may be absent.
     Optional {
@@ -209,7 +212,7 @@ impl std::fmt::Display for ValueType {
             ValueType::Tensor { element_type, shape } => write!(f, "{element_type} {shape}"),
             ValueType::SparseTensor { element_type, shape } => write!(f, "sparse {element_type} {shape}"),
             ValueType::Sequence { element } => write!(f, "sequence({element})"),
-            ValueType::Map { key, value } => write!(f, "map({key}, {value})"),
+            ValueType::Map { key, value, .. } => write!(f, "map({key}, {value})"),
             ValueType::Optional { element } => write!(f, "optional({element})"),
         }
     }
@@ -351,7 +354,7 @@ mod tests {
         assert_eq!(wire(*row()), ElementType::Float32);
         assert_eq!(wire(ValueType::Optional { element: row() }), ElementType::Float32);
         assert_eq!(wire(ValueType::Sequence { element: row() }), ElementType::String);
-        let map = ValueType::Map { key: ElementType::Int64, value: row() };
+        let map = ValueType::Map { key: ElementType::Int64, value: row(), labels: vec![] };
         assert_eq!(wire(ValueType::Optional { element: Box::new(map) }), ElementType::String);
     }
 }

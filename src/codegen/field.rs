@@ -1,9 +1,12 @@
 //! A value of the signature as a field of a generated struct.
 
+use std::collections::BTreeSet;
+
 use nimify_runtime::signature::{ElementType, ValueSpec};
 use serde::Serialize;
 
 use super::name::identifiers;
+use super::row::{RowStruct, row};
 
 /// What the templates print of one value.
 #[derive(Debug, Serialize)]
@@ -16,29 +19,56 @@ pub(super) struct Field {
     pub doc: String,
     /// The Rust type.
     pub rust_type: String,
-    /// Whether the type is an `Array`, and not a `Value`.
-    pub is_array: bool,
+    /// The type of the runtime that converts it, where it isn't a `Value`: `Array` or `Rows`.
+    pub view: Option<&'static str>,
+    /// The struct of its rows, if it has rows and their labels are known.
+    #[serde(skip)]
+    pub row: Option<RowStruct>,
+}
+
+impl Field {
+    /// Whether it is an `Array`.
+    pub(super) fn is_array(&self) -> bool {
+        self.view == Some("Array")
+    }
 }
 
 /// The fields of a message, in the signature's order.
 pub(super) fn fields(specs: &[ValueSpec]) -> Vec<Field> {
     let names = identifiers(specs.iter().map(|spec| spec.name.as_str()));
-    names.into_iter().zip(specs).map(|(name, spec)| field(name, spec)).collect()
+    let mut fields: Vec<Field> = names.into_iter().zip(specs).map(|(name, spec)| field(name, spec)).collect();
+    // Identifiers that differ in their underscores alone, as `a_1` and `a1`, have rows of the same name.
+    let mut taken = BTreeSet::new();
+    for field in &mut fields {
+        if let Some(row) = &mut field.row {
+            while !taken.insert(row.name.clone()) {
+                row.name.push('s');
+            }
+            field.rust_type = format!("Rows<{}>", row.name);
+        }
+    }
+    fields
 }
 
 fn field(name: String, spec: &ValueSpec) -> Field {
     let element = spec.tensor().and_then(|(element_type, _)| rust_element(element_type));
+    let (rust_type, view, row) = match (element, row(&name, spec)) {
+        (Some(element), _) => (format!("Array<{element}>"), Some("Array"), None),
+        (None, Some((of, row))) => (format!("Rows<{of}>"), Some("Rows"), row),
+        (None, None) => ("Value".into(), None, None),
+    };
     Field {
         name,
         literal: literal(&spec.name),
         doc: literal(&format!(" {}: {}", code(&spec.name), code(&spec.value_type.to_string()))),
-        rust_type: element.map_or("Value".into(), |element| format!("Array<{element}>")),
-        is_array: element.is_some(),
+        rust_type,
+        view,
+        row,
     }
 }
 
 /// The Rust type that the runtime holds elements of this type in; `None` for those it doesn't serve.
-fn rust_element(element_type: ElementType) -> Option<&'static str> {
+pub(super) fn rust_element(element_type: ElementType) -> Option<&'static str> {
     use ElementType as E;
     Some(match element_type {
         E::Float32 => "f32",

@@ -5,6 +5,7 @@
 
 mod field;
 mod name;
+mod row;
 
 use nimify_runtime::signature::ValueSpec;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use utoipa::openapi::OpenApi;
 use crate::files::{FileTree, RelativePath};
 use crate::plan::ServicePlan;
 use field::Field;
+use row::RowStruct;
 
 /// The one file of the crate that belongs to the user: written once, kept from then on.
 pub const HOOKS: &str = "src/hooks.rs";
@@ -133,6 +135,8 @@ struct MainContext {
 struct ApiContext {
     /// What is used of `nimify_runtime::service`.
     imports: String,
+    /// The structs of rows with known labels.
+    rows: Vec<RowStruct>,
     messages: [Message; 2],
 }
 
@@ -152,11 +156,19 @@ struct HooksContext {
 }
 
 impl ApiContext {
-    fn new(plan: &ServicePlan, inputs: Vec<Field>, outputs: Vec<Field>) -> Self {
+    fn new(plan: &ServicePlan, inputs: Vec<Field>, mut outputs: Vec<Field>) -> Self {
+        // No protocol takes a map: an input has no rows with labels.
+        let rows: Vec<RowStruct> = outputs.iter_mut().filter_map(|field| field.row.take()).collect();
         let fields = || inputs.iter().chain(&outputs);
         let mut imports = vec!["Error", "Value", "take"];
-        if fields().any(|field| field.is_array) {
+        if fields().any(Field::is_array) {
             imports.insert(0, "Array");
+        }
+        if fields().any(|field| field.view == Some("Rows")) {
+            imports.push("Rows");
+        }
+        if !rows.is_empty() {
+            imports.extend(["Pairs", "Row", "give_labels", "take_labels"]);
         }
         for half in ["bf16", "f16"] {
             if fields().any(|field| field.rust_type == format!("Array<{half}>")) {
@@ -172,6 +184,7 @@ impl ApiContext {
         let response = doc("What the model gives", &plan.signature.outputs);
         ApiContext {
             imports: imports.join(", "),
+            rows,
             messages: [
                 Message { name: "Request", doc: request, fields: inputs },
                 Message { name: "Response", doc: response, fields: outputs },
@@ -181,7 +194,7 @@ impl ApiContext {
 }
 
 fn example(fields: &[Field]) -> Option<String> {
-    fields.iter().find(|field| field.is_array).map(|field| field.name.clone())
+    fields.iter().find(|field| field.is_array()).map(|field| field.name.clone())
 }
 
 /// The crate's documentation: what it serves, and the table of its routes.

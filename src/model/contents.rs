@@ -10,6 +10,7 @@ use super::external::Reference;
 use super::fault::Fault;
 use super::graph::{Graph, Node, ValueInfo};
 use super::hints::{Hint, hints};
+use super::labels;
 use super::limits::Limits;
 use super::onnx::{Model, called, check_functions, walk};
 use super::opset::{self, domain_name, is_built_in};
@@ -74,7 +75,8 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Contents, Fault> {
 }
 
 fn contents(model: Model<'_>, limits: &Limits) -> Result<Contents, Fault> {
-    let (inputs, outputs) = (inputs(&model.graph, limits)?, outputs(&model.graph, limits)?);
+    let (inputs, mut outputs) = (inputs(&model.graph, limits)?, outputs(&model.graph, limits)?);
+    labels::add(&model.graph, &mut outputs);
     let counts = Counts::of(&model)?;
     let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
     let row_coupling = counts.row_coupling;
@@ -210,6 +212,6 @@ pub(super) fn can_be_served(value_type: &ValueType) -> bool {
         ValueType::Tensor { element_type, .. } => element_type.datatype().is_some(),
         ValueType::SparseTensor { .. } => false,
         ValueType::Sequence { element } | ValueType::Optional { element } => can_be_served(element),
-        ValueType::Map { key, value } => key.datatype().is_some() && can_be_served(value),
+        ValueType::Map { key, value, .. } => key.datatype().is_some() && can_be_served(value),
     }
 }

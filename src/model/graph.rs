@@ -235,6 +235,12 @@ impl<'a> Attribute<'a> {
         ints
     }
 
+    /// All its texts; `None` where they are more than `most`, or one is not UTF-8.
+    pub(super) fn every_text(&self, most: usize) -> Option<Vec<&'a str>> {
+        let texts = self.fields(9).take(most + 1).map(|field| std::str::from_utf8(field.bytes().ok()?).ok());
+        texts.collect::<Option<Vec<_>>>().filter(|texts| texts.len() <= most)
+    }
+
     /// Its first `most` texts; those that are not UTF-8 are left out.
     pub(super) fn texts(&self, most: usize) -> Vec<&'a str> {
         self.fields(9).filter_map(|field| std::str::from_utf8(field.bytes().ok()?).ok()).take(most).collect()

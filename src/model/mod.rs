@@ -16,6 +16,7 @@ mod file;
 mod foreign;
 mod graph;
 mod hints;
+mod labels;
 mod limits;
 mod onnx;
 mod opset;

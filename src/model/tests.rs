@@ -578,3 +578,12 @@ fn the_fuzzers_seeds_are_models() {
         assert_eq!(fs::read(&path).unwrap(), bytes, "{name}");
     }
 }
+
+#[test]
+fn the_labels_of_a_zipmap_are_told_with_the_type_of_its_output() {
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/models/map_output.onnx")).unwrap();
+    let contents = read(&bytes, &Limits::default()).unwrap();
+    let ValueType::Sequence { element } = &contents.signature.outputs[0].value_type else { panic!() };
+    let ValueType::Map { labels, .. } = &**element else { panic!("{element}") };
+    assert_eq!(labels, &["10", "20", "30"]);
+}

@@ -66,7 +66,7 @@ fn map(message: Message<'_>, limits: &Limits) -> Result<TypeOrProblem, Fault> {
             _ => {}
         }
     }
-    Ok(element_type(key).and_then(|key| Ok(ValueType::Map { key, value: Box::new(value?) })))
+    Ok(element_type(key).and_then(|key| Ok(ValueType::Map { key, value: Box::new(value?), labels: Vec::new() })))
 }
 
 fn tensor(message: Message<'_>, limits: &Limits) -> Result<Result<(ElementType, Shape), String>, Fault> {

@@ -48,7 +48,7 @@ fn value(value_type: &ValueType) -> Option<Value> {
             Some(sizes.iter().rfold(element(*element_type), |inner, &size| Value::Array(vec![inner; size])))
         }
         ValueType::Sequence { element } => Some(Value::Array(vec![value(element)?])),
-        ValueType::Map { key, value: inner } => {
+        ValueType::Map { key, value: inner, .. } => {
             let key = if *key == ElementType::String { "text" } else { "0" };
             Some(json!({key: value(inner)?}))
         }

@@ -44,8 +44,11 @@ pub(super) fn value(value_type: &ValueType, components: &mut Components) -> RefO
         ValueType::Sequence { element } => {
             ArrayBuilder::new().items(value(element, components)).description(Some(description)).into()
         }
-        ValueType::Map { key, value: inner } => {
-            let values = value(inner, components);
+        ValueType::Map { key, value: inner, labels } => {
+            let values = map_value(inner, components);
+            if !labels.is_empty() {
+                return labelled(labels, values, description);
+            }
             let mut map = ObjectBuilder::new()
                 .description(Some(description))
                 .additional_properties(Some(AdditionalProperties::RefOr(values)));
@@ -60,6 +63,24 @@ pub(super) fn value(value_type: &ValueType, components: &mut Components) -> RefO
             AnyOfBuilder::new().item(value(element, components)).item(absent).description(Some(description)).into()
         }
     }
+}
+
+/// A map's value: ONNX Runtime's maps hold scalars alone, whatever shape the file gives them.
+fn map_value(value_type: &ValueType, components: &mut Components) -> RefOr<Schema> {
+    match value_type {
+        ValueType::Tensor { element_type, .. } => {
+            Ref::from_schema_name(element_schema(*element_type, components)).into()
+        }
+        other => value(other, components),
+    }
+}
+
+/// A map of which all labels are known.
+fn labelled(labels: &[String], values: RefOr<Schema>, description: String) -> RefOr<Schema> {
+    let map = ObjectBuilder::new()
+        .description(Some(description))
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    labels.iter().fold(map, |map, label| map.property(label, values.clone()).required(label)).into()
 }
 
 /// Nested arrays, outermost dimension first; the element itself for a scalar, any nesting for an unknown rank.

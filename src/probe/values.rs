@@ -307,6 +307,7 @@ mod tests {
         let map = ValueType::Map {
             key: ElementType::Int64,
             value: Box::new(tensor("", ElementType::Float32, "").value_type),
+            labels: vec![],
         };
         odd.inputs.push(nimify_runtime::signature::ValueSpec { name: "m".into(), value_type: map });
         let rung = &ladder::rungs(&odd)[0];

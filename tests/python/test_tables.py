@@ -1,7 +1,9 @@
 """Models that scikit-learn, XGBoost, LightGBM and PyTorch made, served by `nimify run` and asked by each protocol: what
 comes back is what the library itself predicts.
 """
+import json
 import subprocess
+import urllib.request
 import warnings
 from pathlib import Path
 
@@ -40,6 +42,18 @@ def test_a_model_of_tables_predicts_what_its_library_does(name, nimify, tmp_path
         for ask in PROTOCOLS:
             got = ask(service, request)
             assert alike(got, wanted), f"{ask.__name__}: {got} instead of {wanted}"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_labels_that_the_graph_names_are_in_the_openapi_document(nimify, tmp_path):
+    model, _, answer = tables.CASES["sklearn-logistic"]()
+    onnx.save(model, tmp_path / "m.onnx")
+    with Served(nimify, tmp_path / "m.onnx", tmp_path / "log") as service:
+        with urllib.request.urlopen(f"http://{service.address}/openapi.json") as document:
+            schemas = json.load(document)["components"]["schemas"]
+    row = schemas["PredictResponse"]["properties"]["output_probability"]["items"]
+    labels = list(answer["output_probability"][0])
+    assert (list(row["properties"]), row["required"], row["additionalProperties"]) == (labels, labels, False)
 
 
 @pytest.fixture(scope="module")

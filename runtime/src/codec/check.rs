@@ -33,12 +33,14 @@ fn fits<'s>(value: &Value, wanted: &'s ValueType, spec: &'s ValueSpec, sizes: &m
             // A symbolic name ties the elements of a sequence together no more than those of two requests.
             values.iter().try_for_each(|value| fits(value, element, spec, &mut Sizes::default()))
         }
-        (ValueType::Map { key, value: element }, Value::Map(pairs)) => pairs.iter().try_for_each(|(name, value)| {
-            if name.element_type() != *key {
-                return Err(unfit(spec, &format!("a key of type {}", name.element_type())));
-            }
-            fits(value, element, spec, &mut Sizes::default())
-        }),
+        (ValueType::Map { key, value: element, .. }, Value::Map(pairs)) => {
+            pairs.iter().try_for_each(|(name, value)| {
+                if name.element_type() != *key {
+                    return Err(unfit(spec, &format!("a key of type {}", name.element_type())));
+                }
+                fits(value, element, spec, &mut Sizes::default())
+            })
+        }
         (ValueType::Optional { .. }, Value::Absent) => Ok(()),
         (ValueType::Optional { element }, value) => fits(value, element, spec, sizes),
         (_, Value::Tensor(tensor)) => {

@@ -251,7 +251,7 @@ mod tests {
         let spec = |name: &str, value_type| ValueSpec { name: name.into(), value_type };
         let mut s = signature(&[], &[]);
         s.inputs = vec![
-            spec("m", ValueType::Map { key: ElementType::Int64, value: row() }),
+            spec("m", ValueType::Map { key: ElementType::Int64, value: row(), labels: vec![] }),
             spec("s", ValueType::Sequence { element: Box::new(of(ElementType::Int64, None)) }),
             spec("o", ValueType::Optional { element: row() }),
             spec("p", ValueType::Optional { element: row() }),

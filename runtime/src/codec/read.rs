@@ -295,7 +295,7 @@ pub(super) fn read_value(reader: &mut Reader<'_>, name: &str, value_type: &Value
                 }
             }
         }
-        ValueType::Map { key, value } => read_map(reader, name, *key, value),
+        ValueType::Map { key, value, .. } => read_map(reader, name, *key, value),
         ValueType::Optional { .. } if reader.literal("null") => Ok(Value::Absent),
         ValueType::Optional { element } => read_value(reader, name, element),
         ValueType::SparseTensor { .. } => Err(internal(name)),
@@ -304,7 +304,7 @@ pub(super) fn read_value(reader: &mut Reader<'_>, name: &str, value_type: &Value
 
 /// An object: each property a key, which JSON has only as strings, and its value.
 fn read_map(reader: &mut Reader<'_>, name: &str, key_type: ElementType, value: &ValueType) -> Result<Value, Error> {
-    let own = ValueType::Map { key: key_type, value: Box::new(value.clone()) };
+    let own = ValueType::Map { key: key_type, value: Box::new(value.clone()), labels: Vec::new() };
     if !reader.take(b'{') {
         let fault = instead::<()>(reader, "an object");
         return Err(fault.map_or_else(|e| bad_request(reader, name, &[], &own, &e), |()| internal(name)));

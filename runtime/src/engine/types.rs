@@ -67,7 +67,7 @@ fn value_type(ty: &OrtType) -> ValueType {
         OrtType::Sequence(element) => ValueType::Sequence { element: Box::new(value_type(element)) },
         OrtType::Map { key, value } => {
             let value = ValueType::Tensor { element_type: served_element(*value), shape: Shape(Some(Vec::new())) };
-            ValueType::Map { key: served_element(*key), value: Box::new(value) }
+            ValueType::Map { key: served_element(*key), value: Box::new(value), labels: Vec::new() }
         }
         OrtType::Optional(element) => ValueType::Optional { element: Box::new(value_type(element)) },
     }
@@ -95,7 +95,7 @@ pub(super) fn served(value_type: &ValueType) -> bool {
         ValueType::Tensor { element_type, .. } => element(*element_type),
         ValueType::SparseTensor { .. } => false,
         ValueType::Sequence { element } | ValueType::Optional { element } => served(element),
-        ValueType::Map { key, value } => element(*key) && served(value),
+        ValueType::Map { key, value, .. } => element(*key) && served(value),
     }
 }
 
@@ -107,7 +107,7 @@ pub(super) fn agree(one: &ValueType, other: &ValueType) -> bool {
         }
         (ValueType::Sequence { element: one }, ValueType::Sequence { element: other })
         | (ValueType::Optional { element: one }, ValueType::Optional { element: other }) => agree(one, other),
-        (ValueType::Map { key: a, value: one }, ValueType::Map { key: b, value: other }) => {
+        (ValueType::Map { key: a, value: one, .. }, ValueType::Map { key: b, value: other, .. }) => {
             // ONNX Runtime doesn't say the shape of a map's values.
             let element = |value: &ValueType| match value {
                 ValueType::Tensor { element_type, .. } => Some(*element_type),

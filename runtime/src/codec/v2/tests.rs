@@ -201,7 +201,7 @@ fn a_raw_body_is_the_one_input() {
 fn values_that_are_no_tensors_travel_as_json_texts() {
     let mut s = signature(&[], &[]);
     let number = |element_type| ValueType::Tensor { element_type, shape: Shape(Some(vec![])) };
-    let map = ValueType::Map { key: ElementType::Int64, value: Box::new(number(ElementType::Float32)) };
+    let map = ValueType::Map { key: ElementType::Int64, value: Box::new(number(ElementType::Float32)), labels: vec![] };
     let spec = |name: &str, value_type| ValueSpec { name: name.into(), value_type };
     s.inputs = vec![
         spec("maps", ValueType::Sequence { element: Box::new(map.clone()) }),

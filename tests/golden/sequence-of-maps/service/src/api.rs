@@ -2,7 +2,7 @@
 
 //! The request and the response of this model, typed.
 
-use nimify_runtime::service::{Array, Error, Value, take};
+use nimify_runtime::service::{Array, Error, Value, take, Rows};
 
 /// What the model takes: one value.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ pub struct Response {
     /// `label`: `int64 [N]`
     pub label: Array<i64>,
     /// `probability`: `sequence(map(int64, float32 []))`
-    pub probability: Value,
+    pub probability: Rows<Vec<(i64, f32)>>,
     /// `extra`: `optional(string [])`
     pub extra: Value,
 }
@@ -46,7 +46,7 @@ impl TryFrom<Vec<Value>> for Response {
         let [label, probability, extra] = take(values)?;
         Ok(Response {
             label: Array::from_value("label", label)?,
-            probability,
+            probability: Rows::from_value("probability", probability)?,
             extra,
         })
     }
@@ -56,6 +56,12 @@ impl TryFrom<Response> for Vec<Value> {
     type Error = Error;
     fn try_from(message: Response) -> Result<Self, Error> {
         let Response { label, probability, extra } = message;
-        Ok(Vec::from([label.into_value("label")?, probability, extra]))
+        Ok(
+            Vec::from([
+                label.into_value("label")?,
+                probability.into_value("probability")?,
+                extra,
+            ]),
+        )
     }
 }
