@@ -66,7 +66,7 @@ fn next(built: &BuildReport) -> [String; 3] {
 /// The config that flags, answers and defaults make, and the folder to write.
 fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure> {
     let ask = prompts::possible(args.yes);
-    let default_name = args.name.clone().unwrap_or_else(|| stem(model));
+    let default_name = args.name.clone().unwrap_or_else(|| default_name(&args.model, model));
     let name = if ask && args.name.is_none() {
         prompts::text("Name of the service", &default_name, |text| {
             let name = text.parse::<ModelName>().map_err(|error| error.to_string())?;
@@ -144,8 +144,15 @@ where
     text.parse().map_err(|error: T::Err| Failure::say(Exit::Config, format!("`{flag}`: {error}")))
 }
 
+/// What a service is called where nobody says: as the model's file is, unless that is what every exporter calls it and the
+/// source has a name of its own.
+pub(super) fn default_name(source: &Source, model: &Path) -> String {
+    let title = source.title().filter(|_| model.file_stem().is_some_and(|stem| stem == "model"));
+    title.map_or_else(|| stem(model), String::from)
+}
+
 /// The file's name without its extension, or the folder's where the file is called what every exporter calls it.
-pub(super) fn stem(model: &Path) -> String {
+fn stem(model: &Path) -> String {
     let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     match stem(model) {
         Some(name) if name == "model" => model.parent().and_then(stem).unwrap_or(name),
@@ -156,7 +163,11 @@ pub(super) fn stem(model: &Path) -> String {
 /// What the config calls the model: where it comes from, or the file at `model` as seen from the output folder.
 fn reference(source: &Source, model: &Path, output: &Path) -> Result<ModelReference, Failure> {
     match source {
-        Source::Path(_) => word(&relative(model, output)?.to_string_lossy(), "MODEL"),
+        // A folder stays one: what stands in it with the model belongs to it.
+        Source::Path(path) => {
+            let path = if path.is_dir() { path } else { model };
+            word(&relative(path, output)?.to_string_lossy(), "MODEL")
+        }
         elsewhere => word(&elsewhere.to_string(), "MODEL"),
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 }
 
 fn config(args: &RunArgs, model: &Path) -> Result<Config, Failure> {
-    let name = args.name.clone().unwrap_or_else(|| create::stem(model));
+    let name = args.name.clone().unwrap_or_else(|| create::default_name(&args.model, model));
     let mut config = Config::new(create::word(&name, "--name")?, create::word(&model.to_string_lossy(), "MODEL")?);
     config.server.host = Some(args.host.clone());
     // The service's own paths are relative to its folder.

@@ -103,6 +103,10 @@ fn from_source(error: &source::Error) -> Failure {
             error,
             Some("build without `--locked` to take what is there now, if that is what you want".into()),
         ),
+        Error::Mismatch { .. } => failure(Exit::Trust, error, None),
+        Error::PlainHttp { .. } => {
+            failure(Exit::Usage, error, Some("give `https://`, or say `--plain-http` if it is to be so".into()))
+        }
         Error::Unauthorized { hint, .. } => failure(Exit::Network, error, Some((*hint).into())),
         Error::Credentials { .. } => failure(Exit::Config, error, None),
         Error::NotCached { .. } => failure(Exit::Network, error, Some("fetch it once without `--offline`".into())),

@@ -151,7 +151,7 @@ fn wrong_values_say_where_and_what_they_should_be() {
     assert!(wrong(&LEAST.replace("v1", "v2")).contains("`nimify/v2` is no known word here: did you mean `nimify/v1`?"));
     let text = wrong(&LEAST.replace("digits.onnx", "gopher://org/repo/digits.onnx"));
     assert!(
-        text.starts_with("3:8: `model`: a model from `gopher://` is not supported: give a path or `oci://"),
+        text.starts_with("3:8: `model`: a model from `gopher://` is not supported: give a path or `https://"),
         "{text}"
     );
     assert!(wrong(&LEAST.replace("name: digits", "name: 模型")).contains("can't be a service name"));

@@ -83,7 +83,7 @@ struct Found {
 }
 
 /// How deep a folder is searched, and how many of its entries: a model's folder has a few.
-const SEARCH_DEPTH: usize = 3;
+const SEARCH_DEPTH: usize = 8;
 const SEARCH_ENTRIES: usize = 10_000;
 /// Files that an error names.
 const NAMED: usize = 20;

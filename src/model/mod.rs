@@ -21,6 +21,7 @@ mod limits;
 mod onnx;
 mod opset;
 mod report;
+mod sides;
 mod tensor;
 #[cfg(test)]
 mod testing;
@@ -30,6 +31,7 @@ mod types;
 mod warnings;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -44,8 +46,10 @@ pub use hints::{Hint, MOST_VALUES};
 pub use limits::Limits;
 pub use opset::ONNX_RUNTIME;
 pub use report::text;
+pub use sides::{SideFile, is_side_file};
 
 use crate::digest::Digest;
+use crate::files::RelativePath;
 
 /// Everything that a model's files say. As JSON one flat object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +68,12 @@ pub struct ModelDescription {
     pub digest: Digest,
     /// Files beside it that hold weights, sorted by path.
     pub external_files: Vec<ExternalFile>,
+    /// Files that stand with it in the folder that was given, sorted by name: configuration, tokenizer, labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub side_files: Vec<SideFile>,
+    /// The names of the classes, in order, as those files tell them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// What the file says.
     #[serde(flatten)]
     pub contents: Contents,
@@ -92,7 +102,7 @@ pub enum Format {
 /// # Errors
 /// An [`Error`] that names the path and, inside the file, the byte or the tensor; [`Error::hint`] has the advice.
 pub fn inspect(path: &Path, limits: &Limits) -> Result<ModelDescription, Error> {
-    let path = file::locate(path)?;
+    let (asked, path) = (path, file::locate(path)?);
     let open = file::open(&path).map_err(|error| match error {
         file::CannotOpen::NotRegular(kind) => Error::NotRegular { path: path.clone(), kind },
         file::CannotOpen::Io(source) => Error::reading(&path, source),
@@ -107,12 +117,30 @@ pub fn inspect(path: &Path, limits: &Limits) -> Result<ModelDescription, Error> 
     if map.len() as u64 > limits.file_bytes {
         return Err(Error::TooLarge { path, size: map.len() as u64, limit: limits.file_bytes });
     }
-    let contents = read(&map, limits).map_err(|fault| match (&fault, foreign::by_name(&path)) {
+    let mut contents = read(&map, limits).map_err(|fault| match (&fault, foreign::by_name(&path)) {
         (Fault::NotOnnx(_), Some(format)) => Error::Foreign { path: path.clone(), format },
         _ => Error::Contents { path: path.clone(), fault },
     })?;
     let external_files = external::resolve(&path, &contents.external, limits)?;
     let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (size, digest) = (map.len() as u64, Digest::of(&map));
-    Ok(ModelDescription { format: Format::Onnx, file_name, path, size, digest, external_files, contents })
+    let (side_files, outside) = match asked.is_dir() {
+        true => sides::find(asked, &path).map_err(|error| Error::reading(asked, error))?,
+        // Beside a file that was named may stand anything.
+        false => Default::default(),
+    };
+    let passed_over = |path: &PathBuf| format!("`{}` leads out of the model's folder: it is left out", path.display());
+    contents.warnings.extend(outside.iter().map(passed_over));
+    let labels = sides::labels(&side_files);
+    let format = Format::Onnx;
+    Ok(ModelDescription { format, file_name, path, size, digest, external_files, side_files, labels, contents })
+}
+
+/// The files that the model at `path` needs beside itself, by its own word: those that are yet to be fetched. None where
+/// it is no model; [`inspect`] says why.
+pub fn needed(path: &Path, limits: &Limits) -> Vec<RelativePath> {
+    let mapped = file::open(path).ok().filter(|open| open.size > 0).and_then(|open| file::map(&open).ok());
+    let contents = mapped.and_then(|map| read(&map, limits).ok());
+    let external = contents.map(|contents| contents.external).unwrap_or_default();
+    external.into_iter().map(|reference| reference.location).collect::<BTreeSet<_>>().into_iter().collect()
 }

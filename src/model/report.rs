@@ -30,6 +30,11 @@ pub fn text(description: &ModelDescription) -> String {
         description.external_files.iter().map(|file| format!("{}  {}", shown(file.path.as_str()), bytes(file.size))),
     );
     lines.section(
+        "side files",
+        description.side_files.iter().map(|file| format!("{}  {}", shown(file.name.as_str()), bytes(file.size))),
+    );
+    lines.section("labels", labels(&description.labels).into_iter());
+    lines.section(
         "metadata",
         contents.metadata.iter().map(|(key, value)| format!("{}: {}", shown(key), shortened(value, 80))),
     );
@@ -105,6 +110,13 @@ impl super::Hint {
         let operators: Vec<_> = self.operators.iter().map(|op| shown(op)).collect();
         format!("{}: {} (by {})", shown(input), parts.join("; "), operators.join(", "))
     }
+}
+
+/// How many there are, and the first of them.
+fn labels(labels: &[String]) -> Option<String> {
+    let first: Vec<String> = labels.iter().take(5).map(|label| shortened(label, 20)).collect();
+    let more = if labels.len() > first.len() { ", …" } else { "" };
+    (!labels.is_empty()).then(|| format!("{}: {}{more}", labels.len(), first.join(", ")))
 }
 
 fn made_by(description: &ModelDescription) -> String {

@@ -10,24 +10,26 @@
 //! to whatever host a `Location` names, never asks how far an upload came, and can't rewind what it streams. Grammar and
 //! documents are those of `oci-spec`.
 //!
+//! Sources of other kinds ask their hosts by the same rules: [`place`], [`retry`], [`transport`].
+//!
 //! Not here: who signs with what (`sign`), what an image consists of (`image`).
 
 mod artifacts;
 mod challenge;
 mod client;
-mod credentials;
+pub(crate) mod credentials;
 mod download;
 mod error;
 mod fetch;
 mod helper;
-mod place;
+pub(crate) mod place;
 mod pull;
 mod push;
 mod record;
 mod reference;
 mod referrers;
-mod retry;
-mod transport;
+pub(crate) mod retry;
+pub(crate) mod transport;
 mod upload;
 
 pub use error::Error;

@@ -15,16 +15,16 @@ use url::{Host, Url};
 
 /// An address to go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) url: Url,
+pub(crate) struct Place {
+    pub(crate) url: Url,
     /// Whether it is the registry itself, which alone gets credentials.
-    pub(super) own: bool,
+    pub(crate) own: bool,
     /// Whether it is another host, which has to be a public one.
-    pub(super) foreign: bool,
+    pub(crate) foreign: bool,
 }
 
 /// Where `location` leads from `here`, by a registry at `registry`; the reason where it isn't followed.
-pub(super) fn follow(registry: &Url, here: &Url, location: &str) -> Result<Place, (String, &'static str)> {
+pub(crate) fn follow(registry: &Url, here: &Url, location: &str) -> Result<Place, (String, &'static str)> {
     let mut url = here.join(location).map_err(|_| (location.chars().take(100).collect(), "which is no address"))?;
     let said = |url: &Url| {
         let mut plain = url.clone();
@@ -106,7 +106,7 @@ fn is_public(address: IpAddr) -> bool {
 
 /// Resolves names to public addresses alone: what a name leads to is only known here, right before it is connected.
 #[derive(Debug, Default)]
-pub(super) struct PublicOnly(DefaultResolver);
+pub(crate) struct PublicOnly(DefaultResolver);
 
 impl Resolver for PublicOnly {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
@@ -123,7 +123,7 @@ impl Resolver for PublicOnly {
 
 /// A name that leads into a private network.
 #[derive(Debug)]
-pub(super) struct Inside;
+pub(crate) struct Inside;
 
 impl fmt::Display for Inside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

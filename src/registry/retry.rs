@@ -17,7 +17,7 @@ const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
 /// Why one try failed.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// Another try may succeed, after so long if the registry says.
     Passing { error: Error, after: Option<Duration> },
     /// It won't.
@@ -25,7 +25,7 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    pub(super) fn passing(error: Error) -> Self {
+    pub(crate) fn passing(error: Error) -> Self {
         Trouble::Passing { error, after: None }
     }
 }
@@ -38,24 +38,24 @@ impl<E: Into<Error>> From<E> for Trouble {
 
 /// The tries of one thing that is to be done.
 #[derive(Debug)]
-pub(super) struct Tries {
+pub(crate) struct Tries {
     tried: u32,
     most: u32,
 }
 
 impl Tries {
     /// With less patience for a registry that was never `seen`.
-    pub(super) fn new(seen: bool) -> Self {
+    pub(crate) fn new(seen: bool) -> Self {
         Tries { tried: 0, most: if seen { MOST_TRIES } else { MOST_TRIES_UNSEEN } }
     }
 
     /// Something went forward: what comes is a new beginning.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.tried = 0;
     }
 
     /// Waits for the next try, or gives the error of one that was the last. Ends early when `stop` says so.
-    pub(super) fn wait(&mut self, trouble: Trouble, stop: &dyn Fn() -> bool) -> Result<(), Error> {
+    pub(crate) fn wait(&mut self, trouble: Trouble, stop: &dyn Fn() -> bool) -> Result<(), Error> {
         let (error, after) = match trouble {
             Trouble::Lasting(error) => return Err(error),
             Trouble::Passing { error, after } => (error, after.unwrap_or_default()),
@@ -93,12 +93,12 @@ fn sleep(time: Duration, stop: &dyn Fn() -> bool) -> Result<(), Interrupted> {
 }
 
 /// The statuses that pass: too many requests, and a server or proxy in trouble.
-pub(super) fn passes(status: u16) -> bool {
+pub(crate) fn passes(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
 /// `Retry-After`: seconds, or a date.
-pub(super) fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(seconds) = header.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }

@@ -1,4 +1,4 @@
-//! Requests to one registry: over TLS unless it was asked for without, with bodies streamed from files.
+//! Requests to one host: over TLS unless it was asked for without, with bodies streamed from files.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderMap, Request as HttpRequest};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
@@ -29,7 +30,7 @@ const LARGEST_CERTIFICATES: u64 = 4 << 20;
 
 /// What is sent with a request.
 #[derive(Clone, Copy)]
-pub(super) enum Body<'a> {
+pub(crate) enum Body<'a> {
     None,
     Bytes(&'a [u8]),
     /// A part of a blob.
@@ -45,61 +46,70 @@ pub(super) enum Body<'a> {
 }
 
 /// One request, which may be sent several times.
-pub(super) struct Request<'a> {
-    pub(super) method: &'static str,
-    pub(super) place: Place,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Body<'a>,
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'static str,
+    pub(crate) place: Place,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Body<'a>,
     /// What is attempted, for messages.
-    pub(super) attempt: String,
+    pub(crate) attempt: String,
 }
 
 /// The head of an answer, and its body yet to be read.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: ureq::Body,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: ureq::Body,
     /// Where it came from.
-    pub(super) url: Url,
+    pub(crate) url: Url,
 }
 
 impl Answer {
     /// A header's text.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// The whole body, at most `limit` bytes of it.
-    pub(super) fn bytes(&mut self, limit: u64) -> io::Result<Vec<u8>> {
+    pub(crate) fn bytes(&mut self, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.body.as_reader().take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }
 
-/// Connections to a registry, and to the hosts that it leads to.
+/// Connections to a host, and to those that it leads to.
 #[derive(Debug)]
-pub(super) struct Transport {
+pub(crate) struct Transport {
     own: Agent,
     foreign: Agent,
 }
 
 impl Transport {
-    pub(super) fn new(repository: &Repository, home: Option<&Path>) -> Result<Self, Error> {
+    pub(crate) fn new(repository: &Repository, home: Option<&Path>) -> Result<Self, Error> {
         let (extra, client) = certificates(repository.host(), home)?;
+        Ok(Self::with(extra, client))
+    }
+
+    /// With the certificates of this machine alone.
+    pub(crate) fn plain() -> Self {
+        Self::with(Vec::new(), None)
+    }
+
+    fn with(extra: Vec<Certificate<'static>>, client: Option<ClientCert>) -> Self {
         let machine = rustls_native_certs::load_native_certs().certs;
         let machine: Vec<Certificate<'static>> =
             machine.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
         let own = config(machine.iter().cloned().chain(extra).collect(), client);
         let foreign = config(machine, None);
-        Ok(Transport {
+        Transport {
             own: own.new_agent(),
             foreign: Agent::with_parts(foreign, DefaultConnector::default(), PublicOnly::default()),
-        })
+        }
     }
 
     /// Sends the request once.
-    pub(super) fn send(&self, request: &Request<'_>, authorization: Option<&str>) -> Result<Answer, Trouble> {
+    pub(crate) fn send(&self, request: &Request<'_>, authorization: Option<&str>) -> Result<Answer, Trouble> {
         let url = &request.place.url;
         let mut builder = HttpRequest::builder().method(request.method).uri(url.as_str());
         for (name, value) in &request.headers {
@@ -176,7 +186,7 @@ fn answer(request: &Request<'_>, reason: String) -> Error {
 }
 
 /// The host of an address, with its port where that isn't the usual one.
-pub(super) fn host(url: &Url) -> String {
+pub(crate) fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or(host.to_string(), |port| format!("{host}:{port}"))
 }
@@ -222,6 +232,8 @@ fn config(roots: Vec<Certificate<'static>>, client: Option<ClientCert>) -> ureq:
         // Redirects are followed here, under the rules of `place`.
         .max_redirects(0)
         .max_redirects_will_error(false)
+        // Ranges and digests are of the bytes that are stored.
+        .accept_encoding(AutoHeaderValue::None)
         .user_agent(concat!("nimify/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))

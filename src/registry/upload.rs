@@ -24,7 +24,7 @@ pub(super) struct Blob {
 
 /// Where a blob's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     File(PathBuf),
     Bytes(Vec<u8>),
 }

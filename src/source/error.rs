@@ -42,6 +42,22 @@ pub enum Error {
         /// The digest of what is.
         found: Digest,
     },
+    /// What came isn't what it was to be by the digest that was given for it.
+    #[error("`{source_name}` has the digest {found}, not {wanted}")]
+    Mismatch {
+        /// The source.
+        source_name: String,
+        /// The digest that it should have.
+        wanted: Digest,
+        /// The digest that it has.
+        found: Digest,
+    },
+    /// It would be fetched without TLS, which wasn't asked for.
+    #[error("`{source_name}` is not encrypted")]
+    PlainHttp {
+        /// The source.
+        source_name: String,
+    },
     /// Nobody answers, or the answer breaks off.
     #[error("could not {attempt}: `{host}` {reason}")]
     NoAnswer {

@@ -17,6 +17,11 @@ use crate::registry::Watch;
 pub(super) trait Bring {
     /// Puts the model's files into the order, or says that they are those that are known.
     fn bring(&self, order: &mut Order<'_>) -> Result<Brought, Error>;
+
+    /// Whether it may be asked without a network: it has a cache of somebody else's to read.
+    fn offline(&self) -> bool {
+        false
+    }
 }
 
 /// What is to be brought, and where to.
@@ -25,6 +30,8 @@ pub(super) struct Order<'a> {
     pub(super) source_name: String,
     /// The revision that is locked: this one, and no other, is to be brought.
     pub(super) locked: Option<&'a str>,
+    /// The network is not to be used.
+    pub(super) offline: bool,
     /// What the source led to before; its files are in the cache.
     pub(super) known: Option<&'a Known>,
     /// The model's files.
@@ -84,13 +91,17 @@ pub(super) fn fetch(
         |known: &Known| Pinned { source: name.clone(), digest: known.digest, revision: known.revision.clone() };
     let before = memory.recall().and_then(|known| Some((at_hand(cache, &known.digest)?, known)));
     if request.offline {
-        let last = before.filter(|_| request.locked.is_none());
-        let (path, known) = last.ok_or_else(|| Error::NotCached { source_name: name.clone() })?;
-        return Ok(Fetched { path, pinned: Some(pinned(&known)) });
+        if let Some((path, known)) = before.as_ref().filter(|_| request.locked.is_none()) {
+            return Ok(Fetched { path: path.clone(), pinned: Some(pinned(known)) });
+        }
+        if !scheme.offline() {
+            return Err(Error::NotCached { source_name: name });
+        }
     }
     let mut order = Order {
         source_name: name.clone(),
         locked: request.locked.as_ref().and_then(|pinned| pinned.revision.as_deref()),
+        offline: request.offline,
         known: before.as_ref().map(|(_, known)| known).filter(|_| request.locked.is_none()),
         files: ModelFiles::begin(&memory.stage()?)?,
         watch,

@@ -9,18 +9,24 @@
 //! | `--locked` | what the lock pins: from the cache, or from the source if it still has it |
 //! | `--offline` | what the lock pins, or without a lock what the source led to last: from the cache |
 
+mod choose;
 mod content;
+mod download;
 mod error;
-#[allow(dead_code, reason = "a registry has digests of its own; the schemes that need this come next")]
+mod hf;
+mod https;
 mod listed;
-#[allow(dead_code, reason = "as above")]
+mod login;
 mod memory;
 mod name;
 mod oci;
+mod web;
 
 use std::path::PathBuf;
 
 pub use error::Error;
+pub use hf::HubModel;
+pub use https::WebAddress;
 pub use name::{NotASource, SCHEMES, Source};
 
 use crate::cache::Cache;
@@ -65,5 +71,7 @@ pub fn fetch(request: &FetchRequest<'_>, cache: &Cache, watch: &dyn Watch) -> Re
     match request.source {
         Source::Path(path) => Ok(Fetched { path: path.clone(), pinned: None }),
         Source::Oci(reference) => oci::fetch(request, reference, cache, watch),
+        Source::Hub(model) => listed::fetch(request, &hf::Hub::new(model, request.offline)?, cache, watch),
+        Source::Web(address) => listed::fetch(request, &https::Https::new(request, address)?, cache, watch),
     }
 }

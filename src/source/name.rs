@@ -5,8 +5,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::hf::HubModel;
+use super::https::WebAddress;
+
 /// The schemes that models are fetched by, and how a source of each is written.
-pub const SCHEMES: [(&str, &str); 1] = [("oci", "oci://REGISTRY/REPOSITORY[:TAG]")];
+pub const SCHEMES: [(&str, &str); 3] = [
+    ("https", "https://HOST/PATH[#sha256=HEX]"),
+    ("hf", "hf://ORG/REPOSITORY[@REVISION][/FILE]"),
+    ("oci", "oci://REGISTRY/REPOSITORY[:TAG]"),
+];
 
 /// A model, by where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +22,10 @@ pub enum Source {
     Path(PathBuf),
     /// An artifact or an image in a registry: what follows `oci://`, a `REGISTRY/REPOSITORY[:TAG][@DIGEST]`.
     Oci(String),
+    /// A file of a web host.
+    Web(WebAddress),
+    /// A model of a model hub.
+    Hub(HubModel),
 }
 
 /// A source that can't be one.
@@ -54,6 +65,8 @@ impl FromStr for Source {
                 let is_host = registry.contains(['.', ':']) || registry == "localhost";
                 if is_host { Ok(Source::Oci(rest.into())) } else { Err(NotASource::NoRegistry(rest.into())) }
             }
+            Some(("https" | "http", _)) => Ok(Source::Web(text.parse()?)),
+            Some(("hf", _)) => Ok(Source::Hub(text.parse()?)),
             Some((scheme, _)) => Err(NotASource::Scheme(scheme.into())),
             None if text.is_empty() || text.contains('\0') => Err(NotASource::Empty),
             None => Ok(Source::Path(text.into())),
@@ -75,6 +88,8 @@ impl fmt::Display for Source {
         match self {
             Source::Path(path) => path.display().fmt(f),
             Source::Oci(reference) => write!(f, "oci://{reference}"),
+            Source::Web(address) => address.fmt(f),
+            Source::Hub(model) => model.fmt(f),
         }
     }
 }
@@ -92,24 +107,34 @@ impl Source {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Source::Path(path) => Some(path),
-            Source::Oci(_) => None,
+            _ => None,
         }
     }
 
-    /// The host that is asked for it, with its port, where its name is in the source.
+    /// The host that may be asked for it without TLS, with its port, where the source names it.
     pub fn host(&self) -> Option<&str> {
         match self {
-            Source::Path(_) => None,
+            Source::Path(_) | Source::Hub(_) => None,
             Source::Oci(reference) => reference.split_once('/').map(|(registry, _)| registry),
+            Source::Web(address) => address.plain_host(),
         }
     }
 
-    /// The source without the digest that it may name.
+    /// What its owner calls the model there, where that isn't the name of its file.
+    pub fn title(&self) -> Option<&str> {
+        match self {
+            Source::Hub(model) => Some(model.title()),
+            _ => None,
+        }
+    }
+
+    /// The source without the digest that it may name, and without what may be secret: for messages and documents.
     pub fn name(&self) -> String {
         let text = self.to_string();
         match self {
             Source::Oci(_) => text.split_once('@').map_or(text.clone(), |(name, _)| name.into()),
-            Source::Path(_) => text,
+            Source::Web(address) => address.name(),
+            Source::Path(_) | Source::Hub(_) => text,
         }
     }
 }

@@ -87,7 +87,7 @@ fn first_lower(text: &str) -> String {
 }
 
 /// What the command line itself reads from the environment. That each name is used is checked below.
-const READ: [(&str, &str); 18] = [
+const READ: [(&str, &str); 26] = [
     ("NIMIFY_CACHE", "the folder that is kept between runs"),
     ("XDG_CACHE_HOME", "without `NIMIFY_CACHE`: `nimify` in it is that folder; else `~/.cache/nimify`"),
     ("NIMIFY_ONNXRUNTIME", "ONNX Runtime's library, instead of the pinned one from a Python package or pip"),
@@ -98,6 +98,14 @@ const READ: [(&str, &str); 18] = [
     ("DOCKER_AUTH_CONFIG", "credentials for registries: the text of a `config.json`"),
     ("DOCKER_CONFIG", "the folder of Docker's `config.json`, instead of `~/.docker`"),
     ("REGISTRY_AUTH_FILE", "a file of credentials as Podman writes it"),
+    ("NIMIFY_TOKEN_", "with a host after it, `.` written `_` and `-` written `__`: the token for that host's models"),
+    ("NETRC", "a file of logins for web hosts, instead of `~/.netrc`"),
+    ("HF_ENDPOINT", "where the model hub is, instead of where it usually is"),
+    ("HF_TOKEN", "the token that the model hub is shown"),
+    ("HF_TOKEN_PATH", "the file with that token, instead of `token` in `HF_HOME`"),
+    ("HF_HOME", "the folder of the hub's own tools, instead of `~/.cache/huggingface`"),
+    ("HF_HUB_CACHE", "their cache, instead of `hub` in `HF_HOME`"),
+    ("HF_HUB_OFFLINE", "`1`: the model hub isn't asked"),
     ("SSL_CERT_FILE", "the authorities that registries' certificates are held against, instead of the machine's"),
     ("HTTPS_PROXY", "the proxy on the way to registries; `NO_PROXY` names hosts that need none"),
     ("NIMIFY_HELM", "the helm that deploys; else `helm` in `PATH`"),

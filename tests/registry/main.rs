@@ -13,6 +13,7 @@ mod deploy;
 mod docker;
 #[path = "../support/forgery.rs"]
 mod forgery;
+mod hub;
 #[path = "../support/judges.rs"]
 mod judges;
 mod layout;
@@ -24,6 +25,7 @@ mod server;
 #[path = "../support/small_image.rs"]
 mod small_image;
 mod source;
+mod web;
 
 use std::fs;
 use std::path::Path;
@@ -43,8 +45,9 @@ const LOGIN: &str = "YWRhOmh1bnRlcjI=";
 /// `nimify` with a home of its own and nobody's credentials.
 fn nimify(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nimify"));
-    for variable in ["DOCKER_AUTH_CONFIG", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"]
-    {
+    let docker = ["DOCKER_AUTH_CONFIG", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"];
+    let web = ["NETRC", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_TOKEN_PATH"];
+    for variable in docker.into_iter().chain(web).chain(["XDG_CACHE_HOME"]) {
         command.env_remove(variable);
     }
     command.env("HOME", home).env("NIMIFY_CACHE", home.join("cache")).stdin(Stdio::null());

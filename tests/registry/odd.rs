@@ -24,8 +24,9 @@ impl Asked {
     }
 }
 
-/// Status, headers, body.
-pub(crate) type Said = (u16, Vec<(&'static str, String)>, String);
+/// Status, headers, body. With a `Content-Length` of its own the answer ends where the body does, and so does the
+/// connection.
+pub(crate) type Said<B = String> = (u16, Vec<(&'static str, String)>, B);
 
 pub(crate) struct Odd {
     pub(crate) address: String,
@@ -34,7 +35,7 @@ pub(crate) struct Odd {
 
 impl Odd {
     /// Answers each request by `script`, which is told how many like it (same method and path) came before.
-    pub(crate) fn start(script: impl Fn(&Asked, usize) -> Said + Send + Sync + 'static) -> Self {
+    pub(crate) fn start<B: Into<Vec<u8>>>(script: impl Fn(&Asked, usize) -> Said<B> + Send + Sync + 'static) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let odd = Odd { address: socket.local_addr().unwrap().to_string(), asked: Arc::default() };
         let (asked, script) = (Arc::clone(&odd.asked), Arc::new(script));
@@ -51,7 +52,10 @@ impl Odd {
                             all.push(request.clone());
                             before
                         };
-                        answer(&stream, &request, script(&request, before));
+                        let (status, headers, body) = script(&request, before);
+                        if !answer(&stream, &request, (status, headers, body.into())) {
+                            break;
+                        }
                     }
                 });
             }
@@ -83,9 +87,18 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
     Some(asked)
 }
 
-fn answer(mut stream: &TcpStream, request: &Asked, (status, headers, body): Said) {
-    let mut head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n", body.len());
+/// Whether the connection can go on.
+fn answer(mut stream: &TcpStream, request: &Asked, (status, headers, body): Said<Vec<u8>>) -> bool {
+    let breaks_off = headers.iter().any(|(name, _)| *name == "Content-Length");
+    let mut head = format!("HTTP/1.1 {status} x\r\n");
+    if !breaks_off && status != 304 {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
     headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
-    let body = if request.method == "HEAD" { "" } else { &body };
-    let _ = stream.write_all(format!("{head}\r\n{body}").as_bytes());
+    let body = if request.method == "HEAD" { Vec::new() } else { body };
+    let _ = stream.write_all(&[format!("{head}\r\n").into_bytes(), body].concat());
+    if breaks_off {
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    }
+    !breaks_off
 }

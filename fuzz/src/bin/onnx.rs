@@ -17,6 +17,8 @@ fuzz_target!(|bytes: &[u8]| {
                 size: bytes.len() as u64,
                 digest: Digest::of(bytes),
                 external_files: Vec::new(),
+                side_files: Vec::new(),
+                labels: Vec::new(),
                 contents,
             };
             let report = text(&description);
