@@ -19,6 +19,7 @@ mod listed;
 mod login;
 mod memory;
 mod name;
+mod objects;
 mod oci;
 mod web;
 
@@ -28,6 +29,7 @@ pub use error::Error;
 pub use hf::HubModel;
 pub use https::WebAddress;
 pub use name::{NotASource, SCHEMES, Source};
+pub use objects::{Location, StoreKind};
 
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -73,5 +75,8 @@ pub fn fetch(request: &FetchRequest<'_>, cache: &Cache, watch: &dyn Watch) -> Re
         Source::Oci(reference) => oci::fetch(request, reference, cache, watch),
         Source::Hub(model) => listed::fetch(request, &hf::Hub::new(model, request.offline)?, cache, watch),
         Source::Web(address) => listed::fetch(request, &https::Https::new(request, address)?, cache, watch),
+        Source::Objects(location) => {
+            listed::fetch(request, &objects::Objects::at(location, request.plain_http), cache, watch)
+        }
     }
 }

@@ -7,12 +7,16 @@ use std::str::FromStr;
 
 use super::hf::HubModel;
 use super::https::WebAddress;
+use super::objects::{Location, StoreKind};
 
 /// The schemes that models are fetched by, and how a source of each is written.
-pub const SCHEMES: [(&str, &str); 3] = [
+pub const SCHEMES: [(&str, &str); 6] = [
     ("https", "https://HOST/PATH[#sha256=HEX]"),
     ("hf", "hf://ORG/REPOSITORY[@REVISION][/FILE]"),
     ("oci", "oci://REGISTRY/REPOSITORY[:TAG]"),
+    ("s3", "s3://BUCKET/KEY"),
+    ("gs", "gs://BUCKET/KEY"),
+    ("az", "az://CONTAINER/KEY"),
 ];
 
 /// A model, by where it is.
@@ -26,6 +30,8 @@ pub enum Source {
     Web(WebAddress),
     /// A model of a model hub.
     Hub(HubModel),
+    /// An object, or what is below a prefix, in an object store.
+    Objects(Location),
 }
 
 /// A source that can't be one.
@@ -67,7 +73,10 @@ impl FromStr for Source {
             }
             Some(("https" | "http", _)) => Ok(Source::Web(text.parse()?)),
             Some(("hf", _)) => Ok(Source::Hub(text.parse()?)),
-            Some((scheme, _)) => Err(NotASource::Scheme(scheme.into())),
+            Some((scheme, rest)) => match StoreKind::of(scheme) {
+                Some(kind) => Ok(Source::Objects(Location::parse(kind, rest)?)),
+                None => Err(NotASource::Scheme(scheme.into())),
+            },
             None if text.is_empty() || text.contains('\0') => Err(NotASource::Empty),
             None => Ok(Source::Path(text.into())),
         }
@@ -90,6 +99,7 @@ impl fmt::Display for Source {
             Source::Oci(reference) => write!(f, "oci://{reference}"),
             Source::Web(address) => address.fmt(f),
             Source::Hub(model) => model.fmt(f),
+            Source::Objects(location) => location.fmt(f),
         }
     }
 }
@@ -114,7 +124,7 @@ impl Source {
     /// The host that may be asked for it without TLS, with its port, where the source names it.
     pub fn host(&self) -> Option<&str> {
         match self {
-            Source::Path(_) | Source::Hub(_) => None,
+            Source::Path(_) | Source::Hub(_) | Source::Objects(_) => None,
             Source::Oci(reference) => reference.split_once('/').map(|(registry, _)| registry),
             Source::Web(address) => address.plain_host(),
         }
@@ -134,7 +144,7 @@ impl Source {
         match self {
             Source::Oci(_) => text.split_once('@').map_or(text.clone(), |(name, _)| name.into()),
             Source::Web(address) => address.name(),
-            Source::Path(_) | Source::Hub(_) => text,
+            Source::Path(_) | Source::Hub(_) | Source::Objects(_) => text,
         }
     }
 }

@@ -1,0 +1,157 @@
+//! Azure Blob Storage: whose credentials are used, and where it is.
+//!
+//! In this order: a connection string, then what stands in `AZURE_*`: a token, a key, a workload's identity, a service
+//! principal, a shared access signature, `az` itself. The machine's own identity is asked for only where the environment
+//! says where. Without any, requests go unsigned, which public containers take.
+
+use std::collections::BTreeMap;
+
+use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
+
+use super::http::Connector;
+use super::location::Location;
+use super::surroundings::Surroundings;
+use super::{Opened, retry};
+use crate::source::Error;
+
+const HINT: &str = "set `AZURE_STORAGE_CONNECTION_STRING`, or `AZURE_STORAGE_ACCOUNT` with `AZURE_STORAGE_KEY` or \
+    `AZURE_STORAGE_SAS_TOKEN`";
+
+const CONNECTION: &str = "AZURE_STORAGE_CONNECTION_STRING";
+
+pub(super) fn open(location: &Location, around: &Surroundings, connector: &Connector) -> Result<Opened, Error> {
+    let mut settings = settings(around)?;
+    if let Some(account) = &location.account {
+        settings.insert(Key::AccountName.as_ref().into(), account.clone());
+    }
+    if !settings.contains_key(Key::AccountName.as_ref()) && !settings.contains_key(Key::UseEmulator.as_ref()) {
+        return Err(Error::Credentials {
+            origin: format!("`{location}`"),
+            reason: "it names no account: write `az://CONTAINER@ACCOUNT/…`, or set `AZURE_STORAGE_ACCOUNT` or \
+                `AZURE_STORAGE_CONNECTION_STRING`"
+                .into(),
+        });
+    }
+    let who = signer(&settings, around);
+    let mut builder = MicrosoftAzureBuilder::new();
+    for (name, value) in &settings {
+        if let Ok(key) = name.parse::<Key>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    if who.is_none() {
+        builder = builder.with_skip_signature(true);
+    }
+    let store = builder.with_container_name(&location.bucket).with_retry(retry());
+    let store = store.with_http_connector(connector.clone()).build();
+    let store = store.map_err(|error| super::unusable("the settings for Azure", &error))?;
+    let who = who.unwrap_or_else(|| "a request without credentials".into());
+    Ok(Opened { store: Box::new(store), who, hint: HINT })
+}
+
+/// What the environment says, by the names of `object_store`'s own settings.
+fn settings(around: &Surroundings) -> Result<BTreeMap<String, String>, Error> {
+    let mut settings = BTreeMap::new();
+    let mut set = |key: Key, value: &str| _ = settings.insert(key.as_ref().to_string(), value.to_string());
+    for (name, value) in around.beginning("AZURE_") {
+        if let Ok(key) = name.to_ascii_lowercase().parse::<Key>() {
+            set(key, value);
+        }
+    }
+    // What `az` and Azure's own libraries call them.
+    let others = [
+        ("AZURE_STORAGE_ACCOUNT", Key::AccountName),
+        ("AZURE_STORAGE_KEY", Key::AccessKey),
+        ("IDENTITY_ENDPOINT", Key::MsiEndpoint),
+    ];
+    for (name, key) in others {
+        if let Some(value) = around.get(name) {
+            set(key, value);
+        }
+    }
+    if let Some(text) = around.get(CONNECTION) {
+        for (key, value) in connection(text)? {
+            set(key, &value);
+        }
+    }
+    Ok(settings)
+}
+
+/// The settings of a connection string: `Name=Value;…`.
+fn connection(text: &str) -> Result<Vec<(Key, String)>, Error> {
+    let wrong = |reason: &str| Error::Credentials { origin: format!("`{CONNECTION}`"), reason: reason.into() };
+    let mut parts = BTreeMap::new();
+    for part in text.split(';').filter(|part| !part.trim().is_empty()) {
+        let (name, value) = part.split_once('=').ok_or_else(|| wrong("it is not made of `NAME=VALUE;`"))?;
+        parts.insert(name.trim().to_lowercase(), value.trim().to_string());
+    }
+    let mut settings = Vec::new();
+    if parts.get("usedevelopmentstorage").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        settings.push((Key::UseEmulator, "true".into()));
+    }
+    let names = [
+        ("accountname", Key::AccountName),
+        ("accountkey", Key::AccessKey),
+        ("sharedaccesssignature", Key::SasKey),
+        ("blobendpoint", Key::Endpoint),
+    ];
+    for (name, key) in names {
+        if let Some(value) = parts.get(name) {
+            settings.push((key, value.clone()));
+        }
+    }
+    if let (None, Some(account), Some(suffix)) =
+        (parts.get("blobendpoint"), parts.get("accountname"), parts.get("endpointsuffix"))
+    {
+        let protocol = parts.get("defaultendpointsprotocol").map_or("https", String::as_str);
+        settings.push((Key::Endpoint, format!("{protocol}://{account}.blob.{suffix}")));
+    }
+    if settings.is_empty() { Err(wrong("it names neither an account nor an endpoint")) } else { Ok(settings) }
+}
+
+/// Whose credentials requests carry, for messages.
+fn signer(settings: &BTreeMap<String, String>, around: &Surroundings) -> Option<String> {
+    if around.get(CONNECTION).is_some() {
+        return Some(format!("the credentials from `{CONNECTION}`"));
+    }
+    let own = [
+        (Key::UseEmulator, "the emulator's credentials"),
+        (Key::Token, "the token from `AZURE_STORAGE_TOKEN`"),
+        (Key::AccessKey, "the account's key from the environment"),
+        (Key::FederatedTokenFile, "the workload's identity"),
+        (Key::ClientSecret, "the service principal from `AZURE_CLIENT_ID`"),
+        (Key::SasKey, "the shared access signature from the environment"),
+        (Key::UseAzureCli, "the account that `az` is logged in with"),
+        (Key::MsiEndpoint, "the machine's identity"),
+    ];
+    own.into_iter().find(|(key, _)| settings.contains_key(key.as_ref())).map(|(_, who)| who.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(variables: &[(&str, &str)]) -> Surroundings {
+        Surroundings::made(variables, std::path::Path::new("/nowhere"))
+    }
+
+    #[test]
+    fn a_connection_string_says_account_key_and_place() {
+        let text = "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=a2V5==;EndpointSuffix=core.example.com";
+        let settings = settings(&around(&[(CONNECTION, text), ("AZURE_STORAGE_KEY", "other")])).unwrap();
+        let get = |key: Key| settings.get(key.as_ref()).map(String::as_str);
+        assert_eq!(get(Key::AccountName), Some("a"));
+        assert_eq!(get(Key::AccessKey), Some("a2V5=="));
+        assert_eq!(get(Key::Endpoint), Some("https://a.blob.core.example.com"));
+        let error = connection("secret").unwrap_err().to_string();
+        assert!(error.contains(CONNECTION) && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn the_machine_is_asked_only_where_the_environment_says_so() {
+        let who = |variables: &[(&str, &str)]| signer(&settings(&around(variables)).unwrap(), &around(variables));
+        assert_eq!(who(&[("AZURE_STORAGE_ACCOUNT", "a")]), None);
+        assert_eq!(who(&[("AZURE_STORAGE_KEY", "a")]).unwrap(), "the account's key from the environment");
+        assert_eq!(who(&[("IDENTITY_ENDPOINT", "http://x")]).unwrap(), "the machine's identity");
+    }
+}

@@ -1,0 +1,81 @@
+//! Google Cloud Storage: whose credentials are used, and where it is.
+//!
+//! In this order: a token or a service account of the environment, application default credentials (as `gcloud auth
+//! application-default login` leaves them). The machine's own are asked for only where `GCE_METADATA_HOST` says where.
+//! Without any, requests go unsigned, which public buckets take.
+
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey as Key};
+
+use super::http::Connector;
+use super::location::Location;
+use super::surroundings::Surroundings;
+use super::{Opened, retry};
+use crate::source::Error;
+
+const HINT: &str = "set `GOOGLE_APPLICATION_CREDENTIALS` to a service account's file, or run `gcloud auth \
+    application-default login`";
+
+pub(super) fn open(location: &Location, around: &Surroundings, connector: &Connector) -> Result<Opened, Error> {
+    let mut builder = GoogleCloudStorageBuilder::new();
+    for (name, value) in around.beginning("GOOGLE_") {
+        if let Ok(key) = name.to_ascii_lowercase().parse::<Key>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    // What the clients of Google take for an emulator, or for another way to the real thing.
+    if let Some(host) = around.get("STORAGE_EMULATOR_HOST") {
+        let url = if host.contains("://") { host.to_string() } else { format!("http://{host}") };
+        builder = builder.with_base_url(url.trim_end_matches('/'));
+    }
+    let token = ["CLOUDSDK_AUTH_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN"];
+    if let Some(token) = token.iter().find_map(|name| around.get(name)) {
+        builder = builder.with_bearer_token(token);
+    }
+    let who = signer(around);
+    if who.is_none() {
+        builder = builder.with_skip_signature(true);
+    }
+    let store = builder.with_bucket_name(&location.bucket).with_retry(retry()).with_http_connector(connector.clone());
+    let store = store.build().map_err(|error| super::unusable("the settings for Google Cloud Storage", &error))?;
+    let who = who.unwrap_or_else(|| "a request without credentials".into());
+    Ok(Opened { store: Box::new(store), who, hint: HINT })
+}
+
+/// Whose credentials requests carry, for messages.
+fn signer(around: &Surroundings) -> Option<String> {
+    let named = [
+        "CLOUDSDK_AUTH_ACCESS_TOKEN",
+        "GOOGLE_OAUTH_ACCESS_TOKEN",
+        "GOOGLE_BEARER_TOKEN",
+        "GOOGLE_SERVICE_ACCOUNT",
+        "GOOGLE_SERVICE_ACCOUNT_PATH",
+        "GOOGLE_SERVICE_ACCOUNT_KEY",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+    ];
+    if let Some(name) = named.into_iter().find(|name| around.get(name).is_some()) {
+        return Some(format!("the credentials from `{name}`"));
+    }
+    let own = around.home.as_ref().map(|home| home.join(".config/gcloud/application_default_credentials.json"));
+    if own.is_some_and(|path| path.exists()) {
+        return Some("the application default credentials".into());
+    }
+    around.get("GCE_METADATA_HOST").map(|_| "the machine's credentials".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_asked_only_where_the_environment_says_so() {
+        let home = tempfile::tempdir().unwrap();
+        let who = |variables: &[(&str, &str)]| signer(&Surroundings::made(variables, home.path()));
+        assert_eq!(who(&[]), None);
+        assert_eq!(who(&[("GCE_METADATA_HOST", "metadata")]).unwrap(), "the machine's credentials");
+        let named = who(&[("GOOGLE_APPLICATION_CREDENTIALS", "/f"), ("GCE_METADATA_HOST", "metadata")]);
+        assert_eq!(named.unwrap(), "the credentials from `GOOGLE_APPLICATION_CREDENTIALS`");
+        std::fs::create_dir_all(home.path().join(".config/gcloud")).unwrap();
+        std::fs::write(home.path().join(".config/gcloud/application_default_credentials.json"), "{}").unwrap();
+        assert_eq!(who(&[]).unwrap(), "the application default credentials");
+    }
+}

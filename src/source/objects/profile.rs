@@ -1,0 +1,131 @@
+//! The files in which Amazon's tools keep profiles, `~/.aws/config` and `~/.aws/credentials` → one profile's settings.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::surroundings::Surroundings;
+use crate::source::Error;
+use crate::source::error::files;
+
+/// Largest file that is read, bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// One profile's settings, of both files; `credentials` wins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Profile {
+    /// What it is called.
+    pub(super) name: String,
+    /// Where it stands, for messages.
+    pub(super) origin: String,
+    settings: BTreeMap<String, String>,
+}
+
+impl Profile {
+    /// The profile that the environment names, or the one called `default`; `None` where there is none of that name
+    /// and none was asked for.
+    pub(super) fn find(around: &Surroundings) -> Result<Option<Self>, Error> {
+        let asked = around.get("AWS_PROFILE").or(around.get("AWS_DEFAULT_PROFILE"));
+        let name = asked.unwrap_or("default");
+        let place = |variable: &str, file: &str| {
+            let home = around.home.as_deref().unwrap_or(Path::new("/"));
+            around.get(variable).map_or_else(|| home.join(".aws").join(file), PathBuf::from)
+        };
+        let config = place("AWS_CONFIG_FILE", "config");
+        let credentials = place("AWS_SHARED_CREDENTIALS_FILE", "credentials");
+        let mut settings = BTreeMap::new();
+        let mut origins = Vec::new();
+        let section = if name == "default" { "default".into() } else { format!("profile {name}") };
+        for (path, section) in [(&config, section.as_str()), (&credentials, name)] {
+            if let Some(found) = read(path)?.and_then(|text| parse(&text).remove(section)) {
+                settings.extend(found);
+                origins.push(format!("`{}`", path.display()));
+            }
+        }
+        match (origins.is_empty(), asked) {
+            (false, _) => Ok(Some(Profile { name: name.into(), origin: origins.join(" and "), settings })),
+            (true, None) => Ok(None),
+            (true, Some(_)) => Err(Error::Credentials {
+                origin: format!("the profile `{name}`"),
+                reason: format!("it is neither in `{}` nor in `{}`", config.display(), credentials.display()),
+            }),
+        }
+    }
+
+    /// A setting that isn't empty.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, Error> {
+    let size = match std::fs::metadata(path) {
+        Ok(data) => data.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(files("read", path)(error)),
+    };
+    if size > LARGEST {
+        let origin = format!("`{}`", path.display());
+        return Err(Error::Credentials { origin, reason: format!("it has more than {LARGEST} bytes") });
+    }
+    let bytes = std::fs::read(path).map_err(files("read", path))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// The sections of a file with their settings. What is indented belongs to the setting before it, and is left out.
+fn parse(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut current = None;
+    for line in text.lines().filter(|line| !line.starts_with([' ', '\t', '#', ';'])) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            let name = name.0.split_whitespace().collect::<Vec<_>>().join(" ");
+            current = Some(name.trim_matches('"').to_string());
+        } else if let (Some(section), Some((name, value))) = (&current, line.split_once('=')) {
+            let value = value.split(" #").next().unwrap_or_default().split(" ;").next().unwrap_or_default();
+            let section = sections.entry(section.clone()).or_default();
+            section.insert(name.trim().to_lowercase(), value.trim().into());
+        }
+    }
+    sections
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONFIG: &str = "\
+# a comment
+[default]
+region = eu-west-1
+s3 =
+  max_concurrent_requests = 20
+[profile  ml]
+region=eu-central-1 ; not this
+aws_access_key_id = old
+[sso-session x]
+region = other
+";
+
+    #[test]
+    fn a_profile_is_of_both_files() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".aws")).unwrap();
+        std::fs::write(home.path().join(".aws/config"), CONFIG).unwrap();
+        std::fs::write(home.path().join(".aws/credentials"), "[ml]\nAWS_ACCESS_KEY_ID = AKID\n").unwrap();
+        let around = |variables: &[(&str, &str)]| Surroundings::made(variables, home.path());
+        let profile = Profile::find(&around(&[])).unwrap().unwrap();
+        assert_eq!((profile.get("region"), profile.get("s3")), (Some("eu-west-1"), None));
+        let profile = Profile::find(&around(&[("AWS_PROFILE", "ml")])).unwrap().unwrap();
+        assert_eq!((profile.get("region"), profile.get("aws_access_key_id")), (Some("eu-central-1"), Some("AKID")));
+        let error = Profile::find(&around(&[("AWS_PROFILE", "other")])).unwrap_err().to_string();
+        assert!(error.contains("the profile `other` can't be read") && error.contains("neither"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text in ".{0,200}") {
+            parse(&text);
+        }
+    }
+}

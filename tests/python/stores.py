@@ -1,0 +1,186 @@
+"""Servers that speak as the object stores of three clouds do, each a package of its own, on ports of this machine.
+
+    moto_server        S3; once it is told to, it holds every signature against the keys that it gave out
+    fake-gcs-server    Google Cloud Storage, which asks nobody who they are
+    azurite-blob       Azure Blob Storage, with the key that its documentation gives everyone
+"""
+import base64
+import hashlib
+import hmac
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.parse
+import urllib.request
+from email.utils import formatdate
+
+import pytest
+
+# On a machine that does much else.
+PATIENCE = 120
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class Server:
+    """A program that listens on a port, and ends with the tests."""
+
+    def __init__(self, home, *command, **environment):
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        command = [part.format(port=self.port) for part in command]
+        assert shutil.which(command[0]), f"no {command[0]}: run tools/setup"
+        self.log_path = home / f"{command[0]}.log"
+        with self.log_path.open("w") as log:
+            self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, env=environment or None, cwd=home)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"{command[0]} doesn't listen:\n{self.log()}")
+                time.sleep(0.05)
+
+    def log(self):
+        return self.log_path.read_text()
+
+    def ask(self, method, path, body=b"", headers=None):
+        """The answer to a request that has to be granted."""
+        headers = {"Content-Type": "application/octet-stream"} | (headers or {}) if body else headers or {}
+        request = urllib.request.Request(f"http://{self.address}{path}", body or None, headers, method=method)
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return answer.headers, answer.read()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class S3(Server):
+    # Which of its services is meant, the server reads off a signature, whose value counts for nothing yet.
+    UNCHECKED = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{}/aws4_request, SignedHeaders=host, Signature=x"
+
+    def __init__(self, home):
+        super().__init__(home, "moto_server", "-H", "127.0.0.1", "-p", "{port}")
+        self.versions = {}
+        self.unchecked("s3", "PUT", "/models")
+        versioned = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        self.unchecked("s3", "PUT", "/models?versioning", versioned)
+
+    def unchecked(self, service, method, path, body=b"", **headers):
+        return self.ask(method, path, body, {"Authorization": self.UNCHECKED.format(service), **headers})
+
+    def put(self, key, content):
+        """Writes an object, whose versions are remembered."""
+        version = self.unchecked("s3", "PUT", f"/models/{key}", content)[0]["x-amz-version-id"]
+        self.versions.setdefault(key, []).append(version)
+
+    def give_keys(self):
+        """A user who may do all, and from now on nothing goes without signatures."""
+
+        def iam(action, **parameters):
+            body = urllib.parse.urlencode({"Action": action, "Version": "2010-05-08", **parameters}).encode()
+            form = {"Content-Type": "application/x-www-form-urlencoded"}
+            return self.unchecked("iam", "POST", "/", body, **form)[1].decode()
+
+        iam("CreateUser", UserName="ada")
+        policy = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
+        iam("PutUserPolicy", UserName="ada", PolicyName="all", PolicyDocument=policy)
+        answer = iam("CreateAccessKey", UserName="ada")
+        self.ask("POST", "/moto-api/reset-auth", b"0")
+        return [re.search(f"<{name}>(.*?)</{name}>", answer).group(1) for name in ("AccessKeyId", "SecretAccessKey")]
+
+
+class GoogleStorage(Server):
+    def __init__(self, home):
+        super().__init__(home, "fake-gcs-server", "-scheme", "http", "-host", "127.0.0.1", "-port", "{port}",
+                         "-backend", "memory", "-public-host", "127.0.0.1")
+        self.ask("POST", "/storage/v1/b?project=test", b'{"name":"models"}', {"Content-Type": "application/json"})
+
+    def put(self, key, content):
+        name = urllib.parse.quote(key, safe="")
+        self.ask("POST", f"/upload/storage/v1/b/models/o?uploadType=media&name={name}", content)
+
+
+class Azure(Server):
+    ACCOUNT = "devstoreaccount1"
+    KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+    def __init__(self, home):
+        super().__init__(home, "azurite-blob", "--blobHost", "127.0.0.1", "--blobPort", "{port}",
+                         "--inMemoryPersistence", "--silent", "--skipApiVersionCheck")
+        self.signed("PUT", "/models", "restype:container", "?restype=container")
+
+    def signed(self, method, path, query="", shown="", body=b"", **more):
+        headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2023-11-03", **more}
+        own = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+        length = str(len(body)) if body else ""
+        kind = "application/octet-stream" if body else ""
+        path = f"/{self.ACCOUNT}{path}"
+        resource = f"/{self.ACCOUNT}{path}" + (f"\n{query}" if query else "")
+        text = f"{method}\n\n\n{length}\n\n{kind}\n\n\n\n\n\n\n{own}{resource}"
+        signature = hmac.new(base64.b64decode(self.KEY), text.encode(), hashlib.sha256).digest()
+        headers["Authorization"] = f"SharedKey {self.ACCOUNT}:{base64.b64encode(signature).decode()}"
+        self.ask(method, path + shown, body, headers)
+
+    def put(self, key, content):
+        self.signed("PUT", f"/models/{key}", body=content, **{"x-ms-blob-type": "BlockBlob"})
+
+    def connection(self, key=KEY):
+        endpoint = f"http://{self.address}/{self.ACCOUNT}"
+        return f"DefaultEndpointsProtocol=http;AccountName={self.ACCOUNT};AccountKey={key};BlobEndpoint={endpoint};"
+
+
+class CutOff:
+    """A way to a server that passes on so many bytes of each answer, and then closes the connection."""
+
+    def __init__(self, server, most):
+        self.server, self.most = server, most
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:{}".format(self.listener.getsockname()[1])
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.carry, args=(client,), daemon=True).start()
+
+    def carry(self, client):
+        with client, socket.create_connection(("127.0.0.1", self.server.port)) as there:
+            threading.Thread(target=self.back, args=(there, client), daemon=True).start()
+            while data := self.read(client):
+                there.sendall(data)
+
+    def back(self, there, client):
+        left = self.most
+        while left > 0 and (data := self.read(there)):
+            client.sendall(data[:left])
+            left -= len(data)
+        for side in (client, there):
+            try:
+                side.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    @staticmethod
+    def read(side):
+        try:
+            return side.recv(1 << 16)
+        except OSError:
+            return b""
+
+    def stop(self):
+        self.listener.close()
