@@ -26,6 +26,7 @@ pub mod logging;
 mod memory;
 pub mod metrics;
 pub mod model_config;
+pub mod narrow;
 mod numbers;
 mod progress;
 pub mod repository;

@@ -100,6 +100,21 @@ impl ElementType {
         self.row().3
     }
 
+    /// The type in which requests, answers and hooks hold the elements: their own, or for those that no processor
+    /// computes with the narrowest that has each of their values ([`crate::narrow`]). `None` for complex numbers, of
+    /// which ONNX Runtime takes none.
+    pub fn carrier(self) -> Option<ElementType> {
+        match self {
+            E::Complex64 | E::Complex128 => None,
+            E::Int4 | E::Int2 => Some(E::Int8),
+            E::Uint4 | E::Uint2 => Some(E::Uint8),
+            E::Float8E4M3FN | E::Float8E4M3FNUZ | E::Float8E5M2 | E::Float8E5M2FNUZ | E::Float8E8M0 | E::Float4E2M1 => {
+                Some(E::Float32)
+            }
+            other => Some(other),
+        }
+    }
+
     /// Bits of one element in a packed tensor; 0 for strings, which have no fixed size.
     pub fn bits(self) -> u32 {
         self.row().4
@@ -253,11 +268,11 @@ impl ValueSpec {
         value_type
     }
 
-    /// The type of the elements in which the value travels where only tensors can: a tensor's own, and strings, which
-    /// are JSON texts, for what is no tensor.
+    /// The type of the elements in which the value travels where only tensors can: a tensor's own or its
+    /// [carrier](ElementType::carrier), and strings, which are JSON texts, for what is no tensor.
     pub fn wire_type(&self) -> ElementType {
         match self.present() {
-            ValueType::Tensor { element_type, .. } => *element_type,
+            ValueType::Tensor { element_type, .. } => element_type.carrier().unwrap_or(*element_type),
             _ => ElementType::String,
         }
     }
@@ -324,6 +339,8 @@ mod tests {
         for row in &ELEMENT_TYPES {
             assert_eq!(ElementType::from_onnx(row.1), Some(row.0));
             assert_eq!(serde_json::to_value(row.0).unwrap(), row.2);
+            // Each protocol has a datatype for whatever can be served.
+            assert_eq!(row.0.carrier().and_then(ElementType::datatype).is_some(), !row.2.starts_with("complex"));
         }
         assert_eq!(ElementType::from_onnx(0), None);
         assert_eq!(ElementType::from_datatype("BYTES"), Some(ElementType::String));

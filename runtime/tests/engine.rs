@@ -184,16 +184,15 @@ fn what_the_model_refuses_is_said_without_paths() {
 }
 
 #[test]
-fn types_that_cannot_be_served_are_refused_by_name() {
-    for (name, value_type) in [("int4.onnx", "int4 [2]"), ("float8.onnx", "float8e4m3fn [2]")] {
-        match load_with(name, &LoadOptions::default()) {
-            Err(EngineError::UnservedType { name, value_type: found }) => {
-                assert_eq!((&*name, &*found), ("x", value_type))
-            }
-            Err(other) => panic!("{other}"),
-            Ok(_) => panic!("{name} loaded"),
-        }
-    }
+fn narrow_types_come_in_their_carrier_and_are_packed_for_the_model() {
+    let engine = load("int4.onnx");
+    assert_eq!(engine.inputs()[0].value_type.to_string(), "int4 [2]");
+    let int4 = |values: [i8; 2]| engine.run(vec![tensor(&[2], TensorData::Int8(values.to_vec()))]);
+    assert_eq!(int4([-8, 7]).unwrap(), [floats(&[2], &[-8.0, 7.0])]);
+    assert_eq!(int4([0, 8]).unwrap_err().to_string(), "`x`: an element is none of int4");
+    let engine = load("float8.onnx");
+    assert_eq!(engine.run(vec![floats(&[2], &[448.0, 1.06])]).unwrap(), [floats(&[2], &[448.0, 1.0])]);
+    assert!(engine.run(vec![floats(&[2], &[1.0, 500.0])]).is_err());
 }
 
 #[test]

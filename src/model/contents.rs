@@ -206,12 +206,12 @@ impl Counts {
     }
 }
 
-/// Whether requests can carry this type: JSON and the binary protocol know these alone.
+/// Whether requests can carry this type.
 pub(super) fn can_be_served(value_type: &ValueType) -> bool {
     match value_type {
-        ValueType::Tensor { element_type, .. } => element_type.datatype().is_some(),
+        ValueType::Tensor { element_type, .. } => element_type.carrier().is_some(),
         ValueType::SparseTensor { .. } => false,
         ValueType::Sequence { element } | ValueType::Optional { element } => can_be_served(element),
-        ValueType::Map { key, value, .. } => key.datatype().is_some() && can_be_served(value),
+        ValueType::Map { key, value, .. } => key.carrier().is_some() && can_be_served(value),
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn infer(signature: &ModelSignature) -> Option<Value> {
         let sizes = sizes(shape.dims())?;
         let count = count(&sizes)?;
         let data = vec![element(element_type); count];
-        let datatype = element_type.datatype()?;
+        let datatype = element_type.carrier()?.datatype()?;
         inputs.push(json!({"name": spec.name, "shape": sizes, "datatype": datatype, "data": data}));
     }
     Some(json!({"inputs": inputs}))
@@ -76,7 +76,7 @@ fn count(sizes: &[usize]) -> Option<usize> {
 
 fn element(element_type: ElementType) -> Value {
     use ElementType as E;
-    match element_type {
+    match element_type.carrier().unwrap_or(element_type) {
         E::Float16 | E::Bfloat16 | E::Float32 | E::Float64 => json!(0.5),
         E::Bool => json!(true),
         E::String => json!("text"),

@@ -1,5 +1,6 @@
 //! The schema of one value of a model, as `/v1/predict` writes it in JSON.
 
+use nimify_runtime::narrow;
 use nimify_runtime::signature::{Dim, ElementType, Shape, ValueSpec, ValueType};
 use utoipa::openapi::extensions::{Extensions, ExtensionsBuilder};
 use utoipa::openapi::schema::{
@@ -157,6 +158,7 @@ fn element_type(element: ElementType) -> Schema {
         E::Uint64 => integer(0, u64::MAX),
         E::Bool => ObjectBuilder::new().schema_type(Type::Boolean).into(),
         E::String => string(),
+        narrow if narrow::range(narrow).is_some() => narrow_type(narrow),
         // No service is made for these: the plan refuses them. The document stays true by promising nothing.
         _ => ObjectBuilder::new().schema_type(SchemaType::AnyValue).into(),
     }
@@ -170,6 +172,26 @@ fn float(format: Option<&str>, bound: Option<f64>) -> Schema {
         .exclusive_minimum(bound.map(|bound| -bound))
         .exclusive_maximum(bound);
     let other = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["NaN", "Infinity", "-Infinity"]));
+    OneOfBuilder::new().item(number).item(other).into()
+}
+
+/// A number of a narrow type: those floats that it has words for as strings.
+fn narrow_type(element: ElementType) -> Schema {
+    let Some(range) = narrow::range(element) else {
+        return ObjectBuilder::new().schema_type(SchemaType::AnyValue).into();
+    };
+    let words = [("NaN", range.nan), ("Infinity", range.infinity), ("-Infinity", range.infinity)];
+    let words: Vec<_> = words.into_iter().filter(|(_, has)| *has).map(|(word, _)| word).collect();
+    let whole = element.carrier() != Some(ElementType::Float32);
+    let number = ObjectBuilder::new()
+        .schema_type(if whole { Type::Integer } else { Type::Number })
+        .format(Some(SchemaFormat::Custom(element.name().into())))
+        .minimum(Some(range.least))
+        .maximum(Some(range.greatest));
+    if words.is_empty() {
+        return number.into();
+    }
+    let other = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words));
     OneOfBuilder::new().item(number).item(other).into()
 }
 

@@ -131,7 +131,7 @@ fn leaf(value_type: &ValueType) -> Option<(ElementType, &Shape)> {
 
 fn is_float(kind: ElementType) -> bool {
     use ElementType as E;
-    matches!(kind, E::Float32 | E::Float64 | E::Float16 | E::Bfloat16)
+    matches!(kind.carrier(), Some(E::Float32 | E::Float64 | E::Float16 | E::Bfloat16))
 }
 
 /// What an input's name says that its values are.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nimify_runtime::narrow;
 use nimify_runtime::service::{bf16, f16};
 use nimify_runtime::signature::{ElementType, ModelSignature, ValueType};
 use nimify_runtime::tensor::{Tensor, TensorData, Value, element_count};
@@ -82,14 +83,19 @@ impl Maker<'_> {
         let count = element_count(shape)?;
         let last = shape.last().copied().unwrap_or(1).max(1);
         let pixels = element_type == E::Uint8 && shape.len() >= 3;
-        let integer = |k: usize| self.integer(k, last, pixels);
+        let integer = |k: usize| match narrow::range(element_type) {
+            // Around and around, so that rows stay as distinct as the type lets them.
+            Some(range) => self.integer(k, last, pixels).rem_euclid(range.greatest as i64 + 1),
+            None => self.integer(k, last, pixels),
+        };
+        let float = |k: usize| narrow::nearest(element_type, self.float(k, count));
         macro_rules! fill {
             ($variant:ident, $each:expr) => {
                 TensorData::$variant((0..count).map($each).collect())
             };
         }
-        Some(match element_type {
-            E::Float32 => fill!(Float32, |k| self.float(k, count) as f32),
+        Some(match element_type.carrier()? {
+            E::Float32 => fill!(Float32, |k| float(k) as f32),
             E::Float64 => fill!(Float64, |k| self.float(k, count)),
             E::Float16 => fill!(Float16, |k| f16::from_f64(self.float(k, count))),
             E::Bfloat16 => fill!(Bfloat16, |k| bf16::from_f64(self.float(k, count))),
@@ -216,7 +222,7 @@ mod tests {
     use super::super::testing::{known, signature, tensor};
     use super::*;
 
-    const SERVED: [ElementType; 14] = [
+    const SERVED: [ElementType; 24] = [
         ElementType::Float32,
         ElementType::Float64,
         ElementType::Float16,
@@ -231,6 +237,16 @@ mod tests {
         ElementType::Uint64,
         ElementType::Bool,
         ElementType::String,
+        ElementType::Float8E4M3FN,
+        ElementType::Float8E4M3FNUZ,
+        ElementType::Float8E5M2,
+        ElementType::Float8E5M2FNUZ,
+        ElementType::Float8E8M0,
+        ElementType::Float4E2M1,
+        ElementType::Int4,
+        ElementType::Uint4,
+        ElementType::Int2,
+        ElementType::Uint2,
     ];
 
     #[test]
@@ -242,7 +258,9 @@ mod tests {
             let values = request(known(&signature), rung, spread, 0).unwrap();
             for (value, kind) in values.iter().zip(SERVED) {
                 let tensor = value.as_tensor().unwrap();
-                assert_eq!((tensor.element_type(), tensor.data.len(), &tensor.shape[..]), (kind, 3, &[1, 3][..]));
+                assert_eq!(Some(tensor.element_type()), kind.carrier());
+                assert_eq!((tensor.data.len(), &tensor.shape[..]), (3, &[1, 3][..]));
+                assert_eq!(narrow::unfit(kind, &tensor.data), None, "{kind}");
             }
             assert_eq!(values, request(known(&signature), rung, spread, 0).unwrap());
         }
@@ -250,7 +268,8 @@ mod tests {
 
     #[test]
     fn rows_differ_even_where_a_row_is_one_number() {
-        for kind in SERVED.into_iter().filter(|kind| *kind != ElementType::Bool) {
+        // Narrow types have fewer values than there are rows, or few between 0 and 1.
+        for kind in SERVED.into_iter().filter(|kind| *kind != ElementType::Bool && narrow::range(*kind).is_none()) {
             let signature = signature([tensor("x", kind, "N")], []);
             let rung = &ladder::rungs(&signature)[0];
             let rows: Vec<_> = (0..8).map(|row| request(known(&signature), rung, Spread::Unit, row).unwrap()).collect();
@@ -312,8 +331,8 @@ mod tests {
         odd.inputs.push(nimify_runtime::signature::ValueSpec { name: "m".into(), value_type: map });
         let rung = &ladder::rungs(&odd)[0];
         assert!(request(known(&odd), rung, Spread::Unit, 0).unwrap_err().starts_with("`m` is a map"));
-        let small = signature([tensor("q", ElementType::Int4, "N")], []);
+        let small = signature([tensor("q", ElementType::Complex64, "N")], []);
         let why = request(known(&small), &ladder::rungs(&small)[0], Spread::Unit, 0).unwrap_err();
-        assert_eq!(why, "`q` has elements of type int4, which can't be served");
+        assert_eq!(why, "`q` has elements of type complex64, which can't be served");
     }
 }

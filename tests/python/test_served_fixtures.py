@@ -3,6 +3,7 @@ answers in Python. Among them are each element type, strings, scalars, empty ten
 """
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -63,7 +64,7 @@ ENDS = {
 
 def test_every_model_is_asked():
     models = {path.stem for path in (FIXTURES / "models").glob("*.onnx")}
-    assert models == REQUESTS.keys() | {"types"}
+    assert models == REQUESTS.keys() | {"types", "narrow"}
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -96,6 +97,44 @@ def test_every_element_type_comes_through_unchanged_by_every_protocol(nimify, tm
                 assert str(got.tolist()) == str(values[name].tolist()), f"{ask.__name__}: {name}"
         for ask in PROTOCOLS:
             assert ask(service, none) == {f"{name}_out": [] for name in ENDS}
+
+
+# What numpy calls the types that nothing computes with, and which wider type carries them.
+NARROW = {
+    "float8e4m3fn": ("float8_e4m3fn", "float32"), "float8e4m3fnuz": ("float8_e4m3fnuz", "float32"),
+    "float8e5m2": ("float8_e5m2", "float32"), "float8e5m2fnuz": ("float8_e5m2fnuz", "float32"),
+    "float8e8m0": ("float8_e8m0fnu", "float32"), "float4e2m1": ("float4_e2m1fn", "float32"),
+    "int4": ("int4", "int8"), "uint4": ("uint4", "uint8"), "int2": ("int2", "int8"), "uint2": ("uint2", "uint8"),
+}
+
+
+def test_every_value_of_the_narrow_types_comes_through_by_every_protocol(nimify, tmp_path):
+    """Python's ONNX Runtime neither takes nor gives most of them: what each pattern of bits means is ml_dtypes' word."""
+    values, wanted = {}, {}
+    for name, (dtype, carrier) in NARROW.items():
+        kind = np.dtype(getattr(ml_dtypes, dtype))
+        bits = int(name.lstrip("uintfloa")[0])
+        every = np.arange(2 ** bits, dtype="uint8").view(kind).astype(carrier).reshape(-1, 2)
+        values[name] = every
+        if name == "float4e2m1":
+            wanted[name] = every
+            continue
+        wanted[f"{name}_out"] = every.astype("float32")
+        # A cast would make the greatest finite value of an infinite one.
+        numbers = every[np.isfinite(every.astype("float32")).all(axis=1)].astype("float32")
+        values[f"from_{name}"], wanted[f"to_{name}"] = numbers, numbers.astype(carrier)
+    with Served(nimify, FIXTURES / "models" / "narrow.onnx", tmp_path / "log") as service:
+        for ask in PROTOCOLS:
+            answer = ask(service, values)
+            assert answer.keys() == wanted.keys()
+            for name, value in wanted.items():
+                got = from_json(f"tensor({value.dtype})", answer[name])
+                assert str(got.tolist()) == str(value.tolist()), f"{ask.__name__}: {name}"
+        for name, value in (("int4", 8), ("uint2", 4), ("float8e8m0", 0), ("float8e4m3fn", 500), ("float4e2m1", "NaN")):
+            body = {one: to_json(array) for one, array in values.items()} | {name: [[1, value]]}
+            status, answer = service.post("/v1/predict", body)
+            message = answer["error"]["message"]
+            assert status == 400 and f"`{name}` should be {name}" in message and "doesn't have" in message, message
 
 
 def test_strings_that_are_no_text_go_as_base64_or_as_they_are(nimify, tmp_path):

@@ -1,8 +1,10 @@
-//! Values against the signature: kind, element type, rank, fixed sizes, and one size for each symbolic name.
+//! Values against the signature: kind, element type, rank, fixed sizes, one size for each symbolic name, and of the
+//! narrow types the range.
 
 use std::collections::BTreeMap;
 
 use crate::error::Error;
+use crate::narrow;
 use crate::signature::{Dim, ElementType, ModelSignature, Shape, ValueSpec, ValueType};
 use crate::tensor::{Tensor, Value};
 
@@ -35,7 +37,7 @@ fn fits<'s>(value: &Value, wanted: &'s ValueType, spec: &'s ValueSpec, sizes: &m
         }
         (ValueType::Map { key, value: element, .. }, Value::Map(pairs)) => {
             pairs.iter().try_for_each(|(name, value)| {
-                if name.element_type() != *key {
+                if Some(name.element_type()) != key.carrier() {
                     return Err(unfit(spec, &format!("a key of type {}", name.element_type())));
                 }
                 fits(value, element, spec, &mut Sizes::default())
@@ -59,8 +61,11 @@ fn tensor_fits<'s>(
     spec: &'s ValueSpec,
     sizes: &mut Sizes<'s>,
 ) -> Result<(), Error> {
-    if tensor.element_type() != element_type {
+    if Some(tensor.element_type()) != element_type.carrier() {
         return Err(unfit(spec, &format!("elements of type {}", tensor.element_type())));
+    }
+    if let Some(narrow::Unfit { index, value }) = narrow::unfit(element_type, &tensor.data) {
+        return Err(unfit(spec, &format!("the element {value} at {index}, which {element_type} doesn't have")));
     }
     let Some(dims) = shape.dims() else { return Ok(()) };
     let came = || format!("shape {:?}", tensor.shape);

@@ -233,7 +233,7 @@ fn fill<T: FromJson>(reader: &mut Reader<'_>, levels: &mut Levels, data: &mut Ve
     }
 }
 
-/// Reads nested arrays of any type. `rank` is how deep the elements stand, where that is known; `room` how many there
+/// Reads nested arrays of any type into its [carrier](ElementType::carrier). `rank` is how deep the elements stand, where that is known; `room` how many there
 /// may well be. Types that can't be served are an internal error: no model with one is.
 pub(super) fn read_nested(
     reader: &mut Reader<'_>,
@@ -243,7 +243,7 @@ pub(super) fn read_nested(
 ) -> Result<Nested, NestedFault> {
     // However many elements the signature promises, two bytes are the least that each takes.
     let room = room.min((reader.text().len() - reader.at()) / 2 + 1);
-    match element_type {
+    match element_type.carrier().unwrap_or(element_type) {
         ElementType::Float32 => nested::<f32>(reader, rank, room),
         ElementType::Float64 => nested::<f64>(reader, rank, room),
         ElementType::Float16 => nested::<half::f16>(reader, rank, room),

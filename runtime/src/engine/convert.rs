@@ -3,6 +3,7 @@
 use super::empty;
 use super::native::{Kind, NativeValue};
 use crate::error::Error;
+use crate::narrow;
 use crate::signature::{ElementType, ValueType};
 use crate::tensor::{Bytes, Element, Tensor, TensorData, Value, element_count};
 
@@ -11,6 +12,11 @@ pub(super) fn to_native<'v>(value: &'v Value, value_type: &ValueType) -> ort::Re
     match (value, value_type) {
         (Value::Absent, _) => Ok(None),
         (value, ValueType::Optional { element }) => to_native(value, element),
+        (Value::Tensor(tensor), ValueType::Tensor { element_type, .. }) if narrow::range(*element_type).is_some() => {
+            let packed = narrow::pack(*element_type, &tensor.data)
+                .ok_or_else(|| ort::Error::new(format!("an element is none of {element_type}")))?;
+            NativeValue::packed(&tensor.shape, *element_type, &packed).map(Some)
+        }
         (Value::Tensor(tensor), _) => tensor_to_native(tensor).map(Some),
         (Value::Sequence(values), ValueType::Sequence { element }) => {
             let present = |value| to_native(value, element)?.ok_or_else(|| ort::Error::new("a sequence has a gap"));
@@ -130,7 +136,11 @@ fn copy_tensor(value: &NativeValue<'_>) -> ort::Result<Tensor> {
         Some(ElementType::Uint64) => u64::wrap(value.elements(count)?),
         Some(ElementType::Bool) => bool::wrap(value.bool_elements(count)?),
         Some(ElementType::String) => Bytes::wrap(value.string_elements(count)?),
-        Some(other) => return Err(ort::Error::new(format!("elements of type {other} can't be served"))),
+        Some(other) => {
+            let packed = value.elements::<u8>(narrow::packed_len(other, count))?;
+            narrow::unpack(other, &packed, count)
+                .ok_or_else(|| ort::Error::new(format!("elements of type {other} can't be served")))?
+        }
         None => return Err(ort::Error::new("its element type is unknown")),
     };
     Ok(Tensor { shape, data })

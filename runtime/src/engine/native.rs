@@ -195,6 +195,26 @@ impl<'data> NativeValue<'data> {
         Ok(value)
     }
 
+    /// A tensor of a narrow type that holds a copy of `packed`: the elements of `shape` as ONNX Runtime holds them.
+    pub(super) fn packed(shape: &[usize], element_type: ElementType, packed: &[u8]) -> ort::Result<Self> {
+        let wrong = || ort::Error::new(format!("{} bytes don't make {element_type} of {shape:?}", packed.len()));
+        let number = types::narrow_number(element_type).ok_or_else(wrong)?;
+        let count = crate::tensor::element_count(shape).ok_or_else(wrong)?;
+        if crate::narrow::packed_len(element_type, count) != packed.len() {
+            return Err(wrong());
+        }
+        let value = Self::allocated(shape, number)?;
+        let mut to: *mut c_void = ptr::null_mut();
+        // SAFETY: the tensor was made for as many elements as the bytes hold; nobody else has it yet.
+        unsafe {
+            check((ort::api().GetTensorMutableData)(value.value.as_ptr(), &mut to))?;
+            if !to.is_null() {
+                ptr::copy_nonoverlapping(packed.as_ptr(), to.cast::<u8>(), packed.len());
+            }
+        }
+        Ok(value)
+    }
+
     /// A tensor of strings, each any bytes, which are copied.
     pub(super) fn strings(shape: &[usize], strings: &[Vec<u8>]) -> ort::Result<Self> {
         if crate::tensor::element_count(shape) != Some(strings.len()) {

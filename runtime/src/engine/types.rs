@@ -88,9 +88,26 @@ pub(super) fn element_type(number: c_int) -> Option<ElementType> {
     }
 }
 
+/// ONNX Runtime's number of a narrow element type; `None` for the others.
+pub(super) fn narrow_number(element_type: ElementType) -> Option<T> {
+    Some(match element_type {
+        ElementType::Float8E4M3FN => T::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FN,
+        ElementType::Float8E4M3FNUZ => T::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FNUZ,
+        ElementType::Float8E5M2 => T::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E5M2,
+        ElementType::Float8E5M2FNUZ => T::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E5M2FNUZ,
+        ElementType::Float8E8M0 => T::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E8M0,
+        ElementType::Float4E2M1 => T::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT4E2M1,
+        ElementType::Uint4 => T::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT4,
+        ElementType::Int4 => T::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT4,
+        ElementType::Uint2 => T::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT2,
+        ElementType::Int2 => T::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT2,
+        _ => return None,
+    })
+}
+
 /// Whether requests and answers can carry values of this type.
 pub(super) fn served(value_type: &ValueType) -> bool {
-    let element = |element_type| crate::tensor::TensorData::with_capacity(element_type, 0).is_some();
+    let element = |element_type: ElementType| element_type.carrier().is_some();
     match value_type {
         ValueType::Tensor { element_type, .. } => element(*element_type),
         ValueType::SparseTensor { .. } => false,
