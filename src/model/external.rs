@@ -82,14 +82,15 @@ impl Reference {
 impl Reference {
     /// The compiled engine that an `EPContext` node names, `None` if it is in the model file or not named.
     pub(super) fn of_engine(node: &Node<'_>) -> Result<Option<Self>, Fault> {
-        let Some(path) = node.attribute("ep_cache_context").and_then(|attribute| attribute.text()) else {
-            return Ok(None);
-        };
+        let place = node.attribute("ep_cache_context").and_then(|attribute| attribute.text());
         // The operator's default is 1: the engine is in the attribute.
-        if node.int("embed_mode").unwrap_or(1) != 0 || path.is_empty() {
-            return Ok(None);
-        }
-        let tensor = format!("{} (`EPContext`)", node.name);
+        Reference::to_engine(node.name, node.int("embed_mode").unwrap_or(1), place)
+    }
+
+    /// The compiled engine at `place`, which is a path where `embedded` is 0.
+    pub(super) fn to_engine(node: &str, embedded: i64, place: Option<&[u8]>) -> Result<Option<Self>, Fault> {
+        let Some(path) = place.filter(|path| embedded == 0 && !path.is_empty()) else { return Ok(None) };
+        let tensor = format!("{node} (`EPContext`)");
         let location = String::from_utf8_lossy(path).into_owned();
         match below(&location) {
             Some(location) => Ok(Some(Reference { tensor, location, offset: 0, length: 0 })),

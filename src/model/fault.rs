@@ -49,6 +49,15 @@ pub enum Fault {
         /// The newest version that ONNX Runtime takes.
         supported: i64,
     },
+    /// The file is of a version of ONNX Runtime's own format that it doesn't read.
+    #[error(
+        "the file is of version `{model}` of ONNX Runtime's format, and ONNX Runtime {} reads 4 to 6",
+        super::opset::ONNX_RUNTIME
+    )]
+    OrtVersion {
+        /// The version in the file.
+        model: String,
+    },
     /// Two inputs or two outputs have one name.
     #[error("two {what}s are named `{name}`")]
     Duplicate {
@@ -118,6 +127,9 @@ impl Fault {
             Fault::IrTooNew { supported, .. } => {
                 format!("set `model.ir_version = {supported}` in Python's `onnx` and save it, or export it again")
             }
+            Fault::OrtVersion { .. } => "convert the `.onnx` file again: `python -m \
+                                         onnxruntime.tools.convert_onnx_models_to_ort FOLDER`, or give that file itself"
+                .into(),
             Fault::Duplicate { .. } | Fault::NoName { .. } => {
                 "give each input and output a name of its own when exporting (`input_names`, `output_names`)".into()
             }

@@ -59,7 +59,8 @@ pub(super) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The model file that `path` means: itself, or the one `.onnx` file in a folder.
+/// The model file that `path` means: itself, or the one `.onnx` file in a folder, or its one `.ort` file where it has
+/// no `.onnx` file.
 pub(super) fn locate(path: &Path) -> Result<PathBuf, Error> {
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::Missing { path: path.into(), nearest: nearest(path) },
@@ -68,7 +69,10 @@ pub(super) fn locate(path: &Path) -> Result<PathBuf, Error> {
     if !metadata.is_dir() {
         return Ok(path.into());
     }
-    let Found { mut models, others } = search(path)?;
+    let Found { mut models, mut others } = search(path)?;
+    if models.is_empty() {
+        models = others.extract_if(.., |other| has_extension(other, "ort")).collect();
+    }
     match models.len() {
         1 => Ok(models.remove(0)),
         0 => Err(Error::NoModel { path: path.into(), found: others }),
@@ -100,7 +104,7 @@ fn search(folder: &Path) -> Result<Found, Error> {
         })?;
         // A link to a file counts, as in a model hub's cache; a link to a folder is not followed.
         let is_file = std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file());
-        let is_onnx = entry.path().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+        let is_onnx = has_extension(entry.path(), "onnx");
         match (is_file, is_onnx) {
             (true, true) if found.models.len() < NAMED => found.models.push(entry.into_path()),
             (true, false) if found.others.len() < NAMED => found.others.push(entry.into_path()),
@@ -108,6 +112,10 @@ fn search(folder: &Path) -> Result<Found, Error> {
         }
     }
     Ok(found)
+}
+
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
 }
 
 /// The name in the same folder that is most like the one asked for.

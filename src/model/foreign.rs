@@ -8,7 +8,6 @@ use std::path::Path;
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each variant is the format of its own name; the text says more")]
 pub enum Foreign {
-    Ort,
     TensorRt,
     Gzip,
     Xz,
@@ -42,9 +41,8 @@ use Foreign as F;
 pub(super) const HEAD: usize = 4096;
 
 /// The formats with a mark of their own: where it stands, and what it is.
-const MARKS: [(usize, &[u8], Foreign); 21] = [
-    // These two follow a FlatBuffers offset, whose upper half is 0: an ONNX producer's name can't stand there.
-    (2, b"\0\0ORTM", F::Ort),
+const MARKS: [(usize, &[u8], Foreign); 20] = [
+    // It follows a FlatBuffers offset, whose upper half is 0: an ONNX producer's name can't stand there.
     (2, b"\0\0TFL3", F::TfLite),
     (0, b"ftrt", F::TensorRt),
     (0, b"ptrt", F::TensorRt),
@@ -119,7 +117,6 @@ fn tensorrt_with_metadata(head: &[u8]) -> bool {
 /// The format that a file's name stands for: asked when its bytes turned out not to be ONNX.
 pub(super) fn by_name(path: &Path) -> Option<Foreign> {
     Some(match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "ort" => F::Ort,
         "engine" | "plan" | "trt" => F::TensorRt,
         "pt" | "pth" | "ckpt" => F::PyTorch,
         "pkl" | "pickle" | "joblib" => F::Pickle,
@@ -141,10 +138,6 @@ impl Foreign {
     fn row(self) -> (&'static str, &'static str) {
         const UNPACK: &str = "unpack it, and give the `.onnx` file that is inside";
         match self {
-            F::Ort => (
-                "a model in ONNX Runtime's own format (`.ort`)",
-                "this format is not supported yet: give the `.onnx` file that it was converted from",
-            ),
             F::TensorRt => (
                 "a TensorRT engine",
                 "this format is not supported yet: give the `.onnx` file that the engine was built from",

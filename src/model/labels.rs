@@ -8,7 +8,7 @@ use super::graph::{Graph, Node};
 use super::opset::domain_name;
 
 /// Most labels that are kept of one map: documents and types with more help nobody.
-const MOST_LABELS: usize = 256;
+pub(super) const MOST_LABELS: usize = 256;
 /// Bytes of the longest label that is kept.
 const LONGEST_LABEL: usize = 256;
 
@@ -53,6 +53,11 @@ fn classes(node: &Node<'_>, key: ElementType) -> Option<Vec<String>> {
         }
         _ => return None,
     };
+    fit(labels)
+}
+
+/// The labels, if they are few, short, and each there once.
+pub(super) fn fit(labels: Vec<String>) -> Option<Vec<String>> {
     let distinct: BTreeSet<&String> = labels.iter().collect();
     let fit = distinct.len() == labels.len() && labels.len() <= MOST_LABELS;
     (fit && labels.iter().all(|label| label.len() <= LONGEST_LABEL)).then_some(labels)

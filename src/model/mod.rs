@@ -1,10 +1,11 @@
 //! ModelFile → [`ModelDescription`]: what a model takes, gives, needs and weighs, read from its file alone.
 //!
-//! ONNX is read from the protobuf itself over a memory map: nothing is loaded or run, weights are skipped, and hostile
+//! ONNX, and ONNX Runtime's own format, are read over a memory map: nothing is loaded or run, weights are skipped, and hostile
 //! files meet [`Limits`]. What only a run can tell (does it load, which rows may be joined) is the `probe` stage's.
 //!
 //! ```text
-//! path ─file→ bytes ─wire, graph, onnx→ Model ─types, hints, batching, warnings→ Contents ─external→ ModelDescription
+//! path ─file→ bytes ─┬─wire, graph, onnx→ Model ─types, hints, batching, warnings→ Contents ─external→ ModelDescription
+//!                    └─flatbuffer, ort→ Contents
 //! ```
 
 mod batching;
@@ -13,6 +14,7 @@ mod error;
 mod external;
 mod fault;
 mod file;
+mod flatbuffer;
 mod foreign;
 mod graph;
 mod hints;
@@ -20,6 +22,7 @@ mod labels;
 mod limits;
 mod onnx;
 mod opset;
+mod ort;
 mod report;
 mod sides;
 mod tensor;
@@ -92,9 +95,20 @@ impl ModelDescription {
 pub enum Format {
     /// ONNX, as a protobuf.
     Onnx,
+    /// ONNX Runtime's own format, a FlatBuffer: a graph that it has rewritten already.
+    Ort,
 }
 
-/// Reads the model at `path`: an ONNX file, or a folder that holds exactly one.
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Format::Onnx => "ONNX",
+            Format::Ort => "ONNX Runtime's format",
+        })
+    }
+}
+
+/// Reads the model at `path`: an ONNX or ORT file, or a folder that holds exactly one.
 ///
 /// Safe on hostile files: nothing is run, no file but the model and its external data is opened, and `limits` bound
 /// memory and time. The file must not be cut short by others meanwhile: it is mapped.
@@ -117,7 +131,12 @@ pub fn inspect(path: &Path, limits: &Limits) -> Result<ModelDescription, Error> 
     if map.len() as u64 > limits.file_bytes {
         return Err(Error::TooLarge { path, size: map.len() as u64, limit: limits.file_bytes });
     }
-    let mut contents = read(&map, limits).map_err(|fault| match (&fault, foreign::by_name(&path)) {
+    let format = if ort::is_ort(&map) { Format::Ort } else { Format::Onnx };
+    let contents = match format {
+        Format::Ort => ort::read(&map, limits),
+        Format::Onnx => read(&map, limits),
+    };
+    let mut contents = contents.map_err(|fault| match (&fault, foreign::by_name(&path)) {
         (Fault::NotOnnx(_), Some(format)) => Error::Foreign { path: path.clone(), format },
         _ => Error::Contents { path: path.clone(), fault },
     })?;
@@ -132,7 +151,6 @@ pub fn inspect(path: &Path, limits: &Limits) -> Result<ModelDescription, Error> 
     let passed_over = |path: &PathBuf| format!("`{}` leads out of the model's folder: it is left out", path.display());
     contents.warnings.extend(outside.iter().map(passed_over));
     let labels = sides::labels(&side_files);
-    let format = Format::Onnx;
     Ok(ModelDescription { format, file_name, path, size, digest, external_files, side_files, labels, contents })
 }
 

@@ -10,7 +10,7 @@ use super::ModelDescription;
 pub fn text(description: &ModelDescription) -> String {
     let contents = &description.contents;
     let mut lines = Lines::default();
-    lines.plain(&format!("{}  ONNX, {}", description.file_name, bytes(description.size)));
+    lines.plain(&format!("{}  {}, {}", description.file_name, description.format, bytes(description.size)));
     lines.plain(&format!("{}", description.digest));
     let first_line = contents.doc.lines().find(|line| !line.trim().is_empty());
     lines.field("about", first_line.map(|line| shortened(line.trim(), 90)).as_deref());

@@ -85,9 +85,8 @@ impl<'a> Tensor<'a> {
         };
         let element_type = i32::try_from(number).ok().and_then(ElementType::from_onnx);
         let element_type = element_type.ok_or_else(|| fault(format!("has the unknown element type {number}")))?;
-        let dims: Option<Vec<u64>> = dims.iter().map(|&dim| u64::try_from(dim).ok()).collect();
-        let dims = dims.ok_or_else(|| fault("has a negative dimension".into()))?;
-        let count = count(&dims).ok_or_else(|| fault(format!("has more elements than can be counted: {dims:?}")))?;
+        let count = checked_count(&dims).map_err(fault)?;
+        let dims = dims.iter().map(|dim| dim.cast_unsigned()).collect();
         let external = is_external.then_some(entry);
         let tensor = Tensor { name, element_type, dims, count, external, raw, message };
         match (raw, tensor.bytes()) {
@@ -163,6 +162,13 @@ impl<'a> ExternalEntry<'a> {
         }
         Ok(())
     }
+}
+
+/// The number of elements that the dimensions make, or what is wrong with them.
+pub(super) fn checked_count(dims: &[i64]) -> Result<u64, String> {
+    let sizes: Option<Vec<u64>> = dims.iter().map(|&dim| u64::try_from(dim).ok()).collect();
+    let sizes = sizes.ok_or("has a negative dimension")?;
+    count(&sizes).ok_or_else(|| format!("has more elements than can be counted: {dims:?}"))
 }
 
 /// The product of the dimensions, `None` where the bits of so many elements of any type overflow 64 bits.

@@ -391,7 +391,6 @@ fn other_formats_are_known_by_their_first_bytes() {
     let safetensors = [&200u64.to_le_bytes()[..], br#"{"weight":{}}"#].concat();
     let plan = [&2u32.to_le_bytes()[..], b"{}ftrt\0\0\0\0"].concat();
     for (bytes, format) in [
-        (b"\0\0\0\0ORTM\0\0".to_vec(), Foreign::Ort),
         (b"ftrt\0\0\0\0".to_vec(), Foreign::TensorRt),
         (b"ptrt\0\0\0\0".to_vec(), Foreign::TensorRt),
         (plan, Foreign::TensorRt),

@@ -101,6 +101,11 @@ fn shape(message: Message<'_>, limits: &Limits) -> Result<Vec<Dim>, Fault> {
 /// What exporters write as a name where they know none: two such dimensions need not have the same size.
 const NO_NAMES: [&str; 4] = ["", "?", "-1", "None"];
 
+/// A dimension that the file gives a name.
+pub(super) fn named_dim(name: &str) -> Dim {
+    if NO_NAMES.contains(&name) { Dim::Unknown } else { Dim::Symbolic(name.into()) }
+}
+
 /// The last member of the oneof wins. Negative sizes and empty names are unknown sizes, as ONNX Runtime takes them.
 fn dim(message: Message<'_>, limits: &Limits) -> Result<Dim, Fault> {
     let mut dim = Dim::Unknown;
@@ -108,12 +113,7 @@ fn dim(message: Message<'_>, limits: &Limits) -> Result<Dim, Fault> {
         let field = field?;
         match field.number {
             1 => dim = u64::try_from(field.int()?).map_or(Dim::Unknown, Dim::Fixed),
-            2 => {
-                dim = match field.name(limits.name_bytes)? {
-                    name if NO_NAMES.contains(&name) => Dim::Unknown,
-                    name => Dim::Symbolic(name.into()),
-                }
-            }
+            2 => dim = named_dim(field.name(limits.name_bytes)?),
             _ => {}
         }
     }

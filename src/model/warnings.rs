@@ -15,20 +15,10 @@ pub(super) fn warnings(
     outputs: &[ValueSpec],
     custom: &BTreeMap<String, BTreeSet<String>>,
 ) -> Vec<String> {
-    let mut warnings = Vec::new();
-    warnings.extend(custom.iter().map(|(domain, operators)| {
-        let operators: Vec<_> = operators.iter().map(|op| format!("`{op}`")).collect();
-        format!(
-            "operators of `{domain}` are not part of ONNX Runtime: {}; the model loads only with the library that \
-             brings them",
-            operators.join(", ")
-        )
-    }));
+    let mut warnings = custom_operators(custom);
     warnings.extend(native_code(model));
     warnings.extend(locales(model));
-    for (what, spec) in inputs.iter().map(|spec| ("input", spec)).chain(outputs.iter().map(|spec| ("output", spec))) {
-        warnings.extend(value(what, spec));
-    }
+    warnings.extend(values(inputs, outputs));
     warnings.extend(initializers(model));
     if model.training {
         warnings.push("the file carries graphs for training: they are not served".into());
@@ -42,6 +32,32 @@ pub(super) fn warnings(
     }
     warnings
 }
+
+/// Operators that neither ONNX Runtime nor the model brings.
+pub(super) fn custom_operators(custom: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let warning = |(domain, operators): (&String, &BTreeSet<String>)| {
+        let operators: Vec<_> = operators.iter().map(|op| format!("`{op}`")).collect();
+        format!(
+            "operators of `{domain}` are not part of ONNX Runtime: {}; the model loads only with the library that \
+             brings them",
+            operators.join(", ")
+        )
+    };
+    custom.iter().map(warning).collect()
+}
+
+/// What is to be said of inputs and outputs.
+pub(super) fn values(inputs: &[ValueSpec], outputs: &[ValueSpec]) -> Vec<String> {
+    let named = inputs.iter().map(|spec| ("input", spec)).chain(outputs.iter().map(|spec| ("output", spec)));
+    named.flat_map(|(what, spec)| value(what, spec)).collect()
+}
+
+/// Said of a model with a compiled engine in it.
+pub(super) const EMBEDDED_ENGINE: &str = "the file holds a compiled engine (`EPContext` with `embed_mode` 1): it is \
+    native code, so trust it only as you would a program, and it runs on the hardware that it was compiled for alone";
+/// Said of a model with a compiled engine beside it.
+pub(super) const NAMED_ENGINE: &str = "the model runs a compiled engine from a file beside it (`EPContext`): it is \
+    native code, so trust it only as you would a program, and it runs on the hardware that it was compiled for alone";
 
 /// Compiled engines that ONNX Runtime hands to the hardware's own library.
 fn native_code(model: &Model<'_>) -> Option<String> {
@@ -57,17 +73,9 @@ fn native_code(model: &Model<'_>) -> Option<String> {
         }
     });
     if embedded {
-        return Some(
-            "the file holds a compiled engine (`EPContext` with `embed_mode` 1): it is native code, so trust it only \
-             as you would a program, and it runs on the hardware that it was compiled for alone"
-                .into(),
-        );
+        return Some(EMBEDDED_ENGINE.into());
     }
-    named.then(|| {
-        "the model runs a compiled engine from a file beside it (`EPContext`): it is native code, and it runs on the \
-         hardware that it was compiled for alone"
-            .into()
-    })
+    named.then(|| NAMED_ENGINE.into())
 }
 
 /// Locales that ONNX Runtime looks for on the machine: an image has none.

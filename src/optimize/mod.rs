@@ -20,7 +20,7 @@ pub use child::child_main;
 use crate::confine::{self, Limits, Task};
 use crate::digest::Digest;
 use crate::files::RelativePath;
-use crate::model::{self, ModelDescription};
+use crate::model::{self, Format, ModelDescription};
 
 /// The hidden subcommand whose whole work is [`child_main`].
 pub const SUBCOMMAND: &str = "optimize-child";
@@ -141,6 +141,9 @@ pub fn optimize(request: &OptimizeRequest<'_>) -> Outcome {
     let description = request.description;
     if description.bytes() < WORTH_BYTES && operators(description) < WORTH_OPERATORS {
         return Outcome::Kept { reason: "it is small".into(), noteworthy: false };
+    }
+    if description.format == Format::Ort {
+        return Outcome::Kept { reason: "ONNX Runtime has rewritten it already".into(), noteworthy: false };
     }
     let Some(sample) = request.sample else {
         return Outcome::Kept { reason: "there is no sample to compare answers on".into(), noteworthy: false };

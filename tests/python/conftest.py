@@ -3,6 +3,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,8 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# The scripts that make the fixtures are modules here.
+sys.path.append(str(ROOT / "fixtures"))
 
 
 class Nimify:

@@ -3,12 +3,13 @@ answers in Python. Among them are each element type, strings, scalars, empty ten
 """
 import json
 
+import make_ort
 import ml_dtypes
 import numpy as np
 import pytest
 
 from conftest import ROOT
-from protocols import PROTOCOLS, alike, v2_binary
+from protocols import PROTOCOLS, alike, grpc_raw, typed, v2_binary
 from service import Reference, Served, from_json, to_json
 
 FIXTURES = ROOT / "fixtures"
@@ -76,6 +77,22 @@ def test_a_model_answers_as_onnx_runtime_does_by_every_protocol(name, nimify, tm
             values = reference.values(body)
             wanted = {name: to_json(value) for name, value in reference.run(values).items()}
             for ask in PROTOCOLS:
+                answer = ask(service, values)
+                assert alike(answer, wanted), f"{ask.__name__} of {body}: {answer} instead of {wanted}"
+
+
+# ONNX Runtime converts no optionals.
+@pytest.mark.parametrize("name", sorted(REQUESTS.keys() - {"optional_input"}))
+def test_a_model_in_onnx_runtimes_own_format_is_served_like_the_original(name, nimify, tmp_path):
+    model = FIXTURES / "models" / f"{name}.onnx"
+    # Without the extension by which ONNX Runtime itself would know it.
+    make_ort.convert(model, converted := tmp_path / "model.bin")
+    reference = Reference(model)
+    with Served(nimify, converted, tmp_path / "log") as service:
+        for body in REQUESTS[name]:
+            values = reference.values(body)
+            wanted = {name: to_json(value) for name, value in reference.run(values).items()}
+            for ask in (typed, grpc_raw):
                 answer = ask(service, values)
                 assert alike(answer, wanted), f"{ask.__name__} of {body}: {answer} instead of {wanted}"
 

@@ -1,5 +1,6 @@
 //! Sessions: how one is opened, with which provider, and when several callers share one.
 
+use std::io::Read;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -116,7 +117,12 @@ fn attempt(
 fn open_one(model: &Path, threads: usize, provider: Provider, options: &LoadOptions) -> Result<Session, EngineError> {
     // `ort` panics on types that it has no name for, such as a sequence of sequences.
     let opened = std::panic::catch_unwind(AssertUnwindSafe(|| -> ort::Result<Session> {
-        builder(threads, provider, options)?.commit_from_file(model)
+        let mut builder = builder(threads, provider, options)?;
+        if is_ort(model) {
+            // By itself it goes by the file's name.
+            builder = builder.with_config_entry("session.load_model_format", "ORT")?;
+        }
+        builder.commit_from_file(model)
     }));
     match opened {
         Ok(Ok(session)) => Ok(session),
@@ -126,6 +132,12 @@ fn open_one(model: &Path, threads: usize, provider: Provider, options: &LoadOpti
             Err(EngineError::Load { path: model.into(), reason })
         }
     }
+}
+
+/// Whether the file is in ONNX Runtime's own format. One that can't be read is said to be by whoever opens it.
+fn is_ort(model: &Path) -> bool {
+    let mut head = [0; 8];
+    std::fs::File::open(model).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head.ends_with(b"ORTM")
 }
 
 fn builder(threads: usize, provider: Provider, options: &LoadOptions) -> ort::Result<SessionBuilder> {
