@@ -261,7 +261,7 @@ impl Subject {
         let cache = Cache::from_environment()?;
         let description = model::inspect(model, &Limits::default())?;
         let library = pipeline::locate_onnxruntime(&cache, false)?.path;
-        let report = probe::probe(&pipeline::probe_request(&description, &library, None)?)?;
+        let report = probe::probe(&pipeline::probe_request(&description, &library, &[], None)?)?;
         let sample = report.sample.as_ref().ok_or("no sample was found")?.request.clone();
         let mut signature = description.contents.signature.clone();
         signature.batching = report.batching.clone();
@@ -271,6 +271,7 @@ impl Subject {
             description: &description,
             probe: Some(&report),
             onnxruntime: &library,
+            operators: &[],
             port: 0,
             grpc_port: 0,
         };

@@ -130,6 +130,7 @@ fn said(request: &ProbeRequest) -> Vec<Value> {
     let job = Job {
         onnxruntime: request.onnxruntime.clone(),
         model: request.model.canonicalize().unwrap(),
+        custom_ops: Vec::new(),
         model_bytes: request.model_bytes,
         signature: request.signature.clone(),
         hints: request.hints.clone(),

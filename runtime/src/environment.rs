@@ -147,6 +147,9 @@ variables! {
         |o, v| switch(v).map(|on| o.service.engine.verify_model = on);
     "NIMIFY_ONNXRUNTIME", "engine.onnxruntime", "ONNX Runtime's library",
         |o, v| not_empty(v).map(|p| o.service.engine.onnxruntime = Some(PathBuf::from(p)));
+    "NIMIFY_CUSTOM_OPS", "engine.customOps",
+        "libraries of custom operators, with `:` between them; empty for none. They are native code that runs in the service",
+        |o, v| { o.service.engine.custom_ops = std::env::split_paths(v).filter(|path| !path.as_os_str().is_empty()).collect(); Ok(()) };
     "NIMIFY_TRACING_ENDPOINT", "tracing.endpoint",
         "the collector of OpenTelemetry traces: `http://collector:4318`, to which `/v1/traces` is added; empty or `none` for none",
         |o, v| optional(v, str::parse).map(|e| { o.service.tracing.endpoint = e; o.traces.forget_endpoint(); });
@@ -338,7 +341,7 @@ mod tests {
                 "NIMIFY_PROVIDER" => "cpu",
                 "NIMIFY_OPTIMIZE" => "never",
                 "NIMIFY_ENGINE_REQUIRE" | "NIMIFY_VERIFY_MODEL" => "1",
-                "NIMIFY_ONNXRUNTIME" => "/lib/x.so",
+                "NIMIFY_ONNXRUNTIME" | "NIMIFY_CUSTOM_OPS" => "/lib/x.so",
                 name if name.ends_with("LOG_LEVEL") => "debug",
                 "NIMIFY_LOG_FORMAT" => "json",
                 "NIMIFY_PADDING" => r#"{"mask":"m"}"#,
@@ -358,7 +361,7 @@ mod tests {
             assert_ne!(changed, settings(), "{}", variable.name);
             assert!(warnings.is_empty());
             let nonsense = "\u{1}!";
-            if variable.name != "NIMIFY_ONNXRUNTIME" {
+            if !["NIMIFY_ONNXRUNTIME", "NIMIFY_CUSTOM_OPS"].contains(&variable.name) {
                 let error = applied(&[(variable.name, nonsense)]).unwrap_err();
                 assert!(error.to_string().contains(variable.name), "{error}");
             }

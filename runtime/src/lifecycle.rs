@@ -198,7 +198,9 @@ pub(crate) fn settings(file: &Path) -> Result<(Overridden, Vec<String>), StartEr
     let optional = [service.sample.as_mut(), service.license.as_mut().map(|l| &mut l.path)];
     let tls = &mut service.server.tls;
     let tls = [tls.certificate.as_mut(), tls.key.as_mut(), tls.client_ca.as_mut()];
-    for path in paths.into_iter().chain(optional).chain(tls).chain([service.engine.onnxruntime.as_mut()]).flatten() {
+    let engine = &mut service.engine;
+    let libraries = engine.custom_ops.iter_mut().map(Some).chain([engine.onnxruntime.as_mut()]);
+    for path in paths.into_iter().chain(optional).chain(tls).chain(libraries).flatten() {
         *path = folder.join(&*path);
     }
     let overridden = Overridden { service, log: LogSettings::default(), traces: trace::Options::default() };

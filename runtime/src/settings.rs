@@ -244,6 +244,9 @@ pub struct EngineSettings {
     pub verify_model: bool,
     /// ONNX Runtime's library; `None` takes the one in `lib/` beside the program.
     pub onnxruntime: Option<PathBuf>,
+    /// Libraries of custom operators, in the order in which they are registered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub custom_ops: Vec<PathBuf>,
 }
 
 impl Default for EngineSettings {
@@ -256,6 +259,7 @@ impl Default for EngineSettings {
             optimize: Optimize::Build,
             verify_model: false,
             onnxruntime: None,
+            custom_ops: Vec::new(),
         }
     }
 }

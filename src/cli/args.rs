@@ -91,6 +91,9 @@ pub(super) struct InspectArgs {
     /// A request to try first, as JSON
     #[arg(long, value_name = "FILE", requires = "probe")]
     pub(super) sample: Option<PathBuf>,
+    /// Library of custom operators that the model needs: native code, which is run; may be given several times
+    #[arg(long, value_name = "FILE", requires = "probe")]
+    pub(super) custom_ops: Vec<PathBuf>,
     /// Never use the network
     #[arg(long)]
     pub(super) offline: bool,
@@ -127,6 +130,9 @@ pub(super) struct RunArgs {
     /// A request to warm up with, as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) sample: Option<PathBuf>,
+    /// Library of custom operators that the model needs: native code, which is run; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(super) custom_ops: Vec<PathBuf>,
     /// Serve without proving first whether requests can be batched: starts sooner, runs unbatched
     #[arg(long)]
     pub(super) no_probe: bool,
@@ -164,6 +170,9 @@ pub(super) struct CreateArgs {
     /// A request to try first, as JSON: becomes the recorded sample
     #[arg(long, value_name = "FILE")]
     pub(super) sample: Option<PathBuf>,
+    /// Library of custom operators that the model needs: native code, which goes into the image; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(super) custom_ops: Vec<PathBuf>,
     /// Most rows in one run of the model; 1 turns batching off
     #[arg(long, value_name = "ROWS", value_parser = rows)]
     pub(super) max_batch_size: Option<std::num::NonZeroU32>,

@@ -100,6 +100,8 @@ fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure>
     if let Some(sample) = &args.sample {
         config.sample = Some(relative(sample, &output)?);
     }
+    let operators = args.custom_ops.iter().map(|library| relative(library, &output));
+    config.engine.custom_ops = operators.collect::<Result<_, _>>()?;
     config.batching.max_batch_size = args.max_batch_size;
     config.check().map_err(|fault| Failure::say(Exit::Config, fault.to_string()))?;
     Ok((config, output))

@@ -1,10 +1,21 @@
 //! The model that a command names, brought here.
 
+use std::path::PathBuf;
+
 use crate::cache::Cache;
+use crate::image::Architecture;
+use crate::image::operators::OperatorLibrary;
+use crate::pipeline;
 use crate::source::{self, FetchRequest, Fetched, Source};
 
 use super::failure::Failure;
 use super::push::Bar;
+
+/// The libraries of custom operators that a command names, which this machine has to be able to run.
+pub(super) fn operators(paths: &[PathBuf]) -> Result<Vec<OperatorLibrary>, Failure> {
+    let host = Architecture::host().ok_or(pipeline::Error::Architecture)?;
+    Ok(pipeline::operator_libraries(paths, host)?)
+}
 
 /// The model, which is fetched with a bar on a terminal where it isn't here.
 pub(super) fn fetch(source: &Source, offline: bool, plain_http: bool, quiet: bool) -> Result<Fetched, Failure> {

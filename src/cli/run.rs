@@ -24,11 +24,12 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let description = model::inspect(&path, &Limits::default())?;
     let cache = Cache::from_environment()?;
     let library = pipeline::locate_onnxruntime(&cache, args.offline)?;
+    let operators = super::model::operators(&args.custom_ops)?;
     let probe = if args.no_probe {
         None
     } else {
         let sample = args.sample.as_deref().map(pipeline::read_sample).transpose()?;
-        Some(probe::probe(&pipeline::probe_request(&description, &library.path, sample)?)?)
+        Some(probe::probe(&pipeline::probe_request(&description, &library.path, &operators, sample)?)?)
     };
     for warning in probe.iter().flat_map(|report| &report.warnings) {
         eprintln!("warning: {warning}");
@@ -39,6 +40,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         description: &description,
         probe: probe.as_ref(),
         onnxruntime: &library.path,
+        operators: &operators,
         port: args.port,
         grpc_port: args.grpc_port.unwrap_or(if args.port == 0 { 0 } else { GRPC_PORT }),
     })?;

@@ -76,7 +76,9 @@ impl From<pipeline::Error> for Failure {
             | Error::InTheWay { .. }
             | Error::OtherConfig(_) => failure(Exit::Files, &error, error.hint()),
             Error::Edited(_) | Error::HooksWithoutCompiler => failure(Exit::Build, &error, error.hint()),
-            Error::ForeignBase { .. } | Error::Architecture => failure(Exit::Tool, &error, error.hint()),
+            Error::ForeignBase { .. } | Error::ForeignOperators { .. } | Error::Architecture => {
+                failure(Exit::Tool, &error, error.hint())
+            }
             _ => failure(Exit::Config, &error, error.hint()),
         }
     }
@@ -160,6 +162,7 @@ fn from_image(error: &image::Error) -> Failure {
         Error::MissingLibrary { library, .. } => {
             failure(Exit::Tool, error, Some(format!("install the package that has `{library}`")))
         }
+        Error::SameName { .. } => failure(Exit::Config, error, Some("rename one of them".into())),
         Error::Layout { .. } => failure(
             Exit::Files,
             error,

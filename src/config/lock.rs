@@ -25,6 +25,9 @@ pub struct Lock {
     pub derived: Option<LockedDerived>,
     /// ONNX Runtime.
     pub onnxruntime: LockedRuntime,
+    /// The libraries of custom operators, by their files' names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub custom_ops: BTreeMap<String, Digest>,
     /// The files of the base layer, by their absolute paths in the image.
     pub base: BTreeMap<String, Digest>,
     /// The packages of Debian that the base layer consists of, where it does.
@@ -266,6 +269,7 @@ mod tests {
                 digest: Digest::of("library"),
                 source: "python".into(),
             },
+            custom_ops: BTreeMap::new(),
             base: BTreeMap::from([("/lib/libc.so.6".into(), Digest::of("libc"))]),
             debian: Some(LockedDebian {
                 release: "bookworm".into(),

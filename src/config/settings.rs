@@ -293,6 +293,10 @@ pub struct Engine {
     /// and ends where one differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify_model: Option<bool>,
+    /// Libraries of custom operators that the model needs: paths, relative to this file. They are native code: they go
+    /// into the image with the libraries that they need, and run in the service.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub custom_ops: Vec<PathBuf>,
 }
 
 /// The runtime's [`Optimize`] as the schema tells it.
@@ -318,6 +322,7 @@ impl Engine {
             optimize: self.optimize.unwrap_or(default.optimize),
             verify_model: self.verify_model.unwrap_or(default.verify_model),
             onnxruntime: default.onnxruntime,
+            custom_ops: default.custom_ops,
         }
     }
 }

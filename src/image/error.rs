@@ -97,6 +97,14 @@ pub enum Error {
         /// The place.
         path: String,
     },
+    /// Two libraries that would stand at one place.
+    #[error("`{}` and `{}` have the same name, which only one library can have in an image", one.display(), other.display())]
+    SameName {
+        /// The first.
+        one: PathBuf,
+        /// The second.
+        other: PathBuf,
+    },
     /// A file changed between being listed and being packed.
     #[error("`{path}` changed while it was being packed")]
     Changed {

@@ -2,7 +2,8 @@
 //! image's ways out: an OCI layout, an archive, an engine.
 //!
 //! What an image stands on is one of [`base`]'s kinds, by default the closure of libraries that the binary and ONNX
-//! Runtime need on this machine. Layers go from seldom to often changed: `base`, `onnxruntime`, `service`, `model`.
+//! Runtime need on this machine. Layers go from seldom to often changed: `base`, `onnxruntime`, `operators` where there
+//! are custom ones, `service`, `model`.
 
 mod archive;
 mod artifact;
@@ -23,13 +24,14 @@ mod layout;
 mod ldcache;
 pub mod load;
 pub mod onnxruntime;
+pub mod operators;
 mod packages;
 mod rootfs;
 mod unpack;
 mod validate;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use archive::{Archive, archive, loadable};
 pub use artifact::{Artifact, ArtifactBlob, ArtifactContent, write_artifact};
@@ -52,6 +54,7 @@ use compress::Packed;
 use cuda::Cuda;
 use describe::Description;
 use layer::{Contents, Plan};
+use operators::OperatorLibrary;
 
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -74,6 +77,8 @@ pub struct ImageRequest {
     pub onnxruntime: PathBuf,
     /// ONNX Runtime with CUDA, which the image has instead.
     pub cuda: Option<Cuda>,
+    /// Libraries of custom operators: `/nimify/lib/operators/…`.
+    pub operators: Vec<OperatorLibrary>,
     /// Files beside the binary: `service.json`, `signature.json`, `openapi.json`, `sample.json`.
     pub service_files: FileTree,
     /// The model and its external data, by path below `/models`.
@@ -96,6 +101,14 @@ pub struct ImageRequest {
     pub startup_seconds: u32,
     /// More labels and annotations, such as `org.opencontainers.image.description`.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl ImageRequest {
+    /// What the service opens by itself: ONNX Runtime, and libraries of custom operators.
+    fn libraries(&self) -> Vec<&Path> {
+        let operators = self.operators.iter().map(|library| library.path.as_path());
+        [self.onnxruntime.as_path()].into_iter().chain(operators).collect()
+    }
 }
 
 /// An image as plain values: small things as bytes, layers as facts and files in the cache.
@@ -133,6 +146,13 @@ pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
     let mut plans = vec![plan(below, base_files, Packed::Once, request.compression)];
     let (runtime, onnxruntime) = runtime_layers(request)?;
     plans.extend(runtime);
+    if !request.operators.is_empty() {
+        let mut contents = Contents::default();
+        for library in &request.operators {
+            contents.file(&format!("nimify/{}/{}", operators::FOLDER, library.name), 0o755, &library.path)?;
+        }
+        plans.push(plan("operators", contents, Packed::Often, request.compression));
+    }
     plans.push(plan("service", service_files(request)?, Packed::Often, request.compression));
     let models = model_files(request)?.into_iter();
     plans.extend(models.map(|files| plan("model", files, Packed::Often, request.model_compression)));

@@ -11,6 +11,7 @@ use crate::config::{Accelerator, Base, Lock, LockedDebian, LockedImage, LockedPa
 use crate::image::cuda::{self, Cuda};
 use crate::image::debian::{self, Packages, Program};
 use crate::image::onnxruntime::OnnxRuntime;
+use crate::image::operators::OperatorLibrary;
 use crate::image::{Architecture, BaseImage, BaseSource, Resolved};
 use crate::registry::{self, Origin, PullRequest, Reference};
 
@@ -23,6 +24,7 @@ pub(super) struct Around<'a> {
     pub(super) cache: &'a Cache,
     pub(super) binary: &'a ServiceBinary,
     pub(super) runtime: &'a OnnxRuntime,
+    pub(super) operators: &'a [OperatorLibrary],
 }
 
 /// The base that the config asks for, with what it needs from outside.
@@ -62,10 +64,12 @@ pub(super) fn source(
 fn packages(request: &BuildRequest<'_>, around: &Around<'_>, cuda: Option<&Cuda>) -> Result<BaseSource, Error> {
     // Without `--locked`, what the indexes have now is taken, for the same reason.
     let locked = around.old.filter(|_| request.locked).and_then(|old| old.debian.as_ref()).map(resolved_packages);
+    let operators = around.operators.iter().map(|library| library.path.as_path());
+    let libraries: Vec<_> = [around.runtime.path.as_path()].into_iter().chain(operators).collect();
     let base = debian::provide(&debian::Request {
         architecture: around.architecture,
         binary: &around.binary.path,
-        libraries: &[&around.runtime.path],
+        libraries: &libraries,
         cuda,
         locked: locked.as_ref(),
         cache: around.cache,

@@ -18,6 +18,7 @@ use crate::compile::{self, CompileRequest, ServiceBinary, ServiceSources};
 use crate::config::{self, Config, Lock};
 use crate::files::{FileTree, RelativePath};
 use crate::image::onnxruntime::OnnxRuntime;
+use crate::image::operators::OperatorLibrary;
 use crate::image::{self, Architecture, Budget, Compression, Image, ImageRequest};
 use crate::model::{self, Limits, ModelDescription};
 use crate::optimize::{self, Derived, Gain, OptimizeRequest, Outcome};
@@ -87,7 +88,8 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let architecture = parts::architecture(request.config)?;
     watch.step(Step::Inspect)?;
     let fetched = source::fetch(request, old.as_ref(), &cache, &mut watch)?;
-    let subject = Subject { model: &fetched.path, architecture };
+    let operators = parts::operators_of(request.config, request.config_folder)?;
+    let subject = Subject { model: &fetched.path, architecture, operators: &operators };
     let Looked { description, host_runtime, runtime, probe } = look(request, &subject, &cache, &mut watch)?;
     watch.step(Step::Optimize)?;
     let derived = rewrite(request, &description, &host_runtime, &probe, &mut watch)?;
@@ -101,13 +103,21 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     watch.step(Step::Compile)?;
     let binary = compile(request, architecture, &cache, &parts, &mut watch)?;
 
-    let around = base::Around { architecture, old: old.as_ref(), cache: &cache, binary: &binary, runtime: &runtime };
+    let around = base::Around {
+        architecture,
+        old: old.as_ref(),
+        cache: &cache,
+        binary: &binary,
+        runtime: &runtime,
+        operators: &operators,
+    };
     let cuda = base::accelerator(request, &around)?;
     let base = base::source(request, &around, cuda.as_ref(), &mut watch)?;
     watch.step(Step::Pack)?;
     let stage = Stage::new(request.output).map_err(files("write", request.output))?;
     let models = service_files::models(&description, derived.as_ref());
-    let asked = ImageRequest { base, cuda, ..image_request(request, &plan, models, &runtime, &binary, &parts)? };
+    let asked =
+        ImageRequest { base, cuda, operators, ..image_request(request, &plan, models, &runtime, &binary, &parts)? };
     let image = image::assemble(&asked, &cache).map_err(|error| parts::packing_failed(error, architecture))?;
     let layout = stage.path().join("dist/image");
     image::write_layout(&image, &layout)?;
@@ -119,6 +129,7 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
         source: fetched.pinned.as_ref(),
         derived: derived.as_ref(),
         runtime: &runtime,
+        operators: &asked.operators,
         binary: &binary,
         image: &image,
     };
@@ -171,6 +182,7 @@ struct Looked {
 struct Subject<'a> {
     model: &'a Path,
     architecture: Architecture,
+    operators: &'a [OperatorLibrary],
 }
 
 /// Reads the model, finds ONNX Runtime, and runs the one with the other.
@@ -197,7 +209,8 @@ fn look(
         .sample
         .as_ref()
         .map(|path| parts::read_sample(&crate::files::plain(&request.config_folder.join(path))));
-    let report = probe::probe(&parts::probe_request(&description, &host_runtime.path, sample.transpose()?)?)?;
+    let asked = parts::probe_request(&description, &host_runtime.path, subject.operators, sample.transpose()?)?;
+    let report = probe::probe(&asked)?;
     report.warnings.iter().for_each(|warning| watch.observer.warn(warning));
     if let Batching::Refused { reason } | Batching::Unproved { reason } = &report.batching
         && !report.warnings.iter().any(|told| told.contains(reason))
@@ -216,7 +229,8 @@ fn rewrite(
     watch: &mut Stopwatch<'_>,
 ) -> Result<Option<Derived>, Error> {
     let engine = request.config.engine.settings();
-    if engine.optimize != Optimize::Build {
+    // What other libraries bring is for them to rewrite: ONNX Runtime does so on each start.
+    if engine.optimize != Optimize::Build || !request.config.engine.custom_ops.is_empty() {
         return Ok(None);
     }
     let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
@@ -323,6 +337,7 @@ fn image_request(
         binary: binary.path.clone(),
         onnxruntime: runtime.path.clone(),
         cuda: None,
+        operators: Vec::new(),
         service_files: service_files::beside_the_binary(request, plan, generated)?,
         models,
         compression: compression(asked.compression.unwrap_or_default()),

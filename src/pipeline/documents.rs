@@ -120,14 +120,19 @@ fn asked(request: &BuildRequest<'_>) -> Result<Value, Error> {
         config.as_object_mut().and_then(|config| config.remove(field));
     }
     config.pointer_mut("/image").and_then(Value::as_object_mut).and_then(|image| image.remove("plainHttp"));
-    for field in ["/model", "/license/path"] {
-        if let Some(Value::String(path)) = config.pointer_mut(field)
+    let name_alone = |path: &mut Value| {
+        if let Value::String(path) = path
             && !path.contains("://")
         {
             let name = Path::new(path.as_str()).file_name().map(|name| name.to_string_lossy().into_owned());
             *path = name.unwrap_or_default();
         }
+    };
+    for field in ["/model", "/license/path"] {
+        config.pointer_mut(field).into_iter().for_each(name_alone);
     }
+    let operators = config.pointer_mut("/engine/customOps").and_then(Value::as_array_mut);
+    operators.into_iter().flatten().for_each(name_alone);
     Ok(config)
 }
 
@@ -144,6 +149,7 @@ fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, E
         created: super::parts::source_date_epoch()?,
         nimify: env!("CARGO_PKG_VERSION").into(),
         model: model(request, used),
+        operators: used.operators.iter().map(|library| (library.name.clone(), library.digest)).collect(),
         onnxruntime: RuntimePart { version: onnxruntime::VERSION.into(), digest: image.onnxruntime, pinned },
         service: used.binary.digest,
         crates: sbom::service_crates(sources::CRATES, sources::LOCK)

@@ -157,6 +157,15 @@ pub enum Error {
         /// Which is missing.
         source: image::Error,
     },
+    /// Libraries of custom operators for another processor: nothing here can try them.
+    #[error("libraries of custom operators can't be tried for an image for `linux/{architecture}` on this machine")]
+    ForeignOperators {
+        /// The image's.
+        architecture: Architecture,
+    },
+    /// A model that runs with other libraries alone.
+    #[error("the model needs libraries of custom operators, which don't travel with it: {}", .0.join(", "))]
+    NeedsOperators(Vec<String>),
     /// `SOURCE_DATE_EPOCH` is no number.
     #[error("`SOURCE_DATE_EPOCH` is `{0}`, which is not a number of seconds since 1970")]
     SourceDateEpoch(String),
@@ -215,6 +224,8 @@ impl Error {
             Error::ForeignBase { .. } => {
                 "`image.base: debian-packages` takes them from Debian's archive, by this machine's apt"
             }
+            Error::ForeignOperators { .. } => "build on a machine with that processor",
+            Error::NeedsOperators(_) => "deploy the whole image: an artifact of the model alone carries no native code",
             Error::SourceDateEpoch(_) => "set it to a whole number, or unset it",
             Error::Name(_) => "give another one with `--name`",
             Error::Unfit(_) => "`nimify inspect MODEL` lists the inputs, their types and their shapes",

@@ -12,6 +12,7 @@ use crate::config::{self, Lock, LockedDerived, LockedRuntime, Toolchain};
 use crate::digest::Digest;
 use crate::files::FileTree;
 use crate::image::onnxruntime::{self, OnnxRuntime, Source};
+use crate::image::operators::OperatorLibrary;
 use crate::image::{Architecture, Image};
 use crate::model::ModelDescription;
 use crate::optimize::Derived;
@@ -76,6 +77,7 @@ pub(super) struct Used<'a> {
     pub(super) source: Option<&'a Pinned>,
     pub(super) derived: Option<&'a Derived>,
     pub(super) runtime: &'a OnnxRuntime,
+    pub(super) operators: &'a [OperatorLibrary],
     pub(super) binary: &'a ServiceBinary,
     pub(super) image: &'a Image,
 }
@@ -97,6 +99,7 @@ pub(super) fn lock(used: &Used<'_>, tree: &OutputTree) -> Lock {
         source: used.source.map(super::source::locked),
         derived: used.derived.map(derived),
         onnxruntime: onnxruntime(used.runtime, used.image.architecture),
+        custom_ops: used.operators.iter().map(|library| (library.name.clone(), library.digest)).collect(),
         base,
         debian: used.image.base.debian.as_ref().map(super::base::locked_packages),
         base_image: used.image.base.image.as_ref().map(super::base::locked_image),

@@ -31,7 +31,9 @@ pub use chart::chart_in;
 pub use error::Error;
 pub use model::{ModelDestination, ModelForm};
 pub use observer::{Observer, Step};
-pub use parts::{layout_in, locate_onnxruntime, probe_request, read_sample, repository_of, sign, verify};
+pub use parts::{
+    layout_in, locate_onnxruntime, operator_libraries, probe_request, read_sample, repository_of, sign, verify,
+};
 pub use push::{Destination, Pushed, keys_at_hand};
 pub use report::{BuildReport, LayerRow, StepRow};
 pub use serve::{ServeRequest, service_folder};

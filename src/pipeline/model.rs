@@ -232,6 +232,11 @@ fn portable(path: &Path) -> Result<Vec<u8>, Error> {
     let bytes = fs::read(path).map_err(files("read", path))?;
     let mut settings: Value =
         serde_json::from_slice(&bytes).map_err(|error| files("read", path)(std::io::Error::other(error)))?;
+    let operators = settings["engine"]["customOps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !operators.is_empty() {
+        let names = operators.iter().filter_map(Value::as_str).map(|path| format!("`{path}`"));
+        return Err(Error::NeedsOperators(names.collect()));
+    }
     if let Some(engine) = settings["engine"].as_object_mut() {
         engine.remove("onnxruntime");
     }

@@ -7,6 +7,7 @@ use super::{Error, documents};
 use crate::cache::Cache;
 use crate::config::{Config, Platform};
 use crate::image::onnxruntime::{self, OnnxRuntime};
+use crate::image::operators::{self, OperatorLibrary};
 use crate::image::{self, Architecture};
 use crate::model::ModelDescription;
 use crate::probe::ProbeRequest;
@@ -101,15 +102,34 @@ pub fn read_sample(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(files("read the sample", path))
 }
 
+/// The libraries of custom operators at these paths, for the image's processor: what they bring is tried on this machine.
+pub fn operator_libraries(paths: &[PathBuf], architecture: Architecture) -> Result<Vec<OperatorLibrary>, Error> {
+    if !paths.is_empty() && Architecture::host() != Some(architecture) {
+        return Err(Error::ForeignOperators { architecture });
+    }
+    Ok(operators::operator_libraries(paths, architecture)?)
+}
+
+/// The libraries of custom operators that the config names.
+pub(super) fn operators_of(config: &Config, folder: &Path) -> Result<Vec<OperatorLibrary>, Error> {
+    let paths = config.engine.custom_ops.iter().map(|path| crate::files::plain(&folder.join(path)));
+    operator_libraries(&paths.collect::<Vec<_>>(), architecture(config)?)
+}
+
 /// What the probe of a model is asked.
 pub fn probe_request(
     description: &ModelDescription,
     onnxruntime: &Path,
+    operators: &[OperatorLibrary],
     sample: Option<String>,
 ) -> Result<ProbeRequest, Error> {
     let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
     let mut request = ProbeRequest::new(description, executable, onnxruntime.into());
     request.sample = sample;
+    for library in operators {
+        let path = std::path::absolute(&library.path).map_err(files("find", &library.path))?;
+        request.custom_ops.push(path);
+    }
     Ok(request)
 }
 

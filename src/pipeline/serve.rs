@@ -8,6 +8,7 @@ use super::Error;
 use super::error::files;
 use super::service_files;
 use crate::config::Config;
+use crate::image::operators::OperatorLibrary;
 use crate::model::ModelDescription;
 use crate::plan;
 use crate::probe::ProbeReport;
@@ -24,6 +25,8 @@ pub struct ServeRequest<'a> {
     pub probe: Option<&'a ProbeReport>,
     /// ONNX Runtime's library.
     pub onnxruntime: &'a Path,
+    /// Libraries of custom operators.
+    pub operators: &'a [OperatorLibrary],
     /// Port to bind; 0 lets the system choose.
     pub port: u16,
     /// gRPC port; 0 lets the system choose.
@@ -36,6 +39,8 @@ pub fn service_folder(request: &ServeRequest<'_>) -> Result<TempDir, Error> {
     let model = &request.description.path;
     plan.settings.model.path = std::path::absolute(model).map_err(files("find", model))?;
     plan.settings.engine.onnxruntime = Some(request.onnxruntime.into());
+    let absolute = |library: &OperatorLibrary| std::path::absolute(&library.path).map_err(files("find", &library.path));
+    plan.settings.engine.custom_ops = request.operators.iter().map(absolute).collect::<Result<_, _>>()?;
     plan.settings.server.port = request.port;
     plan.settings.server.grpc_port = Some(request.grpc_port);
     let document = openapi::to_json(&openapi::describe(&plan));

@@ -1,7 +1,7 @@
 //! The decisions: what was asked for, what the file says and what the probe showed, made into one plan.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nimify_runtime::batching::Padding;
 use nimify_runtime::settings::{License, ModelFile, Provider, Providers, ServiceSettings};
@@ -9,7 +9,7 @@ use nimify_runtime::signature::ModelSignature;
 
 use super::{NotAServiceName, Resources, ServiceName, ServicePlan};
 use crate::config::{Accelerator, Config};
-use crate::image::onnxruntime;
+use crate::image::{onnxruntime, operators};
 use crate::model::ModelDescription;
 use crate::probe::ProbeReport;
 
@@ -60,6 +60,8 @@ fn sentence(config: &Config, description: &ModelDescription) -> String {
 fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -> ServiceSettings {
     let mut engine = config.engine.settings();
     engine.onnxruntime = Some(PathBuf::from("lib").join(onnxruntime::FILE_NAME));
+    let names = config.engine.custom_ops.iter().filter_map(|path| path.file_name());
+    engine.custom_ops = names.map(|name| Path::new(operators::FOLDER).join(name)).collect();
     let license =
         |license: &crate::config::LicenseFile| License { name: license.name.clone(), path: LICENSE_FILE.into() };
     ServiceSettings {

@@ -43,7 +43,8 @@ impl<W: Write> Child<'_, W> {
         self.lines.say(&Event::Opened { ort_version })?;
         let start = Instant::now();
         // One thread: the order of additions, and with it the last bits of a sample, is the same each time.
-        let engine = match Engine::load(&job.model, &LoadOptions::default()) {
+        let options = LoadOptions { custom_ops: job.custom_ops.clone(), ..LoadOptions::default() };
+        let engine = match Engine::load(&job.model, &options) {
             Ok(engine) => engine,
             Err(error) => return Ok(Err(Failure::Load(error.reason()))),
         };

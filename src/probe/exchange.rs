@@ -16,6 +16,8 @@ pub struct Job {
     pub onnxruntime: PathBuf,
     /// The model, as an absolute path.
     pub model: PathBuf,
+    /// Libraries of custom operators, as absolute paths.
+    pub custom_ops: Vec<PathBuf>,
     /// Bytes of the model and its external data.
     pub model_bytes: u64,
     /// What reading the file gave.

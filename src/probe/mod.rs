@@ -49,6 +49,8 @@ pub struct ProbeRequest {
     pub onnxruntime: PathBuf,
     /// The model.
     pub model: PathBuf,
+    /// Libraries of custom operators that it needs, as absolute paths: native code, which the child loads.
+    pub custom_ops: Vec<PathBuf>,
     /// Bytes of the model and its external data.
     pub model_bytes: u64,
     /// What reading the file gave. If it refused batching, for an operator that couples rows, that stands.
@@ -71,6 +73,7 @@ impl ProbeRequest {
             executable,
             onnxruntime,
             model: description.path.clone(),
+            custom_ops: Vec::new(),
             model_bytes,
             signature: description.contents.signature.clone(),
             hints: description.contents.input_hints.clone(),

@@ -16,6 +16,7 @@ pub fn probe(request: &ProbeRequest) -> Result<ProbeReport, Error> {
     let job = Job {
         onnxruntime: request.onnxruntime.clone(),
         model: confine::resolved(model).map_err(|source| Error::Model { model: model.clone(), source })?,
+        custom_ops: request.custom_ops.clone(),
         model_bytes: request.model_bytes,
         signature: request.signature.clone(),
         hints: request.hints.clone(),

@@ -27,6 +27,13 @@ pub fn cyclonedx(inventory: &Inventory) -> Value {
             linked.push(found.purl());
         }
     }
+    for (name, digest) in &inventory.operators {
+        let reference = format!("operators/{name}");
+        let mut operators = component("library", &reference, name, Some(digest));
+        operators["description"] = "custom operators, named in the config".into();
+        components.push(operators);
+        contains.push(reference);
+    }
     if let Some(base) = &inventory.base_image {
         let mut component = component("container", &base.purl(), &base.name, Some(&base.manifest));
         component["purl"] = base.purl().into();

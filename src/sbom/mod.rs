@@ -46,6 +46,8 @@ pub struct Inventory {
     pub model: ModelPart,
     /// ONNX Runtime's library.
     pub onnxruntime: RuntimePart,
+    /// Libraries of custom operators: name, digest.
+    pub operators: Vec<(String, Digest)>,
     /// The service's executable.
     pub service: Digest,
     /// What it is compiled from, sorted by name and version.

@@ -52,6 +52,7 @@ fn dependencies(inventory: &Inventory, facts: &BuildFacts) -> Vec<Value> {
     let mut runtime = named("onnxruntime", &inventory.onnxruntime.digest);
     runtime["uri"] = inventory.onnxruntime_purl().into();
     all.push(runtime);
+    all.extend(inventory.operators.iter().map(|(name, digest)| named(&format!("customOps/{name}"), digest)));
     let mut nimify = named("nimify", &facts.nimify);
     nimify["uri"] = format!("pkg:generic/nimify@{}", super::escape(&inventory.nimify)).into();
     all.push(nimify);

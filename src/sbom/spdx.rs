@@ -17,6 +17,11 @@ pub fn spdx(inventory: &Inventory) -> Value {
     runtime.set("licenseDeclared", "MIT");
     runtime.purl(&inventory.onnxruntime_purl());
     document.relate(&image, "CONTAINS", "SPDXRef-ONNXRuntime");
+    for (at, (name, digest)) in inventory.operators.iter().enumerate() {
+        let id = format!("SPDXRef-Operators-{at}");
+        document.package(&id, name, "LIBRARY", Some(digest)).set("comment", "custom operators, named in the config");
+        document.relate(&image, "CONTAINS", &id);
+    }
     document.service(inventory, &image);
     document.base(inventory, &image);
     json!({

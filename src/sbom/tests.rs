@@ -25,6 +25,7 @@ fn inventory() -> Inventory {
             facts: vec![("parameters".into(), "650".into())],
         },
         onnxruntime: RuntimePart { version: "1.31.1".into(), digest: Digest::of("library"), pinned: true },
+        operators: vec![("libfancy.so".into(), Digest::of("operators"))],
         service: Digest::of("service"),
         crates: vec![linked("anyhow", "1.0.104"), Crate { linked: false, ..linked("syn", "3.0.9") }],
         distribution: Some("debian".into()),
@@ -151,10 +152,10 @@ fn provenance_names_every_input_with_its_digest() {
     let dependencies = document["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
     let digests: Vec<String> = dependencies.iter().map(|one| text(one, "/digest/sha256")).collect();
     let parts = ["model", "weights", "library", "nimify", "templates", "lock", "hooks", "anyhow", "syn", "release"];
-    for part in parts.into_iter().chain(["libc", "index", "wheel", "manifest"]) {
+    for part in parts.into_iter().chain(["libc", "index", "wheel", "manifest", "operators"]) {
         assert!(digests.contains(&Digest::of(part).hex()), "{part}");
     }
-    assert_eq!(digests.len(), 14);
+    assert_eq!(digests.len(), 15);
 }
 
 #[test]

@@ -12,8 +12,21 @@ fn every_command_lists_its_flags() {
     let place = Place::without_key();
     let flags: [(&[&str], &[&str]); 21] = [
         (&[], &["--help", "--version", "create", "doctor", "inspect"]),
-        (&["inspect"], &["--probe", "--sample", "--offline", "--format", "<MODEL>"]),
-        (&["run"], &["--name", "--host", "--port", "--grpc-port", "--sample", "--no-probe", "--offline", "<MODEL>"]),
+        (&["inspect"], &["--probe", "--sample", "--custom-ops", "--offline", "--format", "<MODEL>"]),
+        (
+            &["run"],
+            &[
+                "--name",
+                "--host",
+                "--port",
+                "--grpc-port",
+                "--sample",
+                "--custom-ops",
+                "--no-probe",
+                "--offline",
+                "<MODEL>",
+            ],
+        ),
         (
             &["create"],
             &[
@@ -24,6 +37,7 @@ fn every_command_lists_its_flags() {
                 "--repository",
                 "--service",
                 "--sample",
+                "--custom-ops",
                 "--max-batch-size",
                 "--yes",
                 "--offline",

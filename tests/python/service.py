@@ -59,11 +59,11 @@ class Service:
 class Served(Service):
     """A model that `nimify run` serves as `m` on ports of its own choice, and what its metadata says."""
 
-    def __init__(self, nimify, model, log, **environment):
+    def __init__(self, nimify, model, log, arguments=(), **environment):
         self.log = log
         ports = ["--port", "0", "--grpc-port", "0"]
         with log.open("w") as file:
-            self.process = nimify.start("run", model, "--name", "m", *ports, log=file, **environment)
+            self.process = nimify.start("run", model, "--name", "m", *ports, *arguments, log=file, **environment)
 
     def __enter__(self):
         try:

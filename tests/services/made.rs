@@ -48,6 +48,7 @@ impl Made {
             description: &self.description,
             probe: Some(&self.probe),
             onnxruntime: &onnxruntime(),
+            operators: &[],
             port: 0,
             grpc_port: 0,
         };

@@ -24,6 +24,7 @@ pub(crate) fn request(binary: &Path, folder: &Path, cache: &Cache) -> ImageReque
         binary: binary.into(),
         onnxruntime: library.expect("ONNX Runtime is to be had: run `tools/setup`").path,
         cuda: None,
+        operators: Vec::new(),
         service_files: [("service.json".parse().expect("relative"), b"{}".to_vec())].into(),
         models: [("model.onnx".parse().expect("relative"), model)].into(),
         compression: Compression::Gzip,

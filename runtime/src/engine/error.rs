@@ -52,6 +52,14 @@ pub enum EngineError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A library of custom operators can't be used.
+    #[error("the library of custom operators `{}` can't be used: {reason}", path.display())]
+    CustomOps {
+        /// The library.
+        path: PathBuf,
+        /// What the loader or ONNX Runtime said.
+        reason: String,
+    },
     /// ONNX Runtime refused the model.
     #[error("ONNX Runtime can't load `{}`: {reason}", path.display())]
     Load {

@@ -18,7 +18,7 @@ mod telemetry;
 mod types;
 
 use std::ffi::CString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -52,12 +52,22 @@ pub struct LoadOptions {
     pub optimize: bool,
     /// Whether every request has the same shapes: memory is then planned once.
     pub fixed_shapes: bool,
+    /// Libraries of custom operators: native code, which is loaded and run.
+    pub custom_ops: Vec<PathBuf>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
         let providers = Providers::Named(vec![Provider::Cpu]);
-        LoadOptions { threads: 1, instances: 1, providers, require: false, optimize: true, fixed_shapes: false }
+        LoadOptions {
+            threads: 1,
+            instances: 1,
+            providers,
+            require: false,
+            optimize: true,
+            fixed_shapes: false,
+            custom_ops: Vec::new(),
+        }
     }
 }
 

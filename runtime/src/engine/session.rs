@@ -116,22 +116,38 @@ fn attempt(
 
 fn open_one(model: &Path, threads: usize, provider: Provider, options: &LoadOptions) -> Result<Session, EngineError> {
     // `ort` panics on types that it has no name for, such as a sequence of sequences.
-    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| -> ort::Result<Session> {
-        let mut builder = builder(threads, provider, options)?;
+    let failed = |reason: ort::Error| load_error(model, &reason);
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| -> Result<Session, EngineError> {
+        let mut builder = builder(threads, provider, options).map_err(failed)?;
         if is_ort(model) {
             // By itself it goes by the file's name.
-            builder = builder.with_config_entry("session.load_model_format", "ORT")?;
+            let told = builder.with_config_entry("session.load_model_format", "ORT");
+            builder = told.map_err(|reason| failed(reason.into()))?;
         }
-        builder.commit_from_file(model)
+        for library in &options.custom_ops {
+            builder = register(builder, library)?;
+        }
+        builder.commit_from_file(model).map_err(failed)
     }));
     match opened {
-        Ok(Ok(session)) => Ok(session),
-        Ok(Err(reason)) => Err(load_error(model, &reason)),
+        Ok(opened) => opened,
         Err(_) => {
             let reason = "an input or output is of a type that can't be served".into();
             Err(EngineError::Load { path: model.into(), reason })
         }
     }
+}
+
+/// Makes the operators of a library known to the session.
+fn register(builder: SessionBuilder, library: &Path) -> Result<SessionBuilder, EngineError> {
+    let refused = |reason: String| EngineError::CustomOps { path: library.into(), reason };
+    if !library.is_file() {
+        return Err(refused("there is no such file".into()));
+    }
+    // The loader looks a relative path up in its own search path, which nobody means here.
+    let path = std::path::absolute(library).map_err(|error| refused(error.to_string()))?;
+    let registered = builder.with_operator_library(path).map_err(ort::Error::from);
+    registered.map_err(|reason: ort::Error| refused(message::clean(reason.message())))
 }
 
 /// Whether the file is in ONNX Runtime's own format. One that can't be read is said to be by whoever opens it.

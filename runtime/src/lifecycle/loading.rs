@@ -150,6 +150,7 @@ fn choose(app: &App, threads: usize) -> Result<Engine, StartError> {
             require: settings.require,
             optimize: settings.optimize != Optimize::Never,
             fixed_shapes: app.signature.inputs.iter().all(ValueSpec::is_fixed),
+            custom_ops: settings.custom_ops.clone(),
         };
         let engine = Engine::load(&app.settings.model.path, &options)
             .and_then(|engine| engine.bind(&app.signature))

@@ -80,7 +80,7 @@ struct Facts {
 /// The layers of the base, and the files above them.
 pub(super) fn lay(image: &BaseImage, request: &ImageRequest, cache: &Cache) -> Result<(Contents, Base), Error> {
     let machine = Host { root: "/".into() };
-    let libraries = [request.onnxruntime.as_path()];
+    let libraries = request.libraries();
     let from = closure::Roots { binary: &request.binary, libraries: &libraries, cuda: request.cuda.as_ref() };
     let needed = closure::walk(&Host { root: "/".into() }, &from, request.architecture)?;
     let compressions = image.layers.iter().map(|layer| compression(image, layer)).collect::<Result<Vec<_>, _>>()?;

@@ -78,7 +78,7 @@ pub(super) fn lay(request: &ImageRequest, cache: &Cache) -> Result<(Contents, Ba
     match &request.base {
         BaseSource::Closure => {
             let host = Host { root: "/".into() };
-            let libraries = [request.onnxruntime.as_path()];
+            let libraries = request.libraries();
             let from = Roots { binary: &request.binary, libraries: &libraries, cuda: request.cuda.as_ref() };
             closure::lay(&host, &walk(&host, &from, request.architecture)?)
         }
