@@ -15,6 +15,7 @@ pub mod deb;
 pub mod digest;
 #[path = "../../src/files.rs"]
 pub mod files;
+pub mod image;
 #[path = "../../src/interrupt.rs"]
 pub mod interrupt;
 #[path = "../../src/model/mod.rs"]
@@ -25,10 +26,9 @@ pub mod nearest;
 // What `config` uses of the plan.
 #[path = "../../src/plan/name.rs"]
 pub mod plan;
+pub mod registry;
 #[path = "../../src/sign/mod.rs"]
 pub mod sign;
-// And of the model's source.
-#[path = "../../src/source/name.rs"]
 pub mod source;
 
 pub use nimify_runtime::{codec, grpc, signature, tensor, trace};

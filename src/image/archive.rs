@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::describe;
 use super::error::{Error, files};
-use super::layer::Hashing;
+use super::hashing::Hashing;
 use super::layout::{self, OpenedLayout, blob_path, open_layout};
 use crate::digest::Digest;
 use crate::interrupt::Stoppable;

@@ -44,7 +44,8 @@ impl Elf {
     }
 }
 
-fn parse<'data, R: ReadRef<'data>>(data: R) -> Result<Elf, String> {
+/// The same of bytes that are at hand.
+pub(super) fn parse<'data, R: ReadRef<'data>>(data: R) -> Result<Elf, String> {
     let text = |error: object::Error| error.to_string();
     let end = LittleEndian;
     let header = FileHeader64::<LittleEndian>::parse(data).map_err(text)?;

@@ -10,10 +10,10 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::compress::{Compression, Compressor, Packed};
 use super::error::{Error, files};
+use super::hashing::Hashing;
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::files::RelativePath;
@@ -237,53 +237,6 @@ fn write_tar<W: Write>(plan: &Plan, out: W, place: &Path) -> Result<W, Error> {
         written.map_err(files("write", place))?;
     }
     tar.into_inner().map_err(files("write", place))
-}
-
-/// Hashes and counts what passes through.
-pub(super) struct Hashing<T> {
-    inner: T,
-    hash: Sha256,
-    size: u64,
-}
-
-impl<T> Hashing<T> {
-    pub(super) fn new(inner: T) -> Self {
-        Hashing { inner, hash: Sha256::new(), size: 0 }
-    }
-
-    pub(super) fn finish(self) -> (Digest, u64) {
-        let (_, digest, size) = self.take_apart();
-        (digest, size)
-    }
-
-    fn take_apart(self) -> (T, Digest, u64) {
-        (self.inner, Digest::from_bytes(self.hash.finalize().into()), self.size)
-    }
-
-    fn count(&mut self, bytes: &[u8]) {
-        self.hash.update(bytes);
-        self.size += bytes.len() as u64;
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.count(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.count(&buffer[..n]);
-        Ok(n)
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod describe;
 mod elf;
 mod entries;
 mod error;
+mod hashing;
 mod inherit;
 mod layer;
 mod layout;

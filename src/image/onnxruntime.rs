@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::error::{Architecture, Attempt, Error, files};
-use super::layer::Hashing;
+use super::hashing::Hashing;
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::interrupt::{self, Stoppable};

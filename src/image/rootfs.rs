@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::entries::{self, Entry};
 use super::error::{Error, files};
-use super::layer::Hashing;
+use super::hashing::Hashing;
 use super::validate::Limits;
 use crate::digest::Digest;
 

@@ -10,7 +10,7 @@ use oci_spec::image::Descriptor;
 use super::compress::Compression;
 use super::entries;
 use super::error::{Error, files};
-use super::layer::Hashing;
+use super::hashing::Hashing;
 use super::layout::{OpenedLayout, blob_path, digest_of};
 use super::validate::Limits;
 use crate::digest::Digest;
@@ -46,7 +46,7 @@ pub fn unpack(
             .ok_or_else(|| wrong(format!("a layer is a `{}`, which can't be unpacked", layer.media_type())))?;
         compression
             .reader(BufReader::new(&mut stored))
-            .and_then(|tar| take(tar, folders, into, &mut found))
+            .and_then(|tar| take(tar.take(Limits::default().layer_bytes), folders, into, &mut found))
             .and_then(|()| io::copy(&mut stored, &mut io::sink()))
             .map_err(files("unpack", &blob))?;
         if stored.finish().0 != digest {

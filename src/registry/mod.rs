@@ -22,6 +22,7 @@ mod download;
 mod error;
 mod fetch;
 mod helper;
+mod link;
 pub(crate) mod place;
 mod pull;
 mod push;

@@ -8,7 +8,7 @@ use super::fault::Problem;
 use crate::digest::Digest;
 use crate::image::compress::Compression;
 use crate::image::entries::{self, LONGEST_PATH};
-use crate::image::layer::Hashing;
+use crate::image::hashing::Hashing;
 
 /// What a layer turned out to be.
 pub(super) struct Seen {
