@@ -8,6 +8,7 @@
 mod archive;
 mod artifact;
 mod base;
+mod bounded;
 mod budget;
 mod closure;
 mod compress;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 pub use archive::{Archive, archive, loadable};
 pub use artifact::{Artifact, ArtifactBlob, ArtifactContent, write_artifact};
 pub use base::{Base, BaseFile, BaseImage, BaseLayer, BaseSource, Installed, InstalledPackage, Manager, USER};
+pub(crate) use bounded::Bounded;
 pub use budget::{Budget, Overrun, OverrunLayer};
 pub use closure::{Closure, closure};
 pub use compress::Compression;

@@ -294,6 +294,20 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_that_goes_on_without_end_is_cut_short() {
+        let home = tempfile::tempdir().unwrap();
+        let zeros = "0".repeat(1 << 20);
+        let (file, many) = (tar(&[("keep", &zeros)]), tar(&[("a", ""), ("b", ""), ("c", "")]));
+        let limits = |layer_bytes, entries| Limits { layer_bytes, entries, ..Limits::default() };
+        for (bytes, limits) in [(&file, limits(1 << 19, 10)), (&many, limits(1 << 20, 2))] {
+            let mut rootfs = Rootfs::new(home.path(), &|_| true);
+            assert!(rootfs.apply(&bytes[..], &limits).is_err());
+            let kept = home.path().join("0").metadata().map_or(0, |data| data.len());
+            assert!(kept <= limits.layer_bytes, "{kept}");
+        }
+    }
+
+    #[test]
     fn nothing_leads_out_or_is_written_through_a_link() {
         let error = stacked(&[&[("a/../../keep", "x")]]).unwrap_err().to_string();
         assert!(error.contains("leads out of it"), "{error}");

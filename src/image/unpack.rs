@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::image::Descriptor;
 
+use super::bounded::Bounded;
 use super::compress::Compression;
 use super::entries;
 use super::error::{Error, files};
@@ -41,12 +42,14 @@ pub fn unpack(
         let wrong = |reason: String| Error::Layout { path: layout.folder.clone(), reason };
         let digest = digest_of(layer).map_err(wrong)?;
         let blob = blob_path(&layout.folder, &digest);
-        let mut stored = Hashing::new(Stoppable(File::open(&blob).map_err(files("read", &blob))?));
+        let file = File::open(&blob).map_err(files("read", &blob))?;
+        let size = file.metadata().map_err(files("read", &blob))?.len();
+        let mut stored = Hashing::new(Stoppable(file));
         let compression = Compression::of_media_type(layer.media_type())
             .ok_or_else(|| wrong(format!("a layer is a `{}`, which can't be unpacked", layer.media_type())))?;
         compression
             .reader(BufReader::new(&mut stored))
-            .and_then(|tar| take(tar.take(Limits::default().layer_bytes), folders, into, &mut found))
+            .and_then(|tar| take(Bounded::new(tar, size), folders, into, &mut found))
             .and_then(|()| io::copy(&mut stored, &mut io::sink()))
             .map_err(files("unpack", &blob))?;
         if stored.finish().0 != digest {

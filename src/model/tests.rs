@@ -515,8 +515,15 @@ fn links_may_lead_into_the_models_own_folder_or_blobs_and_nowhere_else() {
     symlink("real", at("own/w.bin")).unwrap();
     assert!(inspect_default(&at("own")).is_ok());
     fs::remove_file(at("own/w.bin")).unwrap();
-    fs::hard_link(at("own/real"), at("own/w.bin")).unwrap();
-    assert!(inspect_default(&at("own")).is_ok());
+    for file in ["own/real", "secret/3"] {
+        // Of whichever folder the other name is: nothing tells the two names apart, and who could make a second one there
+        // could copy the file.
+        fs::hard_link(at(file), at("own/w.bin")).unwrap();
+        assert!(inspect_default(&at("own")).is_ok());
+        fs::remove_file(at("own/w.bin")).unwrap();
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(at("own/w.bin")).unwrap();
+    assert!(inspect_default(&at("own")).unwrap_err().to_string().ends_with("is a socket, not a regular file"));
     // A loop, and a folder.
     fs::remove_file(at("own/w.bin")).unwrap();
     symlink("w.bin", at("own/w.bin")).unwrap();

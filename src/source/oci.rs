@@ -15,7 +15,7 @@ use super::memory::{Known, Memory};
 use super::{Error, FetchRequest, Fetched, Pinned};
 use crate::cache::Cache;
 use crate::files::RelativePath;
-use crate::image::{Architecture, Compression, walk_tar};
+use crate::image::{Architecture, Bounded, Compression, walk_tar};
 use crate::interrupt::Stoppable;
 use crate::registry::{Origin, PullRequest, Reference, Remote, Watch};
 
@@ -151,9 +151,12 @@ fn add(model: &mut ModelFiles, blob: &Path, holds: &Holds) -> Result<(), Unfit> 
 }
 
 fn unpack(model: &mut ModelFiles, blob: &Path, compression: Compression, image: bool) -> Result<(), Unfit> {
-    let stored = BufReader::new(Stoppable(File::open(blob)?));
+    let file = File::open(blob)?;
+    let size = file.metadata()?.len();
+    let stored = BufReader::new(Stoppable(file));
     let (mut unfit, mut own) = (None, BTreeSet::new());
-    let whole = walk_tar(compression.reader(stored)?, MOST_ENTRIES, &mut |entry| {
+    let tar = Bounded::new(compression.reader(stored)?, size);
+    let whole = walk_tar(tar, MOST_ENTRIES, &mut |entry| {
         let path = entry.path.trim_start_matches("./").trim_end_matches('/');
         let wanted = !image || path.starts_with(MODELS);
         let Ok(path) = path.parse::<RelativePath>() else { return Ok(true) };
@@ -294,5 +297,21 @@ mod tests {
         fs::write(&blob, vec![b'x'; 2000]).unwrap();
         let tar = Holds::Tar { compression: Compression::None, image: false };
         assert!(matches!(add(&mut model, &blob, &tar), Err(Unfit::Files(_))));
+    }
+
+    #[test]
+    fn a_layer_that_unpacks_without_measure_is_refused_before_it_fills_the_disk() {
+        let home = tempfile::tempdir().unwrap();
+        let zeros = "\0".repeat(3 << 20);
+        let bomb = zstd::encode_all(&tar_of(&[("models/a.onnx", &zeros)])[..], 19).unwrap();
+        let blob = home.path().join("layer");
+        fs::write(&blob, &bomb).unwrap();
+        let mut model = ModelFiles::begin(home.path()).unwrap();
+        let error = add(&mut model, &blob, &Holds::Tar { compression: Compression::Zstd, image: true }).unwrap_err();
+        let Unfit::Files(error) = error else { panic!("{error:?}") };
+        assert!(error.to_string().contains("as no files of a model do"), "{error}");
+        let written = |entry: walkdir::DirEntry| entry.metadata().unwrap().len();
+        let largest = walkdir::WalkDir::new(home.path()).into_iter().map(|entry| written(entry.unwrap())).max();
+        assert!(largest.unwrap() <= (1 << 20) + (64 << 10));
     }
 }
