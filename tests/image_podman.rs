@@ -65,7 +65,8 @@ async fn podman_takes_the_image_by_its_api_and_by_its_command() {
     let home = tempfile::tempdir().unwrap();
     let cache = small_image::shared_cache();
     let binary = docker::compile(include_str!("support/probe.rs"), home.path());
-    let image = image::assemble(&small_image::request(&binary, home.path(), &cache), &cache).unwrap();
+    let request = small_image::request(&binary, home.path(), &cache);
+    let image = image::assemble(&request, &cache).unwrap();
     let layout = home.path().join("image");
     image::write_layout(&image, &layout).unwrap();
 
@@ -76,11 +77,21 @@ async fn podman_takes_the_image_by_its_api_and_by_its_command() {
     assert_eq!(loaded.id, config);
     the_image_is_known(&podman, &config);
     podman.must(&["rmi", "--force", config.trim_start_matches("sha256:")]);
+    it_runs_from_an_archive(&podman, &layout, &config);
+    podman.must(&["rmi", "--force", config.trim_start_matches("sha256:")]);
 
-    let tar = home.path().join("image.tar");
-    image::archive(&layout, &mut std::fs::File::create(&tar).unwrap()).unwrap();
+    let zstd = image::ImageRequest { compression: image::Compression::Zstd, ..request };
+    let zstd = image::assemble(&zstd, &cache).unwrap();
+    let layout = home.path().join("zstd");
+    image::write_layout(&zstd, &layout).unwrap();
+    it_runs_from_an_archive(&podman, &layout, &nimify::digest::Digest::of(&zstd.config).to_string());
+}
+
+fn it_runs_from_an_archive(podman: &Podman, layout: &Path, config: &str) {
+    let tar = layout.with_extension("tar");
+    image::archive(layout, &mut std::fs::File::create(&tar).unwrap()).unwrap();
     podman.must(&["load", "--input", path(&tar)]);
-    the_image_is_known(&podman, &config);
+    the_image_is_known(podman, config);
     // Podman would set limits that are beyond those of a confined machine.
     let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--network=host"];
     let confined = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"];
