@@ -48,6 +48,7 @@ pub use foreign::Foreign;
 pub use hints::{Hint, MOST_VALUES};
 pub use limits::Limits;
 pub use opset::ONNX_RUNTIME;
+pub use ort::read as read_ort;
 pub use report::text;
 pub use sides::{SideFile, is_side_file};
 

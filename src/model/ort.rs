@@ -32,7 +32,7 @@ pub(super) fn is_ort(bytes: &[u8]) -> bool {
 }
 
 /// Reads a model from its bytes.
-pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Contents, Fault> {
+pub fn read(bytes: &[u8], limits: &Limits) -> Result<Contents, Fault> {
     let buffer = Buffer::new(bytes, limits.fields);
     let session = buffer.root("InferenceSession")?;
     let version = session.bytes(0)?;
