@@ -18,6 +18,7 @@ mod https;
 mod listed;
 mod login;
 mod memory;
+mod mlflow;
 mod name;
 mod objects;
 mod oci;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 pub use error::Error;
 pub use hf::HubModel;
 pub use https::WebAddress;
+pub use mlflow::MlflowModel;
 pub use name::{NotASource, SCHEMES, Source};
 pub use objects::{Location, StoreKind};
 
@@ -75,6 +77,7 @@ pub fn fetch(request: &FetchRequest<'_>, cache: &Cache, watch: &dyn Watch) -> Re
         Source::Oci(reference) => oci::fetch(request, reference, cache, watch),
         Source::Hub(model) => listed::fetch(request, &hf::Hub::new(model, request.offline)?, cache, watch),
         Source::Web(address) => listed::fetch(request, &https::Https::new(request, address)?, cache, watch),
+        Source::Mlflow(model) => listed::fetch(request, &mlflow::Mlflow::new(request, model), cache, watch),
         Source::Objects(location) => {
             listed::fetch(request, &objects::Objects::at(location, request.plain_http), cache, watch)
         }

@@ -7,16 +7,18 @@ use std::str::FromStr;
 
 use super::hf::HubModel;
 use super::https::WebAddress;
+use super::mlflow::MlflowModel;
 use super::objects::{Location, StoreKind};
 
 /// The schemes that models are fetched by, and how a source of each is written.
-pub const SCHEMES: [(&str, &str); 6] = [
+pub const SCHEMES: [(&str, &str); 7] = [
     ("https", "https://HOST/PATH[#sha256=HEX]"),
     ("hf", "hf://ORG/REPOSITORY[@REVISION][/FILE]"),
     ("oci", "oci://REGISTRY/REPOSITORY[:TAG]"),
     ("s3", "s3://BUCKET/KEY"),
     ("gs", "gs://BUCKET/KEY"),
     ("az", "az://CONTAINER/KEY"),
+    ("mlflow", "mlflow://models/NAME/VERSION"),
 ];
 
 /// A model, by where it is.
@@ -32,6 +34,8 @@ pub enum Source {
     Hub(HubModel),
     /// An object, or what is below a prefix, in an object store.
     Objects(Location),
+    /// A model of an MLflow registry, or of a run.
+    Mlflow(MlflowModel),
 }
 
 /// A source that can't be one.
@@ -73,6 +77,7 @@ impl FromStr for Source {
             }
             Some(("https" | "http", _)) => Ok(Source::Web(text.parse()?)),
             Some(("hf", _)) => Ok(Source::Hub(text.parse()?)),
+            Some(("mlflow", rest)) => Ok(Source::Mlflow(rest.parse()?)),
             Some((scheme, rest)) => match StoreKind::of(scheme) {
                 Some(kind) => Ok(Source::Objects(Location::parse(kind, rest)?)),
                 None => Err(NotASource::Scheme(scheme.into())),
@@ -100,6 +105,7 @@ impl fmt::Display for Source {
             Source::Web(address) => address.fmt(f),
             Source::Hub(model) => model.fmt(f),
             Source::Objects(location) => location.fmt(f),
+            Source::Mlflow(model) => model.fmt(f),
         }
     }
 }
@@ -124,7 +130,7 @@ impl Source {
     /// The host that may be asked for it without TLS, with its port, where the source names it.
     pub fn host(&self) -> Option<&str> {
         match self {
-            Source::Path(_) | Source::Hub(_) | Source::Objects(_) => None,
+            Source::Path(_) | Source::Hub(_) | Source::Objects(_) | Source::Mlflow(_) => None,
             Source::Oci(reference) => reference.split_once('/').map(|(registry, _)| registry),
             Source::Web(address) => address.plain_host(),
         }
@@ -144,7 +150,7 @@ impl Source {
         match self {
             Source::Oci(_) => text.split_once('@').map_or(text.clone(), |(name, _)| name.into()),
             Source::Web(address) => address.name(),
-            Source::Path(_) | Source::Hub(_) | Source::Objects(_) => text,
+            Source::Path(_) | Source::Hub(_) | Source::Objects(_) | Source::Mlflow(_) => text,
         }
     }
 }

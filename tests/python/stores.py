@@ -1,12 +1,15 @@
-"""Servers that speak as the object stores of three clouds do, each a package of its own, on ports of this machine.
+"""Servers that speak as the object stores of three clouds do, and MLflow's own, each a package of its own, on ports of this machine.
 
     moto_server        S3; once it is told to, it holds every signature against the keys that it gave out
     fake-gcs-server    Google Cloud Storage, which asks nobody who they are
     azurite-blob       Azure Blob Storage, with the key that its documentation gives everyone
+    mlflow             a tracking server with its registry of models
 """
 import base64
 import hashlib
 import hmac
+import json
+import os
 import re
 import shutil
 import socket
@@ -16,6 +19,7 @@ import time
 import urllib.parse
 import urllib.request
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +143,46 @@ class Azure(Server):
     def connection(self, key=KEY):
         endpoint = f"http://{self.address}/{self.ACCOUNT}"
         return f"DefaultEndpointsProtocol=http;AccountName={self.ACCOUNT};AccountKey={key};BlobEndpoint={endpoint};"
+
+
+class Mlflow(Server):
+    """A tracking server that hands out artifacts itself."""
+
+    def __init__(self, home):
+        # Its jobs would be started and started again: what they are made of is not installed.
+        path = f"{Path(shutil.which('mlflow')).resolve().parent}:{os.environ['PATH']}"
+        own = os.environ | {"PATH": path, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "HOME": str(home)}
+        # gunicorn serves the registry alone; the server's own choice wants all that models are trained with.
+        super().__init__(home, "mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1",
+                         "--gunicorn-opts", "--timeout 120",
+                         "--backend-store-uri", f"sqlite:///{home}/mlflow.db",
+                         "--artifacts-destination", f"{home}/artifacts", **own)
+        experiment = self.api("experiments/create", name="models")["experiment_id"]
+        self.run = self.api("runs/create", experiment_id=experiment, start_time=0)["run"]["info"]
+        self.models = set()
+
+    def api(self, path, **body):
+        headers = {"Content-Type": "application/json"}
+        return json.loads(self.ask("POST", f"/api/2.0/mlflow/{path}", json.dumps(body).encode(), headers)[1])
+
+    def keep(self, name, contents):
+        """Logs files under a name."""
+        # `mlflow-artifacts:/EXPERIMENT/RUN/artifacts`
+        place = self.run["artifact_uri"].partition(":")[2].lstrip("/")
+        for path, content in contents.items():
+            self.ask("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{place}/{name}/{path}", content)
+
+    def register(self, model, name):
+        """A version of a registered model, of what the run has logged under a name."""
+        if model not in self.models:
+            self.api("registered-models/create", name=model)
+            self.models.add(model)
+        source = f"{self.run['artifact_uri']}/{name}"
+        made = self.api("model-versions/create", name=model, source=source, run_id=self.run["run_id"])
+        return made["model_version"]["version"]
+
+    def alias(self, model, alias, version):
+        self.api("registered-models/alias", name=model, alias=alias, version=version)
 
 
 class CutOff:

@@ -1,4 +1,4 @@
-"""Models from the object stores of three clouds: files, folders, versions, credentials, downloads that break off.
+"""Models from the object stores of three clouds and from MLflow: files, folders, versions, credentials, downloads that break off.
 
 The servers are programs that other people test with: see stores.py.
 """
@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from conftest import ROOT, Nimify
-from stores import S3, Azure, CutOff, GoogleStorage
+from stores import S3, Azure, CutOff, GoogleStorage, Mlflow
 
 DIGITS = (ROOT / "fixtures" / "digits" / "digits.onnx").read_bytes()
 MODELS = ROOT / "fixtures" / "models"
@@ -158,3 +158,46 @@ def test_a_download_goes_on_where_it_broke_off(desk, servers):
     # None of the connections carried the file whole.
     (listing,) = desk.home.glob("cache/models/*/digests.json")
     assert len(json.loads(listing.read_text())) == 2
+
+
+# As `mlflow.onnx.log_model` writes it, less what only Python reads.
+ONNX_MODEL = """artifact_path: model
+flavors:
+  onnx:
+    code: null
+    data: model.onnx
+    onnx_version: 1.23.2
+    providers:
+    - CUDAExecutionProvider
+    - CPUExecutionProvider
+  python_function:
+    data: model.onnx
+    loader_module: mlflow.onnx
+mlflow_version: 3.17.2
+"""
+
+
+def test_a_version_of_an_mlflow_registry_is_a_model(desk, tmp_path_factory):
+    server = Mlflow(tmp_path_factory.mktemp("mlflow"))
+    external = {name: (MODELS / name).read_bytes() for name in ("external.onnx", "external.bin")}
+    server.keep("digits", {"MLmodel": ONNX_MODEL.encode(), "model.onnx": DIGITS, "requirements.txt": b"onnx\n"})
+    server.keep("external", {"MLmodel": ONNX_MODEL.replace("model.onnx", "external.onnx").encode(), **external})
+    server.keep("forest", {"MLmodel": b"flavors:\n  python_function: {}\n  sklearn: {}\n"})
+    versions = [server.register("numbers", name) for name in ("digits", "external", "forest")]
+    assert versions == ["1", "2", "3"]
+    place = {"MLFLOW_TRACKING_URI": f"http://{server.address}"}
+    first, second = digest(DIGITS), digest(external["external.onnx"])
+    assert desk.inspect("mlflow://models/numbers/1", **place)["digest"] == first
+    assert desk.inspect("mlflow://models/numbers/2", **place)["digest"] == second
+    assert desk.inspect(f"mlflow://runs/{server.run['run_id']}/digits", **place)["digest"] == first
+    for version, wanted in (("1", first), ("2", second)):
+        server.alias("numbers", "champion", version)
+        assert desk.inspect("mlflow://models/numbers@champion", **place)["digest"] == wanted
+    words = desk.refused("mlflow://models/numbers/3", **place)
+    assert "is no ONNX model, but of the flavors `python_function`, `sklearn`" in words, words
+    words = desk.refused("mlflow://models/numbers/4", **place)
+    assert "404" in words and "not found" in words, words
+    words = desk.refused("mlflow://models/numbers/1")
+    assert "`MLFLOW_TRACKING_URI` can't be read as credentials" in words or "not set" in words, words
+    server.stop()
+    assert desk.inspect("mlflow://models/numbers@champion", "--offline", **place)["digest"] == second
