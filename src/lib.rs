@@ -37,3 +37,4 @@ pub mod registry;
 pub mod sbom;
 pub mod sign;
 pub mod source;
+pub mod triton;
