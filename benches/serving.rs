@@ -269,6 +269,7 @@ impl Subject {
         let request = ServeRequest {
             config: &config,
             description: &description,
+            derived: None,
             probe: Some(&report),
             onnxruntime: &library,
             operators: &[],

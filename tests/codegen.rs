@@ -42,6 +42,7 @@ fn plan(name: &str, signature: ModelSignature) -> ServicePlan {
                 source: "model.onnx".into(),
                 derived: None,
                 files: Default::default(),
+                tensorrt: None,
             },
             signature: "signature.json".into(),
             openapi: "openapi.json".into(),

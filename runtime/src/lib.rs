@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod model_config;
 pub mod narrow;
 mod numbers;
+mod nvml;
 mod progress;
 pub mod repository;
 pub mod request;

@@ -97,6 +97,14 @@ pub enum StartError {
     /// The model can't be loaded.
     #[error(transparent)]
     Model(EngineError),
+    /// An engine can't be loaded, and what it was built by or for isn't here.
+    #[error("the TensorRT engine can't run here: {misfits} ({source})")]
+    Engine {
+        /// What isn't, in a sentence.
+        misfits: String,
+        /// What ONNX Runtime said.
+        source: EngineError,
+    },
     /// The model is not the one that the service was built with.
     #[error(transparent)]
     OtherModel(#[from] NotTheModel),
@@ -106,11 +114,11 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit code, as `nimify`'s own: 3 a bad model, 4 bad settings or a port that can't be had, 5 no ONNX Runtime
-    /// or none of the providers that `engine.require` demands, 1 anything else.
+    /// The exit code, as `nimify`'s own: 3 a bad model, 4 bad settings or a port that can't be had, 5 no ONNX Runtime,
+    /// none of the providers that `engine.require` demands or not what an engine was built for, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            StartError::Model(EngineError::Provider { .. }) => 5,
+            StartError::Model(EngineError::Provider { .. }) | StartError::Engine { .. } => 5,
             StartError::Model(_) | StartError::OtherModel(_) => 3,
             StartError::Settings { .. } | StartError::Json { .. } | StartError::Environment(_) => 4,
             StartError::File(_) | StartError::OtherSignature { .. } | StartError::Host(_) => 4,

@@ -58,6 +58,19 @@ pub struct ModelFile {
     /// them against.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
+    /// What a TensorRT engine has to meet where it runs; `None` for a graph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensorrt: Option<TensorRtEngine>,
+}
+
+/// What a TensorRT engine was built by and for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TensorRtEngine {
+    /// The TensorRT that built it, such as `10.3.0.26`; `None` where its file doesn't say.
+    pub version: Option<String>,
+    /// The compute capability of the GPUs that it was built for, such as `8.6`; `None` where nobody says.
+    pub compute_capability: Option<String>,
 }
 
 /// A model file that was made of the user's.

@@ -204,6 +204,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("resources.requests.memory", memory.clone()),
         ("resources.limits.memory", memory),
         ("gpu.count", json!(plan.resources.gpus)),
+        ("runtimeClassName", json!(if plan.settings.model.tensorrt.is_some() { RUNTIME_CLASS } else { "" })),
         ("startupProbe.failureThreshold", json!(plan.resources.startup_seconds.div_ceil(STARTUP_PERIOD).max(1))),
         ("test.sample", json!(plan.sample.is_some())),
     ])
@@ -212,6 +213,9 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
 /// What the chart sets where the plan leaves the drain delay out: long enough for a cluster's load balancers to learn
 /// that the pod is going.
 const DRAIN_DELAY: &str = "5s";
+
+/// The runtime class that NVIDIA's operator makes: a pod that can do nothing without a GPU asks for it.
+const RUNTIME_CLASS: &str = "nvidia";
 
 /// Seconds between two questions of the start-up probe, as `values.yaml` has it.
 const STARTUP_PERIOD: u32 = 10;

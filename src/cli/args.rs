@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::{GpuCapability, TensorRt, TensorText};
 use crate::pipeline::ModelForm;
 use crate::sign::Algorithm;
 use crate::source::Source;
@@ -80,9 +81,34 @@ pub(super) enum Service {
     Generic,
 }
 
+/// What the file of a TensorRT engine doesn't say.
+#[derive(Debug, Args)]
+pub(super) struct TensorRtArgs {
+    /// An input of a TensorRT engine, NAME:TYPE[SIZES], such as images:float32[batch,3,640,640]; may be given several times
+    #[arg(long = "tensorrt-input", value_name = "TENSOR", requires = "tensorrt_outputs")]
+    tensorrt_inputs: Vec<TensorText>,
+    /// An output of a TensorRT engine, in the same words; may be given several times
+    #[arg(long = "tensorrt-output", value_name = "TENSOR", requires = "tensorrt_inputs")]
+    tensorrt_outputs: Vec<TensorText>,
+    /// The compute capability of the GPUs that a TensorRT engine was built for, such as 8.6
+    #[arg(long, value_name = "CAPABILITY")]
+    compute_capability: Option<GpuCapability>,
+}
+
+impl TensorRtArgs {
+    /// As `nimify.yaml` has them.
+    pub(super) fn config(&self) -> TensorRt {
+        TensorRt {
+            inputs: self.tensorrt_inputs.clone(),
+            outputs: self.tensorrt_outputs.clone(),
+            compute_capability: self.compute_capability.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// An ONNX file, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
+    /// An ONNX file or a TensorRT engine, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
     pub(super) model: Source,
     /// Load and run it in a limited child process: proves whether requests can be batched
@@ -100,13 +126,15 @@ pub(super) struct InspectArgs {
     /// Speak to the model's source without TLS
     #[arg(long)]
     pub(super) plain_http: bool,
+    #[command(flatten)]
+    pub(super) tensorrt: TensorRtArgs,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// An ONNX file, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
+    /// An ONNX file or a TensorRT engine, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
     pub(super) model: Source,
     /// The model's name in the protocols [default: the file's name]
@@ -142,11 +170,13 @@ pub(super) struct RunArgs {
     /// Speak to the model's source without TLS
     #[arg(long)]
     pub(super) plain_http: bool,
+    #[command(flatten)]
+    pub(super) tensorrt: TensorRtArgs,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
-    /// An ONNX file, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
+    /// An ONNX file or a TensorRT engine, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
     pub(super) model: Source,
     /// The model's name in the protocols [default: the file's name]
@@ -176,6 +206,8 @@ pub(super) struct CreateArgs {
     /// Most rows in one run of the model; 1 turns batching off
     #[arg(long, value_name = "ROWS", value_parser = rows)]
     pub(super) max_batch_size: Option<std::num::NonZeroU32>,
+    #[command(flatten)]
+    pub(super) tensorrt: TensorRtArgs,
     /// Ask nothing
     #[arg(long, short)]
     pub(super) yes: bool,

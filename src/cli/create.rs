@@ -8,19 +8,25 @@ use crate::plan::ServiceName;
 use crate::registry::Reference;
 use crate::sign::{Algorithm, Error, KeySource, KeyStore, Password, SigningKey};
 use crate::source::Source;
-use crate::{config, files, model};
+use crate::{config, files};
 
 use super::args::{CreateArgs, Format, HowArgs, Service};
 use super::exit::Exit;
 use super::failure::{self, Failure, Outcome};
 use super::progress::Progress;
-use super::{prompts, report, sign};
+use super::{engine, prompts, report, sign};
 
 pub(super) fn run(args: &CreateArgs) -> Outcome {
     // Read before anything is asked: nobody wants to answer questions about a file that can't be served.
     let fetched = super::model::fetch(&args.model, args.how.offline, args.how.plain_http, args.how.quiet)?;
-    let description = model::inspect(&fetched.path, &model::Limits::default())?;
-    let (config, output) = settle(args, &description.path)?;
+    let told = args.tensorrt.config();
+    let mut description = super::model::read(&fetched.path, &told)?;
+    if description.told().is_err() && prompts::possible(args.yes) {
+        description = super::model::read(&fetched.path, &engine::ask(&description, told)?)?;
+    }
+    description.told()?;
+    let (mut config, output) = settle(args, &description.path)?;
+    engine::write(&description, &mut config);
     let request = BuildRequest {
         config_text: Some(config.to_yaml()),
         config: &config,

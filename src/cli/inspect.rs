@@ -1,7 +1,7 @@
 //! `nimify inspect MODEL`.
 
 use crate::cache::Cache;
-use crate::model::{self, Limits, ModelDescription};
+use crate::model::{self, ModelDescription};
 use crate::pipeline;
 use crate::probe::{self, ProbeReport};
 
@@ -10,8 +10,10 @@ use super::failure::{Failure, Outcome};
 
 pub(super) fn run(args: &InspectArgs) -> Outcome {
     let path = super::model::fetch(&args.model, args.offline, args.plain_http, false)?.path;
-    let mut description = model::inspect(&path, &Limits::default())?;
-    let report = if args.probe { Some(probe(args, &description)?) } else { None };
+    let mut description = super::model::read(&path, &args.tensorrt.config())?;
+    let unseen = probe::unseen(&description).filter(|_| args.probe);
+    description.contents.warnings.extend(unseen.iter().flat_map(|report| report.warnings.clone()));
+    let report = if args.probe && unseen.is_none() { Some(probe(args, &description)?) } else { None };
     if let Some(report) = &report {
         description.contents.signature.batching = report.batching.clone();
         description.contents.signature.outputs = report.outputs.clone();

@@ -8,6 +8,7 @@ mod create;
 mod deploy;
 mod diff;
 mod doctor;
+mod engine;
 mod environment;
 pub mod exit;
 mod explain;

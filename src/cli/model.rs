@@ -1,13 +1,16 @@
-//! The model that a command names, brought here.
+//! The model that a command names: brought here, and read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
 use crate::image::Architecture;
 use crate::image::operators::OperatorLibrary;
 use crate::pipeline;
+use crate::config::TensorRt;
+use crate::model::{self, Limits, ModelDescription};
 use crate::source::{self, FetchRequest, Fetched, Source};
 
+use super::exit::Exit;
 use super::failure::Failure;
 use super::push::Bar;
 
@@ -27,4 +30,18 @@ pub(super) fn fetch(source: &Source, offline: bool, plain_http: bool, quiet: boo
     let fetched = source::fetch(&FetchRequest { source, locked: None, offline, plain_http }, &cache, &bar);
     bar.0.finish_and_clear();
     Ok(fetched?)
+}
+
+/// Reads the model at `path`, with what is said of it where it is a TensorRT engine.
+pub(super) fn read(path: &Path, told: &TensorRt) -> Result<ModelDescription, Failure> {
+    let description = model::inspect_declared(path, &Limits::default(), &told.declared())?;
+    if description.engine.is_none() && *told != TensorRt::default() {
+        let file = &description.file_name;
+        return Err(Failure::say(
+            Exit::Usage,
+            format!("`{file}` is no TensorRT engine: it says itself what it takes and gives"),
+        )
+        .hint("leave out `--tensorrt-input`, `--tensorrt-output` and `--compute-capability`".to_string()));
+    }
+    Ok(description)
 }

@@ -7,7 +7,7 @@ use nimify_runtime::service::Generic;
 
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::model::{self, Limits};
+use crate::model;
 use crate::pipeline::{self, ServeRequest};
 use crate::probe;
 
@@ -21,11 +21,14 @@ const GRPC_PORT: u16 = 8001;
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let path = super::model::fetch(&args.model, args.offline, args.plain_http, false)?.path;
-    let description = model::inspect(&path, &Limits::default())?;
+    let description = super::model::read(&path, &args.tensorrt.config())?;
     let cache = Cache::from_environment()?;
     let library = pipeline::locate_onnxruntime(&cache, args.offline)?;
     let operators = super::model::operators(&args.custom_ops)?;
-    let probe = if args.no_probe {
+    let derived = model::wrap(&description)?;
+    let probe = if let Some(unseen) = probe::unseen(&description) {
+        Some(unseen)
+    } else if args.no_probe {
         None
     } else {
         let sample = args.sample.as_deref().map(pipeline::read_sample).transpose()?;
@@ -38,6 +41,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let folder = pipeline::service_folder(&ServeRequest {
         config: &config,
         description: &description,
+        derived: derived.as_ref(),
         probe: probe.as_ref(),
         onnxruntime: &library.path,
         operators: &operators,
@@ -45,7 +49,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         grpc_port: args.grpc_port.unwrap_or(if args.port == 0 { 0 } else { GRPC_PORT }),
     })?;
     let ended = nimify_runtime::lifecycle::serve(&folder.path().join("service.json"), &Generic);
-    drop(folder);
+    drop((folder, derived));
     // The runtime has logged a reason to fail, and its codes are the command line's own.
     Ok(ended.exit())
 }

@@ -1,8 +1,10 @@
 //! What no single key can tell: keys that contradict each other.
 
+use std::collections::BTreeSet;
+
 use nimify_runtime::settings::MOST_PRIORITY_LEVELS;
 
-use super::{Config, Environment};
+use super::{Config, Environment, TensorRt};
 
 /// The first contradiction: the path of the key, and what is wrong with it.
 pub(super) fn check(config: &Config) -> Result<(), (Vec<String>, String)> {
@@ -44,6 +46,17 @@ pub(super) fn check(config: &Config) -> Result<(), (Vec<String>, String)> {
     }
     if batching.default_priority.is_some_and(|level| level > batching.priority_levels) {
         return wrong(&["batching", "defaultPriority"], "is none of the `priorityLevels`");
+    }
+    let TensorRt { inputs, outputs, .. } = &config.tensorrt;
+    if inputs.is_empty() != outputs.is_empty() {
+        let (missing, there) = if inputs.is_empty() { ("inputs", "outputs") } else { ("outputs", "inputs") };
+        return wrong(&["tensorrt", there], &format!("needs `{missing}` beside it"));
+    }
+    for (key, list) in [("inputs", inputs), ("outputs", outputs)] {
+        let names: BTreeSet<String> = list.iter().map(|tensor| tensor.spec().name).collect();
+        if names.len() < list.len() {
+            return wrong(&["tensorrt", key], "names one tensor twice");
+        }
     }
     for (name, environment) in &config.environments {
         if let Some((key, message)) = contradiction(environment) {

@@ -31,12 +31,12 @@ pub use overrides::Overrides;
 pub use schema::schema;
 pub use settings::{
     Accelerator, ApiVersion, Batching, Budget, Compression, Config, Engine, Image, LicenseFile, Server, ServiceKind,
-    Signing, Tracing,
+    Signing, TensorRt, Tracing,
 };
 pub use trusted_key::TrustedKey;
 pub use words::{
-    Base, CollectorUrl, DnsLabel, ImageBase, KeyReference, ModelName, ModelReference, ModelVersion, Moment, NotAWord,
-    Platform, ProviderList, Registry, Repository,
+    Base, CollectorUrl, DnsLabel, GpuCapability, ImageBase, KeyReference, ModelName, ModelReference, ModelVersion,
+    Moment, NotAWord, Platform, ProviderList, Registry, Repository, TensorText,
 };
 
 use std::fmt;

@@ -14,9 +14,10 @@ use super::environment::Environment;
 use super::measures::{Count, Duration, Share, Size};
 use super::variables;
 use super::words::{
-    CollectorUrl, DnsLabel, ImageBase, KeyReference, ModelName, ModelReference, ModelVersion, Platform, ProviderList,
-    Registry, Repository,
+    CollectorUrl, DnsLabel, GpuCapability, ImageBase, KeyReference, ModelName, ModelReference, ModelVersion, Platform,
+    ProviderList, Registry, Repository, TensorText,
 };
+use crate::model::Declared;
 
 /// The whole of `nimify.yaml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +53,9 @@ pub struct Config {
     /// How the model runs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub engine: Engine,
+    /// What the file of a TensorRT engine doesn't say.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tensorrt: TensorRt,
     /// OpenTelemetry traces.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tracing: Tracing,
@@ -327,6 +331,35 @@ impl Engine {
     }
 }
 
+/// What the file of a TensorRT engine doesn't say. Without it, `signature.json` or Triton's `config.pbtxt` beside the
+/// engine is asked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TensorRt {
+    /// What it takes: `NAME:TYPE[SIZES]` for each input, such as `images:float32[batch,3,640,640]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<TensorText>,
+    /// What it gives, in the same words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<TensorText>,
+    /// The compute capability of the GPUs that it was built for, such as `8.6`: the service says so where it finds others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compute_capability: Option<GpuCapability>,
+}
+
+impl TensorRt {
+    /// As the model's reader takes it.
+    pub fn declared(&self) -> Declared {
+        let tensors = |texts: &[TensorText]| texts.iter().map(TensorText::spec).collect();
+        Declared {
+            inputs: tensors(&self.inputs),
+            outputs: tensors(&self.outputs),
+            compute_capability: self.compute_capability.as_ref().map(GpuCapability::capability),
+            max_batch_size: None,
+        }
+    }
+}
+
 /// OpenTelemetry traces.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -458,6 +491,7 @@ impl Config {
             server: Server::default(),
             batching: Batching::default(),
             engine: Engine::default(),
+            tensorrt: TensorRt::default(),
             tracing: Tracing::default(),
             image: Image::default(),
             signing: Signing::default(),

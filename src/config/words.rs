@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use nimify_runtime::settings::Providers;
+use nimify_runtime::signature::ValueSpec;
 use nimify_runtime::trace::Endpoint;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::repository;
 use crate::digest::Digest;
 use crate::files;
+use crate::model::{self, ComputeCapability};
 use crate::plan::ServiceName;
 use crate::sign::{Expiry, KeySource};
 use crate::source::Source;
@@ -103,6 +105,32 @@ word! {
 impl ProviderList {
     /// As the runtime has them.
     pub fn providers(&self) -> Providers {
+        self.0.parse().expect("it was checked as it was read")
+    }
+}
+
+word! {
+    /// An input or output of an engine: `images:float32[batch,3,640,640]`.
+    TensorText, r"^.+:[A-Za-z0-9_]+\[[^\[\]]*\]$",
+    |text| model::parse_tensor(text).map(drop).map_err(|error| error.to_string())
+}
+
+impl TensorText {
+    /// As the model's reader has it.
+    pub fn spec(&self) -> ValueSpec {
+        model::parse_tensor(&self.0).expect("it was checked as it was read")
+    }
+}
+
+word! {
+    /// A GPU's compute capability: `8.6`.
+    GpuCapability, r"^[1-9][0-9]?\.[0-9]{1,2}$",
+    |text| text.parse::<ComputeCapability>().map(drop)
+}
+
+impl GpuCapability {
+    /// As the model's reader has it.
+    pub fn capability(&self) -> ComputeCapability {
         self.0.parse().expect("it was checked as it was read")
     }
 }

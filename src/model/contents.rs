@@ -23,7 +23,8 @@ use super::wire::Budget;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Contents {
-    /// Version of the file format.
+    /// Version of the file format; 0 for what is no graph.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub ir_version: i64,
     /// Operator set versions by domain; the standard domain is `ai.onnx`.
     pub opsets: BTreeMap<String, i64>,
@@ -60,6 +61,10 @@ pub struct Contents {
     /// External data that tensors refer to, as it stands in the file: not checked yet.
     #[serde(skip)]
     pub external: Vec<Reference>,
+}
+
+fn is_zero(version: &i64) -> bool {
+    *version == 0
 }
 
 /// Reads a model from its bytes. External data is listed, not looked at.

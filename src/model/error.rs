@@ -82,6 +82,20 @@ pub enum Error {
         /// What is wrong in it.
         fault: Fault,
     },
+    /// An engine of which nobody says what it takes and gives.
+    #[error("the TensorRT engine `{}` doesn't say what it takes and gives", path.display())]
+    Untold {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file beside an engine that should say so, and is wrong.
+    #[error("`{}` doesn't say what the engine beside it takes and gives: {what}", path.display())]
+    Beside {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        what: String,
+    },
     /// A file that the model keeps weights in.
     #[error("`{}` keeps the data of tensor `{tensor}` in `{location}`, which {problem}", path.display())]
     External {
@@ -140,6 +154,16 @@ impl Error {
             ),
             Error::Foreign { format, .. } => Some(format.hint()),
             Error::Contents { fault, .. } => fault.hint(),
+            Error::Untold { .. } => Some(
+                "say it with `--tensorrt-input NAME:TYPE[SIZES]` and `--tensorrt-output NAME:TYPE[SIZES]`, or put Triton's \
+                 `config.pbtxt` or a `signature.json` beside it"
+                    .into(),
+            ),
+            Error::Beside { .. } => Some(
+                "mend that file, or say it with `--tensorrt-input NAME:TYPE[SIZES]` and `--tensorrt-output \
+                 NAME:TYPE[SIZES]`"
+                    .into(),
+            ),
             Error::Outside { .. } => Some(
                 "put the data beside the model as a file: what lies outside its folder is not taken into an image"
                     .into(),

@@ -17,6 +17,9 @@ pub enum Fault {
         /// What is wrong there.
         what: String,
     },
+    /// A TensorRT engine whose header can't be.
+    #[error("the TensorRT engine is broken: {0}")]
+    Engine(String),
     /// More of something than [`super::Limits`] allows.
     #[error("more than {limit} {what}")]
     Limit {
@@ -115,6 +118,11 @@ impl Fault {
             Fault::NotOnnx(_) => "export the model to ONNX first: `torch.onnx.export`, `tf2onnx`, `skl2onnx` or \
                                   `optimum-cli export onnx`, whichever made it"
                 .into(),
+            Fault::Engine(_) => {
+                "the file is damaged or was only partly copied: fetch it again, or build the engine again with \
+                                 `trtexec --saveEngine`"
+                    .into()
+            }
             Fault::Malformed { .. } => {
                 "the file is damaged or was only partly copied: compare its size and checksum with the original, \
                  and fetch it again"

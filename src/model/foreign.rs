@@ -41,11 +41,9 @@ use Foreign as F;
 pub(super) const HEAD: usize = 4096;
 
 /// The formats with a mark of their own: where it stands, and what it is.
-const MARKS: [(usize, &[u8], Foreign); 20] = [
+const MARKS: [(usize, &[u8], Foreign); 18] = [
     // It follows a FlatBuffers offset, whose upper half is 0: an ONNX producer's name can't stand there.
     (2, b"\0\0TFL3", F::TfLite),
-    (0, b"ftrt", F::TensorRt),
-    (0, b"ptrt", F::TensorRt),
     (0, b"\x1f\x8b\x08", F::Gzip),
     (0, b"\xfd7zXZ\0", F::Xz),
     (0, b"\x28\xb5\x2f\xfd", F::Zstandard),
@@ -82,9 +80,6 @@ pub(super) fn recognise(head: &[u8]) -> Option<Foreign> {
     if at(8, b"{\"") && head.first_chunk().is_some_and(|length| u64::from_le_bytes(*length) < 1 << 32) {
         return Some(F::Safetensors);
     }
-    if tensorrt_with_metadata(head) {
-        return Some(F::TensorRt);
-    }
     let text = head.trim_ascii_start();
     (text.starts_with(b"{\"") || text.starts_with(b"{\n") || text.starts_with(b"[{")).then_some(F::Json)
 }
@@ -101,17 +96,6 @@ fn zip(head: &[u8]) -> Foreign {
     } else {
         F::Zip
     }
-}
-
-/// Some exporters put the length of some JSON, and the JSON, before the engine.
-fn tensorrt_with_metadata(head: &[u8]) -> bool {
-    let Some(length) = head.first_chunk().map(|length| u32::from_le_bytes(*length)) else { return false };
-    head.get(4) == Some(&b'{')
-        && usize::try_from(length).is_ok_and(|length| {
-            head.get(length.saturating_add(4)..)
-                .is_some_and(|plan| plan.starts_with(b"ftrt") || plan.starts_with(b"ptrt"))
-                || (HEAD - 4..1 << 24).contains(&length)
-        })
 }
 
 /// The format that a file's name stands for: asked when its bytes turned out not to be ONNX.
@@ -139,8 +123,9 @@ impl Foreign {
         const UNPACK: &str = "unpack it, and give the `.onnx` file that is inside";
         match self {
             F::TensorRt => (
-                "a TensorRT engine",
-                "this format is not supported yet: give the `.onnx` file that the engine was built from",
+                "called a TensorRT engine and doesn't begin like one",
+                "the file is damaged or of another kind: build the engine again with `trtexec --saveEngine`, or give the \
+                 `.onnx` file that it was built from",
             ),
             F::Gzip => ("a file compressed by gzip", UNPACK),
             F::Xz => ("a file compressed by xz", UNPACK),

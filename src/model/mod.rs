@@ -1,15 +1,19 @@
 //! ModelFile → [`ModelDescription`]: what a model takes, gives, needs and weighs, read from its file alone.
 //!
 //! ONNX, and ONNX Runtime's own format, are read over a memory map: nothing is loaded or run, weights are skipped, and hostile
-//! files meet [`Limits`]. What only a run can tell (does it load, which rows may be joined) is the `probe` stage's.
+//! files meet [`Limits`]. What only a run can tell (does it load, which rows may be joined) is the `probe` stage's. A
+//! TensorRT engine says little of itself, and comes with an ONNX model that runs it: that is [`engine`]'s.
 //!
 //! ```text
 //! path ─file→ bytes ─┬─wire, graph, onnx→ Model ─types, hints, batching, warnings→ Contents ─external→ ModelDescription
-//!                    └─flatbuffer, ort→ Contents
+//!                    ├─flatbuffer, ort→ Contents
+//!                    └─engine: header, beside→ Contents
 //! ```
 
 mod batching;
 mod contents;
+mod derived;
+mod engine;
 mod error;
 mod external;
 mod fault;
@@ -20,6 +24,7 @@ mod graph;
 mod hints;
 mod labels;
 mod limits;
+mod message;
 mod onnx;
 mod opset;
 mod ort;
@@ -41,6 +46,8 @@ use serde::{Deserialize, Serialize};
 
 pub use batching::{RowCoupling, verdict};
 pub use contents::{Contents, read};
+pub use derived::{Derived, DerivedFile};
+pub use engine::{ComputeCapability, Declared, Engine, NotATensor, TensorRtVersion, parse_tensor, tensor_text, wrap};
 pub use error::Error;
 pub use external::{ExternalFile, Reference};
 pub use fault::Fault;
@@ -78,6 +85,9 @@ pub struct ModelDescription {
     /// The names of the classes, in order, as those files tell them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// What a TensorRT engine has besides; `None` for a graph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Engine>,
     /// What the file says.
     #[serde(flatten)]
     pub contents: Contents,
@@ -87,6 +97,26 @@ impl ModelDescription {
     /// Bytes of the model and of the files beside it.
     pub fn bytes(&self) -> u64 {
         self.external_files.iter().fold(self.size, |sum, file| sum.saturating_add(file.size))
+    }
+
+    /// Refuses an engine of which nobody says what it takes and gives.
+    pub fn told(&self) -> Result<(), Error> {
+        match &self.engine {
+            Some(Engine { told_by: None, .. }) => Err(Error::Untold { path: self.path.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is told of the engine, to be told again.
+    pub fn declared(&self) -> Option<Declared> {
+        let engine = self.engine.as_ref()?;
+        let signature = &self.contents.signature;
+        Some(Declared {
+            inputs: signature.inputs.clone(),
+            outputs: signature.outputs.clone(),
+            compute_capability: engine.compute_capability,
+            max_batch_size: engine.max_batch_size,
+        })
     }
 }
 
@@ -98,6 +128,8 @@ pub enum Format {
     Onnx,
     /// ONNX Runtime's own format, a FlatBuffer: a graph that it has rewritten already.
     Ort,
+    /// A TensorRT engine.
+    TensorRt,
 }
 
 impl std::fmt::Display for Format {
@@ -105,6 +137,7 @@ impl std::fmt::Display for Format {
         f.write_str(match self {
             Format::Onnx => "ONNX",
             Format::Ort => "ONNX Runtime's format",
+            Format::TensorRt => "TensorRT engine",
         })
     }
 }
@@ -117,6 +150,15 @@ impl std::fmt::Display for Format {
 /// # Errors
 /// An [`Error`] that names the path and, inside the file, the byte or the tensor; [`Error::hint`] has the advice.
 pub fn inspect(path: &Path, limits: &Limits) -> Result<ModelDescription, Error> {
+    inspect_declared(path, limits, &Declared::default())
+}
+
+/// Reads the model at `path` as [`inspect`] does. What is `declared` counts where the model is a TensorRT engine, whose
+/// file says neither what it takes nor what it gives.
+///
+/// # Errors
+/// Those of [`inspect`].
+pub fn inspect_declared(path: &Path, limits: &Limits, declared: &Declared) -> Result<ModelDescription, Error> {
     let (asked, path) = (path, file::locate(path)?);
     let open = file::open(&path).map_err(|error| match error {
         file::CannotOpen::NotRegular(kind) => Error::NotRegular { path: path.clone(), kind },
@@ -126,24 +168,39 @@ pub fn inspect(path: &Path, limits: &Limits) -> Result<ModelDescription, Error> 
         return Err(Error::Empty { path });
     }
     let map = file::map(&open).map_err(|source| Error::reading(&path, source))?;
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let size = map.len() as u64;
+    if engine::is_engine(&map) {
+        let (engine, contents) = engine::describe(&path, &map, size, declared)?;
+        return Ok(ModelDescription {
+            format: Format::TensorRt,
+            file_name,
+            path,
+            size,
+            digest: Digest::of(&map),
+            external_files: Vec::new(),
+            side_files: Vec::new(),
+            labels: Vec::new(),
+            engine: Some(engine),
+            contents,
+        });
+    }
     if let Some(format) = foreign::recognise(&map[..map.len().min(foreign::HEAD)]) {
         return Err(Error::Foreign { path, format });
     }
-    if map.len() as u64 > limits.file_bytes {
-        return Err(Error::TooLarge { path, size: map.len() as u64, limit: limits.file_bytes });
+    if size > limits.file_bytes {
+        return Err(Error::TooLarge { path, size, limit: limits.file_bytes });
     }
     let format = if ort::is_ort(&map) { Format::Ort } else { Format::Onnx };
     let contents = match format {
         Format::Ort => ort::read(&map, limits),
-        Format::Onnx => read(&map, limits),
+        _ => read(&map, limits),
     };
     let mut contents = contents.map_err(|fault| match (&fault, foreign::by_name(&path)) {
         (Fault::NotOnnx(_), Some(format)) => Error::Foreign { path: path.clone(), format },
         _ => Error::Contents { path: path.clone(), fault },
     })?;
     let external_files = external::resolve(&path, &contents.external, limits)?;
-    let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (size, digest) = (map.len() as u64, Digest::of(&map));
     let (side_files, outside) = match asked.is_dir() {
         true => sides::find(asked, &path).map_err(|error| Error::reading(asked, error))?,
         // Beside a file that was named may stand anything.
@@ -152,7 +209,18 @@ pub fn inspect(path: &Path, limits: &Limits) -> Result<ModelDescription, Error> 
     let passed_over = |path: &PathBuf| format!("`{}` leads out of the model's folder: it is left out", path.display());
     contents.warnings.extend(outside.iter().map(passed_over));
     let labels = sides::labels(&side_files);
-    Ok(ModelDescription { format, file_name, path, size, digest, external_files, side_files, labels, contents })
+    Ok(ModelDescription {
+        format,
+        file_name,
+        path,
+        size,
+        digest,
+        external_files,
+        side_files,
+        labels,
+        engine: None,
+        contents,
+    })
 }
 
 /// The files that the model at `path` needs beside itself, by its own word: those that are yet to be fetched. None where

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use nimify_runtime::signature::{Batching, ValueSpec};
 
-use super::ModelDescription;
+use super::{Engine, ModelDescription};
 
 /// A compact report, in lines that end with a newline.
 pub fn text(description: &ModelDescription) -> String {
@@ -15,15 +15,17 @@ pub fn text(description: &ModelDescription) -> String {
     let first_line = contents.doc.lines().find(|line| !line.trim().is_empty());
     lines.field("about", first_line.map(|line| shortened(line.trim(), 90)).as_deref());
     lines.field("producer", Some(&made_by(description)));
-    lines.field("IR version", Some(&contents.ir_version.to_string()));
-    let opsets: Vec<_> =
-        contents.opsets.iter().map(|(domain, version)| format!("{} {version}", shown(domain))).collect();
-    lines.field("opsets", Some(&opsets.join(", ")));
-    lines.field("parameters", Some(&parameters(description)));
-    lines.field("operators", Some(&operators(description)));
+    match &description.engine {
+        Some(engine) => lines.engine(engine),
+        None => lines.graph(description),
+    }
     lines.values("inputs", &contents.signature.inputs);
     lines.values("outputs", &contents.signature.outputs);
-    lines.batching(&contents.signature.batching);
+    if description.told().is_err() {
+        lines.section("not known", std::iter::once("what it takes and gives: nothing beside the file says it".into()));
+    } else {
+        lines.batching(&contents.signature.batching);
+    }
     lines.section("values seen in the graph", contents.input_hints.iter().map(|(input, hint)| hint.describe(input)));
     lines.section(
         "external data",
@@ -55,6 +57,25 @@ impl Lines {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             self.plain(&format!("  {label:<11} {value}"));
         }
+    }
+
+    fn graph(&mut self, description: &ModelDescription) {
+        let contents = &description.contents;
+        self.field("IR version", Some(&contents.ir_version.to_string()));
+        let opsets: Vec<_> =
+            contents.opsets.iter().map(|(domain, version)| format!("{} {version}", shown(domain))).collect();
+        self.field("opsets", Some(&opsets.join(", ")));
+        self.field("parameters", Some(&parameters(description)));
+        self.field("operators", Some(&operators(description)));
+    }
+
+    fn engine(&mut self, engine: &Engine) {
+        let version = engine.tensorrt.map_or("8 or older".into(), |version| version.to_string());
+        self.field("built by", Some(&format!("TensorRT {version}")));
+        let gpu = engine.compute_capability.map(|gpu| format!("GPUs of compute capability {gpu}"));
+        self.field("built for", Some(&gpu.unwrap_or_else(|| "GPUs that nothing names".into())));
+        self.field("rows", engine.max_batch_size.map(|rows| format!("at most {rows} in one run")).as_deref());
+        self.field("told by", engine.told_by.as_deref());
     }
 
     fn section(&mut self, title: &str, lines: impl Iterator<Item = String>) {

@@ -389,11 +389,7 @@ fn what_is_no_model_file_is_named_with_a_way_out() {
 fn other_formats_are_known_by_their_first_bytes() {
     let zip = |name: &str| [b"PK\x03\x04", [0; 26].as_slice(), name.as_bytes()].concat();
     let safetensors = [&200u64.to_le_bytes()[..], br#"{"weight":{}}"#].concat();
-    let plan = [&2u32.to_le_bytes()[..], b"{}ftrt\0\0\0\0"].concat();
     for (bytes, format) in [
-        (b"ftrt\0\0\0\0".to_vec(), Foreign::TensorRt),
-        (b"ptrt\0\0\0\0".to_vec(), Foreign::TensorRt),
-        (plan, Foreign::TensorRt),
         (b"\x1f\x8b\x08\0".to_vec(), Foreign::Gzip),
         (zip("archive/data.pkl"), Foreign::PyTorch),
         (zip("arr_0.npy"), Foreign::NumpyArchive),

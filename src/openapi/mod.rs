@@ -118,6 +118,7 @@ pub(crate) mod tests {
                     source: "m.onnx".into(),
                     derived: None,
                     files: Default::default(),
+                    tensorrt: None,
                 },
                 signature: "signature.json".into(),
                 openapi: "openapi.json".into(),

@@ -18,9 +18,8 @@ use tempfile::TempDir;
 pub use child::child_main;
 
 use crate::confine::{self, Limits, Task};
-use crate::digest::Digest;
 use crate::files::RelativePath;
-use crate::model::{self, Format, ModelDescription};
+use crate::model::{self, Derived, DerivedFile, Format, ModelDescription};
 
 /// The hidden subcommand whose whole work is [`child_main`].
 pub const SUBCOMMAND: &str = "optimize-child";
@@ -48,8 +47,8 @@ pub struct OptimizeRequest<'a> {
 /// What came of it.
 #[derive(Debug)]
 pub enum Outcome {
-    /// There is a better file to serve from.
-    Derived(Derived),
+    /// There is a better file to serve from; what it brought, measured.
+    Derived(Derived, Gain),
     /// The original is served; the text says why, in a clause.
     Kept {
         /// Why.
@@ -57,39 +56,6 @@ pub enum Outcome {
         /// Whether that is worth a word to the user.
         noteworthy: bool,
     },
-}
-
-/// A model made of another.
-#[derive(Debug)]
-pub struct Derived {
-    /// The graph's file name.
-    pub file_name: RelativePath,
-    /// The graph and its weights: name → file on this machine, as long as this value lives.
-    pub files: Vec<DerivedFile>,
-    /// What was done.
-    pub how: String,
-    /// What it brought, measured.
-    pub gain: Gain,
-    _folder: TempDir,
-}
-
-/// One file of a derived model.
-#[derive(Debug, Clone)]
-pub struct DerivedFile {
-    /// Its name.
-    pub name: RelativePath,
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its digest.
-    pub digest: Digest,
-}
-
-impl Derived {
-    /// Digest of the graph's file.
-    pub fn digest(&self) -> Digest {
-        let own = self.files.iter().find(|file| file.name == self.file_name);
-        own.expect("the graph is among its files").digest
-    }
 }
 
 /// Original and derived graph beside each other. Measured on this machine, and so for `report.json` alone.
@@ -149,15 +115,15 @@ pub fn optimize(request: &OptimizeRequest<'_>) -> Outcome {
         return Outcome::Kept { reason: "there is no sample to compare answers on".into(), noteworthy: false };
     };
     match derive(request, sample) {
-        Ok(derived) if is_better(&derived, description) => Outcome::Derived(derived),
+        Ok((derived, gain)) if is_better(&derived, gain, description) => Outcome::Derived(derived, gain),
         Ok(_) => Outcome::Kept { reason: "there is nothing to gain".into(), noteworthy: false },
         Err(reason) => Outcome::Kept { reason, noteworthy: true },
     }
 }
 
 /// Decided by what is the same on every machine: operators that are gone, or weights that can be mapped now.
-fn is_better(derived: &Derived, original: &ModelDescription) -> bool {
-    let [before, after] = derived.gain.operators;
+fn is_better(derived: &Derived, gain: Gain, original: &ModelDescription) -> bool {
+    let [before, after] = gain.operators;
     after < before || (derived.files.len() > 1 && original.size >= WORTH_BYTES)
 }
 
@@ -165,7 +131,7 @@ fn operators(description: &ModelDescription) -> u64 {
     description.contents.operators.values().sum()
 }
 
-fn derive(request: &OptimizeRequest<'_>, sample: &str) -> Result<Derived, String> {
+fn derive(request: &OptimizeRequest<'_>, sample: &str) -> Result<(Derived, Gain), String> {
     let description = request.description;
     let said = |error: std::io::Error| error.to_string();
     let folder = tempfile::Builder::new().prefix("nimify-optimize-").tempdir().map_err(said)?;
@@ -204,7 +170,7 @@ fn derive(request: &OptimizeRequest<'_>, sample: &str) -> Result<Derived, String
 }
 
 /// Reads what the child wrote as any model from anywhere is read.
-fn collect(folder: TempDir, graph: &Path, how: String, gain: Gain) -> Result<Derived, String> {
+fn collect(folder: TempDir, graph: &Path, how: String, gain: Gain) -> Result<(Derived, Gain), String> {
     let written = model::inspect(graph, &model::Limits::default()).map_err(|error| error.to_string())?;
     let name = |text: &str| text.parse::<RelativePath>().map_err(|error| error.to_string());
     let file_name = name(&written.file_name)?;
@@ -216,26 +182,22 @@ fn collect(folder: TempDir, graph: &Path, how: String, gain: Gain) -> Result<Der
     let own = DerivedFile { name: file_name.clone(), path: graph.into(), digest: written.digest };
     let files = beside.chain([own]).collect();
     let gain = Gain { operators: [gain.operators[0], operators(&written)], ..gain };
-    Ok(Derived { file_name, files, how, gain, _folder: folder })
+    Ok((Derived::new(file_name, files, how, folder), gain))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Digest;
 
-    fn derived(operators: [u64; 2], files: usize) -> Derived {
+    fn derived(files: usize) -> Derived {
         let file = |k: usize| DerivedFile {
             name: format!("f{k}").parse().unwrap(),
             path: PathBuf::new(),
             digest: Digest::of("x"),
         };
-        Derived {
-            file_name: "f0".parse().unwrap(),
-            files: (0..files).map(file).collect(),
-            how: String::new(),
-            gain: Gain { operators, load_ms: [1.0, 9.0] },
-            _folder: tempfile::tempdir().unwrap(),
-        }
+        let files = (0..files).map(file).collect();
+        Derived::new("f0".parse().unwrap(), files, String::new(), tempfile::tempdir().unwrap())
     }
 
     /// Never by a measurement: what enters the image has to be the same on every machine.
@@ -244,9 +206,10 @@ mod tests {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits/digits.onnx");
         let small = model::inspect(&fixture, &model::Limits::default()).unwrap();
         let large = ModelDescription { size: 2 << 20, ..small.clone() };
-        assert!(is_better(&derived([5, 4], 1), &small));
-        assert!(!is_better(&derived([5, 5], 1), &large));
-        assert!(is_better(&derived([5, 5], 2), &large));
-        assert!(!is_better(&derived([5, 6], 2), &small), "its weights were outside before");
+        let gain = |operators| Gain { operators, load_ms: [1.0, 9.0] };
+        assert!(is_better(&derived(1), gain([5, 4]), &small));
+        assert!(!is_better(&derived(1), gain([5, 5]), &large));
+        assert!(is_better(&derived(2), gain([5, 5]), &large));
+        assert!(!is_better(&derived(2), gain([5, 6]), &small), "its weights were outside before");
     }
 }

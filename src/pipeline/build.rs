@@ -20,8 +20,8 @@ use crate::files::{FileTree, RelativePath};
 use crate::image::onnxruntime::OnnxRuntime;
 use crate::image::operators::OperatorLibrary;
 use crate::image::{self, Architecture, Budget, Compression, Image, ImageRequest};
-use crate::model::{self, Limits, ModelDescription};
-use crate::optimize::{self, Derived, Gain, OptimizeRequest, Outcome};
+use crate::model::{self, Derived, Limits, ModelDescription};
+use crate::optimize::{self, Gain, OptimizeRequest, Outcome};
 use crate::output::{self, Stage};
 use crate::plan::{self, ServicePlan};
 use crate::probe::{self, ProbeReport};
@@ -92,12 +92,11 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
     let subject = Subject { model: &fetched.path, architecture, operators: &operators };
     let Looked { description, host_runtime, runtime, probe } = look(request, &subject, &cache, &mut watch)?;
     watch.step(Step::Optimize)?;
-    let derived = rewrite(request, &description, &host_runtime, &probe, &mut watch)?;
+    let (derived, gain) = rewrite(request, &description, &host_runtime, &probe, &mut watch)?;
     watch.step(Step::Generate)?;
     let mut plan = plan::plan(request.config, &description, Some(&probe))?;
     if let Some(derived) = &derived {
-        let files: Vec<_> = derived.files.iter().map(|file| (&file.name, file.digest)).collect();
-        plan.serve_derived(&derived.file_name, &derived.how, &files);
+        plan.serve_files_of(derived);
     }
     let parts = generate(request, &plan, old.as_ref())?;
     watch.step(Step::Compile)?;
@@ -159,8 +158,8 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
             Some(push::built(request, to, &layout, &cache, watch.observer)?)
         }
     };
-    let optimized = derived.as_ref().map(|derived| derived.gain);
-    let report = report(request, &plan, &image, &binary, Figures { probe, optimized, signed_by, pushed }, &mut watch);
+    let figures = Figures { probe, optimized: gain, signed_by, pushed };
+    let report = report(request, &plan, &image, &binary, figures, &mut watch);
     output_files::write(&stage, &tree, &lock, &report)?;
     crate::interrupt::check()?;
     let before = old.map(|lock| lock.generated).unwrap_or_default();
@@ -193,8 +192,10 @@ fn look(
     watch: &mut Stopwatch<'_>,
 ) -> Result<Looked, Error> {
     let architecture = subject.architecture;
-    let description = model::inspect(subject.model, &Limits::default())?;
-    plan::check(request.config, &description.contents.signature)?;
+    let declared = request.config.tensorrt.declared();
+    let description = model::inspect_declared(subject.model, &Limits::default(), &declared)?;
+    description.told()?;
+    plan::check(request.config, &description)?;
     description.contents.warnings.iter().for_each(|warning| watch.observer.warn(warning));
     watch.step(Step::Provision)?;
     let host_runtime = parts::locate_onnxruntime(cache, request.offline)?;
@@ -204,6 +205,10 @@ fn look(
         parts::foreign_onnxruntime(architecture, cache, request.offline)?
     };
     watch.step(Step::Probe)?;
+    if let Some(report) = probe::unseen(&description) {
+        report.warnings.iter().for_each(|warning| watch.observer.warn(warning));
+        return Ok(Looked { description, host_runtime, runtime, probe: report });
+    }
     let sample = request
         .config
         .sample
@@ -220,18 +225,22 @@ fn look(
     Ok(Looked { description, host_runtime, runtime, probe: report })
 }
 
-/// Has ONNX Runtime prepare the graph, if the config leaves that to the build. `None` serves the user's own file.
+/// What is served in place of the user's own file, if that is not served itself: a model that runs an engine, or the
+/// graph as ONNX Runtime prepares it where the config leaves that to the build; then with what that brings.
 fn rewrite(
     request: &BuildRequest<'_>,
     description: &ModelDescription,
     runtime: &OnnxRuntime,
     probe: &ProbeReport,
     watch: &mut Stopwatch<'_>,
-) -> Result<Option<Derived>, Error> {
+) -> Result<(Option<Derived>, Option<Gain>), Error> {
+    if let Some(wrapped) = model::wrap(description)? {
+        return Ok((Some(wrapped), None));
+    }
     let engine = request.config.engine.settings();
     // What other libraries bring is for them to rewrite: ONNX Runtime does so on each start.
     if engine.optimize != Optimize::Build || !request.config.engine.custom_ops.is_empty() {
-        return Ok(None);
+        return Ok((None, None));
     }
     let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
     let outcome = optimize::optimize(&OptimizeRequest {
@@ -244,12 +253,12 @@ fn rewrite(
     });
     crate::interrupt::check()?;
     match outcome {
-        Outcome::Derived(derived) => Ok(Some(derived)),
+        Outcome::Derived(derived, gain) => Ok((Some(derived), Some(gain))),
         Outcome::Kept { reason, noteworthy } => {
             if noteworthy {
                 watch.observer.warn(&format!("the model's graph is optimized on each start, not once: {reason}"));
             }
-            Ok(None)
+            Ok((None, None))
         }
     }
 }

@@ -169,7 +169,7 @@ fn inventory(request: &BuildRequest<'_>, used: &Used<'_>) -> Result<Inventory, E
 
 fn model(request: &BuildRequest<'_>, used: &Used<'_>) -> ModelPart {
     let description = used.description;
-    let derived = |derived: &crate::optimize::Derived| {
+    let derived = |derived: &crate::model::Derived| {
         let files = derived.files.iter().map(|file| (file.name.as_str().to_string(), file.digest));
         (derived.how.clone(), files.collect())
     };
@@ -219,10 +219,18 @@ fn facts(description: &ModelDescription) -> Vec<(String, String)> {
         contents.parameter_types.iter().map(|(element, tensors)| format!("{element} ({tensors})")).collect();
     let operators: Vec<String> =
         contents.operators.iter().map(|(operator, times)| format!("{operator} ({times})")).collect();
+    let format = match &description.engine {
+        None => format!("ONNX, IR version {}", contents.ir_version),
+        Some(engine) => match engine.tensorrt {
+            Some(version) => format!("TensorRT engine, built by TensorRT {version}"),
+            None => "TensorRT engine".into(),
+        },
+    };
+    let parameters = if description.engine.is_none() { contents.parameters.to_string() } else { String::new() };
     let facts = [
-        ("format", format!("ONNX, IR version {}", contents.ir_version)),
+        ("format", format),
         ("operatorSets", opsets.join(", ")),
-        ("parameters", contents.parameters.to_string()),
+        ("parameters", parameters),
         ("parameterTypes", types.join(", ")),
         ("operators", operators.join(", ")),
     ];

@@ -9,7 +9,7 @@ use super::error::files;
 use super::service_files;
 use crate::config::Config;
 use crate::image::operators::OperatorLibrary;
-use crate::model::ModelDescription;
+use crate::model::{Derived, ModelDescription};
 use crate::plan;
 use crate::probe::ProbeReport;
 use crate::{files as trees, openapi};
@@ -21,6 +21,8 @@ pub struct ServeRequest<'a> {
     pub config: &'a Config,
     /// The model.
     pub description: &'a ModelDescription,
+    /// What is served in its place, if something is.
+    pub derived: Option<&'a Derived>,
     /// What running it showed; `None` serves it unbatched.
     pub probe: Option<&'a ProbeReport>,
     /// ONNX Runtime's library.
@@ -36,7 +38,11 @@ pub struct ServeRequest<'a> {
 /// Writes the folder: `service.json` and what it names. It is gone when the value is dropped.
 pub fn service_folder(request: &ServeRequest<'_>) -> Result<TempDir, Error> {
     let mut plan = plan::plan(request.config, request.description, request.probe)?;
-    let model = &request.description.path;
+    let mut model = &request.description.path;
+    if let Some(derived) = request.derived {
+        plan.serve_files_of(derived);
+        model = &derived.graph().path;
+    }
     plan.settings.model.path = std::path::absolute(model).map_err(files("find", model))?;
     plan.settings.engine.onnxruntime = Some(request.onnxruntime.into());
     let absolute = |library: &OperatorLibrary| std::path::absolute(&library.path).map_err(files("find", &library.path));

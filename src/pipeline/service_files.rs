@@ -8,8 +8,7 @@ use super::build::{BuildRequest, Generated};
 use super::error::files;
 use crate::codegen;
 use crate::files::{FileTree, RelativePath};
-use crate::model::ModelDescription;
-use crate::optimize::Derived;
+use crate::model::{Derived, ModelDescription};
 use crate::plan::{self, ServicePlan};
 
 /// Largest licence text that is taken into an image, bytes.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nimify_runtime::batching::Padding;
-use nimify_runtime::settings::{License, ModelFile, Provider, Providers, ServiceSettings};
+use nimify_runtime::settings::{License, ModelFile, Optimize, Provider, Providers, ServiceSettings, TensorRtEngine};
 use nimify_runtime::signature::ModelSignature;
 
 use super::{NotAServiceName, Resources, ServiceName, ServicePlan};
-use crate::config::{Accelerator, Config};
+use crate::config::{Accelerator, Config, ProviderList, TensorRt};
 use crate::image::{onnxruntime, operators};
-use crate::model::ModelDescription;
+use crate::model::{Engine, ModelDescription};
 use crate::probe::ProbeReport;
 
 /// Where a licence's text stands, relative to `service.json`.
@@ -18,12 +18,32 @@ pub const LICENSE_FILE: &str = "LICENSE";
 
 /// A setting that doesn't fit the model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`batching.padding` doesn't fit the model: {0}")]
-pub struct Unfit(String);
+#[error("`{key}` doesn't fit the model: {why}")]
+pub struct Unfit {
+    key: &'static str,
+    why: String,
+}
 
 /// What of the config can be held against the model before anything is run.
-pub fn check(config: &Config, signature: &ModelSignature) -> Result<(), Unfit> {
-    Padding::check(signature, &config.batching.settings().padding).map_err(Unfit)
+pub fn check(config: &Config, description: &ModelDescription) -> Result<(), Unfit> {
+    let padding = Padding::check(&description.contents.signature, &config.batching.settings().padding);
+    padding.map_err(|why| Unfit { key: "batching.padding", why })?;
+    if description.engine.is_none() {
+        let told = config.tensorrt != TensorRt::default();
+        let why = || "it is a graph, which says itself what this says of a TensorRT engine".into();
+        return if told { Err(Unfit { key: "tensorrt", why: why() }) } else { Ok(()) };
+    }
+    let engine = &config.engine;
+    let other = engine.provider.as_ref().map(ProviderList::providers).filter(|named| !named.has(Provider::TensorRt));
+    if other.is_some() {
+        let why = "an engine runs by `tensorrt` alone: leave it out, or name that first".into();
+        return Err(Unfit { key: "engine.provider", why });
+    }
+    if engine.require == Some(false) {
+        let why = "nothing but TensorRT runs an engine: leave it out".into();
+        return Err(Unfit { key: "engine.require", why });
+    }
+    Ok(())
 }
 
 /// Plans the service. Without a probe, requests run unbatched and there is no sample.
@@ -42,7 +62,7 @@ pub fn plan(
         description: sentence(config, description),
         settings: settings(config, description, sample.is_some()),
         repository: config.image.repository.as_ref().map_or(name.to_string(), ToString::to_string),
-        resources: resources(description.bytes(), config),
+        resources: resources(description.bytes(), config, description.engine.is_some()),
         environments: config.environments.iter().map(|(name, e)| (name.to_string(), e.chart_values())).collect(),
         name,
         signature,
@@ -62,6 +82,17 @@ fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -
     engine.onnxruntime = Some(PathBuf::from("lib").join(onnxruntime::FILE_NAME));
     let names = config.engine.custom_ops.iter().filter_map(|path| path.file_name());
     engine.custom_ops = names.map(|name| Path::new(operators::FOLDER).join(name)).collect();
+    if description.engine.is_some() {
+        engine.provider = Providers::Named(vec![Provider::TensorRt]);
+        engine.require = true;
+        // There is one node, which ONNX Runtime has to hand on as it is.
+        engine.optimize = Optimize::Never;
+    }
+    let mut batching = config.batching.settings();
+    let most = description.engine.as_ref().and_then(|engine| engine.max_batch_size);
+    if let (None, Some(rows)) = (config.batching.max_batch_size, most) {
+        batching.max_batch_size = rows as usize;
+    }
     let license =
         |license: &crate::config::LicenseFile| License { name: license.name.clone(), path: LICENSE_FILE.into() };
     ServiceSettings {
@@ -74,15 +105,24 @@ fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -
             source: description.file_name.clone(),
             derived: None,
             files: served_files(description),
+            tensorrt: description.engine.as_ref().map(needs),
         },
         signature: "signature.json".into(),
         openapi: "openapi.json".into(),
         sample: has_sample.then(|| "sample.json".into()),
         license: config.license.as_ref().map(license),
         server: config.server.settings(),
-        batching: config.batching.settings(),
+        batching,
         engine,
         tracing: config.tracing.settings(),
+    }
+}
+
+/// What an engine has to meet where it runs.
+fn needs(engine: &Engine) -> TensorRtEngine {
+    TensorRtEngine {
+        version: engine.tensorrt.map(|version| version.to_string()),
+        compute_capability: engine.compute_capability.map(|capability| capability.to_string()),
     }
 }
 
@@ -99,18 +139,18 @@ const TENSORRT_SECONDS: u64 = 600;
 
 /// Estimated from bytes, never measured, so that the chart is reproducible. The constants are what was seen on a few
 /// models (process with the library 21 MiB, MiniLM with 87 MiB of weights 119 to 145 MiB), with room on top.
-fn resources(bytes: u64, config: &Config) -> Resources {
+fn resources(bytes: u64, config: &Config, gpu_only: bool) -> Resources {
     let mib = bytes >> 20;
     let engine = config.engine.settings();
     // `auto` tries one session beside one for each thread, of which a pod with one core has one.
     let instances = engine.instances.or(engine.threads.map(|threads| threads + 1)).unwrap_or(1) as u64;
-    let gpus = u32::from(config.image.accelerator == Some(Accelerator::Cuda));
+    let gpus = u32::from(gpu_only || config.image.accelerator == Some(Accelerator::Cuda));
     // Weights once more for each session, half of them again for activations, and what the process has without them.
     let memory =
         (96 + u64::from(gpus) * CUDA_MIB).saturating_add(mib.saturating_mul(instances)).saturating_add(mib / 2);
     // 20 MiB/s is a slow disk; half a minute covers a busy node.
     let mut startup = 30 + mib / 20;
-    if matches!(&engine.provider, Providers::Named(named) if named.contains(&Provider::TensorRt)) {
+    if engine.provider.has(Provider::TensorRt) && !gpu_only {
         startup += TENSORRT_SECONDS;
     }
     Resources {
@@ -129,7 +169,7 @@ mod tests {
     fn resources_follow_from_the_model_s_size_and_the_config_alone() {
         let mut config = Config::new("digits".parse().unwrap(), "digits.onnx".parse().unwrap());
         let of = |config: &Config, bytes| {
-            let Resources { memory_mib, startup_seconds, gpus, .. } = resources(bytes, config);
+            let Resources { memory_mib, startup_seconds, gpus, .. } = resources(bytes, config, false);
             (memory_mib, startup_seconds, gpus)
         };
         assert_eq!(of(&config, 3_000), (128, 30, 0));
@@ -140,5 +180,8 @@ mod tests {
         assert_eq!(of(&config, 3_000), (2176, 30, 1));
         config.engine.provider = Some("tensorrt,cuda".parse().unwrap());
         assert_eq!(of(&config, 3_000), (2176, 630, 1));
+        // An engine is built already.
+        let Resources { startup_seconds, gpus, .. } = resources(3_000, &config, true);
+        assert_eq!((startup_seconds, gpus), (30, 1));
     }
 }

@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 use nimify_runtime::settings::{DerivedModel, ServiceSettings};
 use nimify_runtime::signature::ModelSignature;
 
-use crate::digest::Digest;
-use crate::files::RelativePath;
+use crate::model::Derived;
 
 /// What is to be built: decided here once, printed by everything after.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,14 +35,14 @@ pub struct ServicePlan {
 }
 
 impl ServicePlan {
-    /// Serves the model file `name` instead, which was made of the user's as `how` says: `files` has all that
-    /// it needs, itself too.
-    pub fn serve_derived(&mut self, name: &RelativePath, how: &str, files: &[(&RelativePath, Digest)]) {
+    /// Serves a model that was made of the user's in its place.
+    pub fn serve_files_of(&mut self, derived: &Derived) {
         let model = &mut self.settings.model;
-        model.path.set_file_name(name.as_str());
-        model.files = files.iter().map(|(name, digest)| (name.as_str().to_string(), digest.hex())).collect();
-        let sha256 = model.files.get(name.as_str()).cloned().unwrap_or_default();
-        model.derived = Some(DerivedModel { sha256, how: how.into() });
+        model.path.set_file_name(derived.file_name.as_str());
+        let digests = derived.files.iter().map(|file| (file.name.as_str().to_string(), file.digest.hex()));
+        model.files = digests.collect();
+        let sha256 = derived.graph().digest.hex();
+        model.derived = Some(DerivedModel { sha256, how: derived.how.clone() });
     }
 }
 

@@ -40,6 +40,19 @@ use crate::plan::Sample;
 /// The hidden subcommand whose whole work is [`child_main`].
 pub const SUBCOMMAND: &str = "probe-child";
 
+/// The report on a model that can't be run where it is looked at: `None` for one that can. An engine runs on its GPU
+/// alone, and in a child process with limits there is none.
+pub fn unseen(description: &ModelDescription) -> Option<ProbeReport> {
+    description.engine.as_ref()?;
+    let batching = match description.contents.signature.batching.clone() {
+        refused @ Batching::Refused { .. } => refused,
+        _ => Batching::Unproved { reason: "an engine runs on its GPU alone: nothing was run".into() },
+    };
+    let warnings = vec![format!("requests will run one by one: {}", batching.reason())];
+    let outputs = description.contents.signature.outputs.clone();
+    Some(ProbeReport { batching, sample: None, outputs, measured: Measured::default(), warnings })
+}
+
 /// What is to be probed, and by whom.
 #[derive(Debug, Clone)]
 pub struct ProbeRequest {

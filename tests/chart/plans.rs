@@ -27,6 +27,7 @@ pub(crate) fn digits() -> ServicePlan {
                 source: "./digits.onnx".into(),
                 derived: None,
                 files: Default::default(),
+                tensorrt: None,
             },
             signature: "signature.json".into(),
             openapi: "openapi.json".into(),

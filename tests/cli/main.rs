@@ -15,6 +15,7 @@ mod bad_places;
 mod bad_tools;
 mod create;
 mod determinism;
+mod engines;
 mod hooks;
 mod interrupted;
 mod prompts;

@@ -8,11 +8,11 @@ use crate::command::Place;
 
 /// How a command on a terminal ended.
 #[derive(Debug, Deserialize)]
-struct Spoken {
-    code: i32,
-    output: String,
+pub(crate) struct Spoken {
+    pub(crate) code: i32,
+    pub(crate) output: String,
     /// What was waited for and never came.
-    unasked: Vec<String>,
+    pub(crate) unasked: Vec<String>,
     /// Whether the terminal's settings are what they were; `None` where they can't be read any more.
     restored: Option<bool>,
     /// Whether the cursor is shown.
@@ -20,7 +20,7 @@ struct Spoken {
 }
 
 /// Runs `nimify` on a terminal: when the words of a step have come, its text is typed.
-fn speak(place: &Place, steps: &[(&str, &str)], args: &[&str]) -> Spoken {
+pub(crate) fn speak(place: &Place, steps: &[(&str, &str)], args: &[&str]) -> Spoken {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/terminal.py");
     let mut command = place.command("python3");
     command.arg(script).arg(serde_json::to_string(steps).unwrap()).arg(env!("CARGO_BIN_EXE_nimify")).args(args);

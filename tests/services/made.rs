@@ -46,6 +46,7 @@ impl Made {
         let request = ServeRequest {
             config: &self.config,
             description: &self.description,
+            derived: None,
             probe: Some(&self.probe),
             onnxruntime: &onnxruntime(),
             operators: &[],

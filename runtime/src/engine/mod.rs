@@ -15,6 +15,7 @@ mod provider;
 mod rewrite;
 mod session;
 mod telemetry;
+pub mod tensorrt;
 mod types;
 
 use std::ffi::CString;

@@ -110,6 +110,11 @@ impl Providers {
     pub const PATTERN: &str =
         "^(auto|(tensorrt|cuda|migraphx|rocm|openvino|cpu)(,(tensorrt|cuda|migraphx|rocm|openvino|cpu))*)$";
 
+    /// Whether `provider` is one of those that are named.
+    pub fn has(&self, provider: Provider) -> bool {
+        matches!(self, Providers::Named(named) if named.contains(&provider))
+    }
+
     /// What to try, in its order, with a library that has the providers of these names. The CPU comes last whether it
     /// was asked for or not: whether that is an error is decided by what is taken in the end.
     pub(super) fn to_try(&self, compiled_in: &[String]) -> ToTry {

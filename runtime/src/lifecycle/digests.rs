@@ -103,6 +103,7 @@ mod tests {
             source: "m.onnx".into(),
             derived: None,
             files: files.iter().map(|(name, digest)| (name.to_string(), digest.to_string())).collect(),
+            tensorrt: None,
         }
     }
 

@@ -39,7 +39,12 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
         verify(app)?;
     }
     let threads = settings.threads.unwrap_or_else(cgroup::cpu_quota);
-    let engine = Arc::new(choose(app, threads)?);
+    let misfits = app.settings.model.tensorrt.as_ref().map(|engine| engine::tensorrt::misfits(engine, &library));
+    let misfits = misfits.unwrap_or_default();
+    let engine = choose(app, threads).map_err(|error| because(&misfits, error))?;
+    // It was built to bear them, or they come to light with the first request.
+    misfits.iter().for_each(|misfit| tracing::warn!(misfit, "the engine was loaded in spite of a difference"));
+    let engine = Arc::new(engine);
     watch(app, &engine, &version);
     told(&settings.provider, engine.provider());
     tracing::info!(
@@ -55,6 +60,14 @@ fn load(app: &App) -> Result<Scheduler, StartError> {
     let padding = padding(app, &engine);
     app.loading.enter(LoadPhase::Done);
     Ok(Scheduler::start_with(engine, &app.signature, &app.settings.batching, padding, app.metrics.clone()))
+}
+
+/// What failed, with what explains it.
+fn because(misfits: &[String], error: StartError) -> StartError {
+    match error {
+        StartError::Model(source) if !misfits.is_empty() => StartError::Engine { misfits: misfits.join("; "), source },
+        other => other,
+    }
 }
 
 /// The image's own library: a model that is mounted beside it doesn't know what that is called.

@@ -1,30 +1,9 @@
-//! NVIDIA's GPUs, as the library that comes with their driver tells of them.
-//!
-//! It is opened by name, so that a service without a GPU has nothing of it, and only where a GPU runs the model. What it
-//! can't tell is left out.
-#![expect(unsafe_code, reason = "the driver's library speaks C")]
+//! NVIDIA's GPUs, as the library that comes with their driver tells of them: only where a GPU runs the model.
 
-use std::ffi::{c_int, c_uint, c_void};
-use std::ptr;
 use std::sync::OnceLock;
 
-use libloading::{Library, Symbol};
-
-/// The name that the driver has given it for ten years.
-const LIBRARY: &str = "libnvidia-ml.so.1";
-
-/// What a GPU does.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Gpu {
-    /// Its number among those that this process sees.
-    pub(super) index: String,
-    /// Share of the last moments in which it ran something, 0 to 100.
-    pub(super) utilization_percent: f64,
-    /// Bytes that are taken, by whomever.
-    pub(super) memory_used: u64,
-    /// Bytes that there are.
-    pub(super) memory_total: u64,
-}
+pub(super) use crate::nvml::Gpu;
+use crate::nvml::{LIBRARY, Nvml};
 
 /// The GPUs, if they are to be watched and the driver is there.
 #[derive(Default)]
@@ -45,126 +24,12 @@ impl Gpus {
     }
 }
 
-/// `nvmlUtilization_t`, percent.
-#[repr(C)]
-#[derive(Default)]
-struct Utilization {
-    gpu: c_uint,
-    memory: c_uint,
-}
-
-/// `nvmlMemory_t`, bytes.
-#[repr(C)]
-#[derive(Default)]
-struct Memory {
-    total: u64,
-    free: u64,
-    used: u64,
-}
-
-type Device = *mut c_void;
-type Init = unsafe extern "C" fn() -> c_int;
-type GetCount = unsafe extern "C" fn(*mut c_uint) -> c_int;
-type GetDevice = unsafe extern "C" fn(c_uint, *mut Device) -> c_int;
-type GetUtilization = unsafe extern "C" fn(Device, *mut Utilization) -> c_int;
-type GetMemory = unsafe extern "C" fn(Device, *mut Memory) -> c_int;
-
-/// The driver's library, ready to be asked. It is safe to ask it from any thread.
-struct Nvml {
-    get_count: GetCount,
-    get_device: GetDevice,
-    get_utilization: GetUtilization,
-    get_memory: GetMemory,
-    /// Where the functions are.
-    _library: Library,
-}
-
-impl Nvml {
-    fn open(name: &str) -> Result<Nvml, String> {
-        let said = |error: libloading::Error| format!("can't open `{name}`: {error}");
-        // SAFETY: opening the driver's library runs its initialisers, which are made for any program.
-        let library = unsafe { Library::new(name) }.map_err(said)?;
-        let nvml = {
-            // SAFETY: these are the types of the functions in `nvml.h`, whose versioned names never change.
-            let (init, get_count, get_device, get_utilization, get_memory) = unsafe {
-                let init: Symbol<'_, Init> = library.get(b"nvmlInit_v2\0").map_err(said)?;
-                let get_count: Symbol<'_, GetCount> = library.get(b"nvmlDeviceGetCount_v2\0").map_err(said)?;
-                let get_device: Symbol<'_, GetDevice> =
-                    library.get(b"nvmlDeviceGetHandleByIndex_v2\0").map_err(said)?;
-                let get_utilization: Symbol<'_, GetUtilization> =
-                    library.get(b"nvmlDeviceGetUtilizationRates\0").map_err(said)?;
-                let get_memory: Symbol<'_, GetMemory> = library.get(b"nvmlDeviceGetMemoryInfo\0").map_err(said)?;
-                (*init, *get_count, *get_device, *get_utilization, *get_memory)
-            };
-            // SAFETY: it takes nothing, and has to be called first.
-            let status = unsafe { init() };
-            if status != 0 {
-                return Err(format!("`{name}` can't begin: status {status}"));
-            }
-            Nvml { get_count, get_device, get_utilization, get_memory, _library: library }
-        };
-        Ok(nvml)
-    }
-
-    fn read(&self) -> Vec<Gpu> {
-        let mut count = 0;
-        // SAFETY: the out pointer is valid.
-        let status = unsafe { (self.get_count)(&mut count) };
-        if status != 0 { Vec::new() } else { (0..count).filter_map(|index| self.read_one(index)).collect() }
-    }
-
-    fn read_one(&self, index: c_uint) -> Option<Gpu> {
-        let (mut device, mut utilization, mut memory) = (ptr::null_mut(), Utilization::default(), Memory::default());
-        // SAFETY: the out pointers are valid, and the device is used only if the first call has given it.
-        let told = unsafe {
-            (self.get_device)(index, &mut device) == 0
-                && (self.get_utilization)(device, &mut utilization) == 0
-                && (self.get_memory)(device, &mut memory) == 0
-        };
-        told.then(|| Gpu {
-            index: index.to_string(),
-            utilization_percent: f64::from(utilization.gpu),
-            memory_used: memory.used,
-            memory_total: memory.total,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Two devices, of which the second can't be asked.
-    const STAND_IN: &str = "
-        typedef struct { unsigned gpu, memory; } Utilization;
-        typedef struct { unsigned long long total, free, used; } Memory;
-        int nvmlInit_v2(void) { return 0; }
-        int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return 0; }
-        int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = (void *)(long)(index + 1); return 0; }
-        int nvmlDeviceGetUtilizationRates(void *device, Utilization *u) {
-            u->gpu = 40; u->memory = 7; return device == (void *)1 ? 0 : 3;
-        }
-        int nvmlDeviceGetMemoryInfo(void *device, Memory *m) { m->total = 100; m->free = 70; m->used = 30; return 0; }
-    ";
-
     #[test]
-    fn what_the_driver_says_is_told_and_what_it_cant_say_is_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let (source, library) = (folder.path().join("nvml.c"), folder.path().join("libnvml.so"));
-        std::fs::write(&source, STAND_IN).unwrap();
-        // There is a C compiler: the TLS library was built with it.
-        let compiled =
-            std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-        assert!(compiled.unwrap().success());
-        let nvml = Nvml::open(library.to_str().unwrap()).unwrap();
-        let gpu = Gpu { index: "0".into(), utilization_percent: 40.0, memory_used: 30, memory_total: 100 };
-        assert_eq!(nvml.read(), [gpu]);
-    }
-
-    #[test]
-    fn without_a_driver_there_are_none() {
-        assert!(Nvml::open("libnvidia-ml-of-nobody.so").is_err_and(|reason| reason.contains("of-nobody")));
-        assert!(Nvml::open("libc.so.6").is_err_and(|reason| reason.starts_with("can't open `libc.so.6`")));
+    fn unwatched_there_are_none() {
         assert_eq!(Gpus::default().read(), []);
     }
 }

@@ -1,0 +1,100 @@
+//! TensorRT engines, whose bytes are made here: a header as TensorRT writes it, and nothing that any TensorRT would run.
+//! So all is tried but the last step, which takes a GPU.
+
+use insta::assert_snapshot;
+
+use crate::command::Place;
+use crate::prompts::speak;
+
+/// The header of an engine by TensorRT 10.3.0.26, and some bytes.
+fn made() -> Vec<u8> {
+    [&b"ftrt"[..], &[0; 20], &[10, 3, 0, 26], b"not a real engine"].concat()
+}
+
+/// The same after a description, as Ultralytics' exports have it.
+fn described() -> Vec<u8> {
+    let json = br#"{"description": "Finds cats", "author": "Ultralytics", "version": "8.3.0", "imgsz": [640, 480], "batch": 1}"#;
+    [&(json.len() as u32).to_le_bytes()[..], json, &made()].concat()
+}
+
+const CONFIG: &str = r#"
+platform: "tensorrt_plan"
+max_batch_size: 4
+input [ { name: "images" data_type: TYPE_FP16 dims: [ 3, -1, 640 ] } ]
+output [ { name: "scores" data_type: TYPE_FP32 dims: [ 10 ] } ]
+cc_model_filenames [ { key: "8.6" value: "cats.engine" } ]
+"#;
+
+#[test]
+fn a_made_engine_is_inspected_and_says_what_it_lacks() {
+    let place = Place::without_key();
+    place.write("cats.engine", described());
+    assert_snapshot!(place.run(["inspect", "cats.engine"]).with(0).stdout, @"");
+    assert_snapshot!(place.run(["create", "cats.engine", "--yes"]).refused(3), @"");
+    place.write("config.pbtxt", "input { name: images }");
+    assert_snapshot!(place.run(["inspect", "cats.engine"]).refused(3), @"");
+    // A graph says all of this itself.
+    place.take("digits/digits.onnx");
+    let told = ["inspect", "digits.onnx", "--compute-capability", "8.6"];
+    assert_snapshot!(place.run(told).refused(2), @"");
+    let told = ["inspect", "cats.engine", "--tensorrt-input", "x:float[1]", "--tensorrt-output", "y:bool[]"];
+    assert_snapshot!(place.run(told).refused(2), @"");
+}
+
+#[test]
+fn a_service_of_a_made_engine_is_built_whole_and_asks_for_a_gpu() {
+    let place = Place::new();
+    place.write("1/cats.engine", described()).write("config.pbtxt", CONFIG);
+    let ended = place.run(["create", "1/cats.engine", "--yes", "--service", "generic"]).with(0);
+    assert_snapshot!(ended.stderr, @"");
+    assert_snapshot!(place.read("cats/nimify.yaml"), @"");
+    let lock = place.read("cats/nimify.lock");
+    let derived = lock.split("derived:").nth(1).and_then(|rest| rest.split("onnxruntime:").next()).unwrap();
+    assert!(
+        derived.contains("    cats.engine: sha256:") && derived.contains("    cats.engine.onnx: sha256:"),
+        "{lock}"
+    );
+    let values: serde_json::Value = serde_yaml::from_str(&place.read("cats/chart/values.yaml")).unwrap();
+    assert_eq!((&values["gpu"]["count"], &values["runtimeClassName"]), (&1.into(), &"nvidia".into()));
+    assert_eq!((&values["engine"]["provider"], &values["engine"]["require"]), (&"tensorrt".into(), &true.into()));
+    assert_eq!((&values["engine"]["optimize"], &values["batching"]["maxBatchSize"]), (&"never".into(), &4.into()));
+    // The same again from what was written, without the file beside the engine.
+    std::fs::remove_file(place.at("config.pbtxt")).unwrap();
+    let again = place.run(["build", "--config", "cats/nimify.yaml", "--locked"]).with(0);
+    assert!(again.stdout.contains("cats:0.1.0"), "{}", again.stdout);
+    let config = place.read("cats/nimify.yaml");
+    let refused = |change: &str| {
+        place.write("cats/nimify.yaml", format!("{config}{change}"));
+        place.run(["build", "--config", "cats/nimify.yaml"]).refused(4)
+    };
+    assert_snapshot!(refused("engine: { provider: cuda }\n"), @"");
+    assert_snapshot!(refused("engine: { require: false }\n"), @"");
+}
+
+#[test]
+fn a_made_engine_is_not_run_without_tensorrt_and_a_gpu() {
+    let place = Place::without_key();
+    place.write("cats.engine", made()).write("config.pbtxt", CONFIG);
+    let stderr = place.run(["run", "cats.engine", "--port", "0"]).refused(5);
+    let said = "the TensorRT engine can't run here: there is no `libonnxruntime_providers_tensorrt.so` beside ONNX \
+                Runtime's library";
+    assert!(stderr.contains(said), "{stderr}");
+    assert!(stderr.contains("the library is built without it"), "{stderr}");
+}
+
+#[test]
+fn what_nobody_says_of_a_made_engine_is_asked() {
+    let place = Place::new();
+    place.write("cats.engine", described());
+    let steps = [
+        ("images:float32[1,3,640,480]", "\r"),
+        ("Outputs", "scores:float32[1,10]\r"),
+        ("Name of the service", "\r"),
+        ("Version", "\r"),
+        ("Image repository", "\r"),
+    ];
+    let spoken = speak(&place, &steps, &["create", "cats.engine", "--service", "generic"]);
+    assert_eq!((spoken.code, &spoken.unasked[..]), (0, &[][..]), "{}", spoken.output);
+    let yaml = place.read("cats/nimify.yaml");
+    assert!(yaml.contains("images:float32[1,3,640,480]") && yaml.contains("scores:float32[1,10]"), "{yaml}");
+}
