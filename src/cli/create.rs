@@ -7,7 +7,7 @@ use crate::pipeline::{self, BuildReport, BuildRequest, Signer};
 use crate::plan::ServiceName;
 use crate::registry::Reference;
 use crate::sign::{Algorithm, Error, KeySource, KeyStore, Password, SigningKey};
-use crate::source::Source;
+use crate::source::{Source, TritonModel};
 use crate::{config, files};
 
 use super::args::{CreateArgs, Format, HowArgs, Service};
@@ -25,8 +25,14 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
         description = super::model::read(&fetched.path, &engine::ask(&description, told)?)?;
     }
     description.told()?;
-    let (mut config, output) = settle(args, &description.path)?;
+    let triton = super::model::triton(&args.model)?;
+    let (mut config, output) = settle(args, &description.path, triton.as_ref())?;
+    if let Some(triton) = &triton {
+        let left = config.carry_over(&triton.config, description.engine.is_some());
+        left.iter().for_each(|what| eprintln!("warning: of `{}`: {what}", crate::triton::CONFIG));
+    }
     engine::write(&description, &mut config);
+    config.check().map_err(|fault| Failure::say(Exit::Config, fault.to_string()))?;
     let request = BuildRequest {
         config_text: Some(config.to_yaml()),
         config: &config,
@@ -70,9 +76,10 @@ fn next(built: &BuildReport) -> [String; 3] {
 }
 
 /// The config that flags, answers and defaults make, and the folder to write.
-fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure> {
+fn settle(args: &CreateArgs, model: &Path, triton: Option<&TritonModel>) -> Result<(Config, PathBuf), Failure> {
     let ask = prompts::possible(args.yes);
-    let default_name = args.name.clone().unwrap_or_else(|| default_name(&args.model, model));
+    let own_name = || triton.map_or_else(|| default_name(&args.model, model), |triton| triton.name.clone());
+    let default_name = args.name.clone().unwrap_or_else(own_name);
     let name = if ask && args.name.is_none() {
         prompts::text("Name of the service", &default_name, |text| {
             let name = text.parse::<ModelName>().map_err(|error| error.to_string())?;
@@ -84,7 +91,8 @@ fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure>
     let name: ModelName = word(&name, "--name")?;
     let service = ServiceName::derive(name.as_str())
         .map_err(|error| Failure::new(Exit::Config, &error).hint("give another one with `--name`".to_string()))?;
-    let version = asked(ask, args.model_version.as_deref(), "Version", "0.1.0", "--model-version")?;
+    let own_version = triton.map_or("0.1.0".into(), |triton| triton.version.to_string());
+    let version = asked(ask, args.model_version.as_deref(), "Version", &own_version, "--model-version")?;
     let repository: Repository =
         asked(ask, args.repository.as_deref(), "Image repository", service.as_str(), "--repository")?;
 
@@ -109,7 +117,6 @@ fn settle(args: &CreateArgs, model: &Path) -> Result<(Config, PathBuf), Failure>
     let operators = args.custom_ops.iter().map(|library| relative(library, &output));
     config.engine.custom_ops = operators.collect::<Result<_, _>>()?;
     config.batching.max_batch_size = args.max_batch_size;
-    config.check().map_err(|fault| Failure::say(Exit::Config, fault.to_string()))?;
     Ok((config, output))
 }
 
@@ -175,6 +182,10 @@ fn reference(source: &Source, model: &Path, output: &Path) -> Result<ModelRefere
         Source::Path(path) => {
             let path = if path.is_dir() { path } else { model };
             word(&relative(path, output)?.to_string_lossy(), "MODEL")
+        }
+        Source::Triton { folder, version } => {
+            let source = Source::Triton { folder: relative(folder, output)?, version: *version };
+            word(&source.to_string(), "MODEL")
         }
         elsewhere => word(&elsewhere.to_string(), "MODEL"),
     }

@@ -8,7 +8,7 @@ use crate::image::operators::OperatorLibrary;
 use crate::pipeline;
 use crate::config::TensorRt;
 use crate::model::{self, Limits, ModelDescription};
-use crate::source::{self, FetchRequest, Fetched, Source};
+use crate::source::{self, FetchRequest, Fetched, Source, TritonModel};
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -30,6 +30,24 @@ pub(super) fn fetch(source: &Source, offline: bool, plain_http: bool, quiet: boo
     let fetched = source::fetch(&FetchRequest { source, locked: None, offline, plain_http }, &cache, &bar);
     bar.0.finish_and_clear();
     Ok(fetched?)
+}
+
+/// What Triton's configuration says, where the model is in a model repository of Triton's; what it would serve besides
+/// is said.
+pub(super) fn triton(source: &Source) -> Result<Option<TritonModel>, Failure> {
+    let Source::Triton { folder, version } = source else { return Ok(None) };
+    let found = source::triton_model(folder, *version)?;
+    if !found.others.is_empty() {
+        let others: Vec<String> = found.others.iter().map(u64::to_string).collect();
+        eprintln!(
+            "warning: Triton would serve the versions {} beside {}: a service is one version, and `triton://{}@VERSION` \
+             names another",
+            others.join(", "),
+            found.version,
+            folder.display()
+        );
+    }
+    Ok(Some(found))
 }
 
 /// Reads the model at `path`, with what is said of it where it is a TensorRT engine.

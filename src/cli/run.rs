@@ -37,7 +37,8 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     for warning in probe.iter().flat_map(|report| &report.warnings) {
         eprintln!("warning: {warning}");
     }
-    let config = config(args, &description.path)?;
+    let triton = super::model::triton(&args.model)?;
+    let config = config(args, &description.path, triton.map(|triton| triton.name))?;
     let folder = pipeline::service_folder(&ServeRequest {
         config: &config,
         description: &description,
@@ -54,8 +55,9 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(ended.exit())
 }
 
-fn config(args: &RunArgs, model: &Path) -> Result<Config, Failure> {
-    let name = args.name.clone().unwrap_or_else(|| create::default_name(&args.model, model));
+fn config(args: &RunArgs, model: &Path, own_name: Option<String>) -> Result<Config, Failure> {
+    let own_name = || own_name.unwrap_or_else(|| create::default_name(&args.model, model));
+    let name = args.name.clone().unwrap_or_else(own_name);
     let mut config = Config::new(create::word(&name, "--name")?, create::word(&model.to_string_lossy(), "MODEL")?);
     config.server.host = Some(args.host.clone());
     // The service's own paths are relative to its folder.

@@ -16,6 +16,7 @@ mod reader;
 mod repository;
 mod schema;
 mod settings;
+mod triton;
 mod trusted_key;
 mod variables;
 mod words;

@@ -214,7 +214,7 @@ pub fn inspect_declared(path: &Path, limits: &Limits, declared: &Declared) -> Re
         file_name,
         path,
         size,
-        digest,
+        digest: Digest::of(&map),
         external_files,
         side_files,
         labels,

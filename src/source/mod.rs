@@ -22,6 +22,7 @@ mod mlflow;
 mod name;
 mod objects;
 mod oci;
+mod triton;
 mod web;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub use https::WebAddress;
 pub use mlflow::MlflowModel;
 pub use name::{NotASource, SCHEMES, Source};
 pub use objects::{Location, StoreKind};
+pub use triton::{TritonModel, triton_model};
 
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -80,6 +82,9 @@ pub fn fetch(request: &FetchRequest<'_>, cache: &Cache, watch: &dyn Watch) -> Re
         Source::Mlflow(model) => listed::fetch(request, &mlflow::Mlflow::new(request, model), cache, watch),
         Source::Objects(location) => {
             listed::fetch(request, &objects::Objects::at(location, request.plain_http), cache, watch)
+        }
+        Source::Triton { folder, version } => {
+            Ok(Fetched { path: triton::triton_model(folder, *version)?.path, pinned: None })
         }
     }
 }

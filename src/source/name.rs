@@ -11,7 +11,7 @@ use super::mlflow::MlflowModel;
 use super::objects::{Location, StoreKind};
 
 /// The schemes that models are fetched by, and how a source of each is written.
-pub const SCHEMES: [(&str, &str); 7] = [
+pub const SCHEMES: [(&str, &str); 8] = [
     ("https", "https://HOST/PATH[#sha256=HEX]"),
     ("hf", "hf://ORG/REPOSITORY[@REVISION][/FILE]"),
     ("oci", "oci://REGISTRY/REPOSITORY[:TAG]"),
@@ -19,6 +19,7 @@ pub const SCHEMES: [(&str, &str); 7] = [
     ("gs", "gs://BUCKET/KEY"),
     ("az", "az://CONTAINER/KEY"),
     ("mlflow", "mlflow://models/NAME/VERSION"),
+    ("triton", "triton://PATH[@VERSION]"),
 ];
 
 /// A model, by where it is.
@@ -36,6 +37,13 @@ pub enum Source {
     Objects(Location),
     /// A model of an MLflow registry, or of a run.
     Mlflow(MlflowModel),
+    /// A model in a model repository of Triton's on this machine.
+    Triton {
+        /// The model's folder, or a repository of one model.
+        folder: PathBuf,
+        /// The version; `None` for the newest that is served.
+        version: Option<u64>,
+    },
 }
 
 /// A source that can't be one.
@@ -78,6 +86,7 @@ impl FromStr for Source {
             Some(("https" | "http", _)) => Ok(Source::Web(text.parse()?)),
             Some(("hf", _)) => Ok(Source::Hub(text.parse()?)),
             Some(("mlflow", rest)) => Ok(Source::Mlflow(rest.parse()?)),
+            Some(("triton", rest)) => triton(rest),
             Some((scheme, rest)) => match StoreKind::of(scheme) {
                 Some(kind) => Ok(Source::Objects(Location::parse(kind, rest)?)),
                 None => Err(NotASource::Scheme(scheme.into())),
@@ -86,6 +95,18 @@ impl FromStr for Source {
             None => Ok(Source::Path(text.into())),
         }
     }
+}
+
+/// `PATH[@VERSION]`.
+fn triton(rest: &str) -> Result<Source, NotASource> {
+    let version = |digits: &str| digits.parse().ok().filter(|_| digits.bytes().all(|c| c.is_ascii_digit()));
+    let split = rest.rsplit_once('@').and_then(|(path, digits)| Some((path, Some(version(digits)?))));
+    let (path, version) = split.unwrap_or((rest, None));
+    if path.is_empty() || path.contains('\0') {
+        let reason = "it should name a model's folder, as in `triton://models/detector`".into();
+        return Err(NotASource::Form { text: format!("triton://{rest}"), reason });
+    }
+    Ok(Source::Triton { folder: path.into(), version })
 }
 
 impl TryFrom<&OsStr> for Source {
@@ -106,6 +127,8 @@ impl fmt::Display for Source {
             Source::Hub(model) => model.fmt(f),
             Source::Objects(location) => location.fmt(f),
             Source::Mlflow(model) => model.fmt(f),
+            Source::Triton { folder, version: None } => write!(f, "triton://{}", folder.display()),
+            Source::Triton { folder, version: Some(version) } => write!(f, "triton://{}@{version}", folder.display()),
         }
     }
 }
@@ -115,6 +138,9 @@ impl Source {
     pub fn from_folder(self, folder: &Path) -> Source {
         match self {
             Source::Path(path) => Source::Path(crate::files::plain(&folder.join(path))),
+            Source::Triton { folder: own, version } => {
+                Source::Triton { folder: crate::files::plain(&folder.join(own)), version }
+            }
             elsewhere => elsewhere,
         }
     }
@@ -130,7 +156,7 @@ impl Source {
     /// The host that may be asked for it without TLS, with its port, where the source names it.
     pub fn host(&self) -> Option<&str> {
         match self {
-            Source::Path(_) | Source::Hub(_) | Source::Objects(_) | Source::Mlflow(_) => None,
+            Source::Path(_) | Source::Hub(_) | Source::Objects(_) | Source::Mlflow(_) | Source::Triton { .. } => None,
             Source::Oci(reference) => reference.split_once('/').map(|(registry, _)| registry),
             Source::Web(address) => address.plain_host(),
         }
@@ -150,7 +176,7 @@ impl Source {
         match self {
             Source::Oci(_) => text.split_once('@').map_or(text.clone(), |(name, _)| name.into()),
             Source::Web(address) => address.name(),
-            Source::Path(_) | Source::Hub(_) | Source::Objects(_) | Source::Mlflow(_) => text,
+            Source::Path(_) | Source::Hub(_) | Source::Objects(_) | Source::Mlflow(_) | Source::Triton { .. } => text,
         }
     }
 }
@@ -168,6 +194,9 @@ mod tests {
         assert_eq!(oci.clone().from_folder(Path::new("/x")), oci);
         assert_eq!((oci.path(), oci.host()), (None, Some("r.example.com")));
         assert_eq!(format!("{oci}@sha256:00").parse::<Source>().unwrap().name(), oci.to_string());
+        let triton = |text: &str| text.parse::<Source>().unwrap().from_folder(Path::new("/x")).to_string();
+        assert_eq!(triton("triton://models/a@3"), "triton:///x/models/a@3");
+        assert_eq!(triton("triton:///models/a@b"), "triton:///models/a@b");
         assert_eq!("a@b".parse::<Source>().unwrap().name(), "a@b");
         assert_eq!(Source::Path("b".into()).from_folder(Path::new("/x/../y")), Source::Path("/y/b".into()));
     }
@@ -179,6 +208,7 @@ mod tests {
         for text in ["oci://digits", "oci://ml/digits", "oci://"] {
             assert!(refused(text).contains("should begin with a registry"));
         }
+        assert!(refused("triton://").ends_with("as in `triton://models/detector`"));
         assert_eq!(refused(""), "the path of the model is empty");
     }
 }

@@ -20,5 +20,6 @@ mod hooks;
 mod interrupted;
 mod prompts;
 mod serve;
+mod triton;
 mod trust;
 mod words;
