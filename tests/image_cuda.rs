@@ -18,7 +18,7 @@ use std::process::Command;
 
 use nimify::cache::Cache;
 use nimify::digest::Digest;
-use nimify::image::cuda::{self, Cuda, Error, Request};
+use nimify::image::cuda::{self, Cuda, Error, Request, TensorRt};
 use nimify::image::{self, Architecture, onnxruntime};
 
 /// A library and what it needs.
@@ -43,6 +43,7 @@ const WHEELS: [(&str, &str, &[Library]); 8] = [
                 "libonnxruntime_providers_cuda.so",
                 &["libcublas.so.13", "libcurand.so.10", "libcudart.so.13", "libcuda.so.1"],
             ),
+            ("libonnxruntime_providers_tensorrt.so", &["libnvinfer.so.10", "libnvonnxparser.so.10", "libcudnn.so.9"]),
         ],
     ),
 ];
@@ -114,7 +115,8 @@ impl Index {
 
     fn request<'a>(&self, cache: &'a Cache) -> Request<'a> {
         let python: OsString = self.home.path().join("python").into();
-        Request { architecture: Architecture::Amd64, locked: Default::default(), cache, python, offline: false }
+        let locked = Default::default();
+        Request { architecture: Architecture::Amd64, locked, tensorrt: None, cache, python, offline: false }
     }
 }
 
@@ -138,6 +140,7 @@ fn an_image_with_cuda_has_a_layer_for_each_wheel_and_no_driver() {
         assert!(names.iter().any(|name| name == library), "{library}: {names:?}");
     }
     assert!(!names.iter().any(|name| name == "libcufftw.so.12" || name.starts_with("libcuda.so")), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("tensorrt")), "{names:?}");
     the_lock_holds(&index, &cache, &found);
 
     let shared = small_image::shared_cache();
@@ -176,6 +179,32 @@ fn the_lock_holds(index: &Index, cache: &Cache, found: &Cuda) {
     other.get_mut("nvidia-curand").unwrap().digest = Digest::of("never");
     let other = refused(&Request { locked: other, ..index.request(cache) });
     assert!(matches!(&other, Error::Digest { name, .. } if name == "nvidia-curand"), "{other}");
+}
+
+#[test]
+fn tensorrt_comes_from_a_wheel_of_its_own_with_what_builds_engines_only_where_any_are_built() {
+    let (index, home) = (Index::new(), tempfile::tempdir().unwrap());
+    let cache = Cache::open(home.path().join("cache")).unwrap();
+    let asked = |tensorrt| Request { tensorrt: Some(tensorrt), ..index.request(&cache) };
+    let gone = refused(&asked(TensorRt::Run));
+    assert!(matches!(&gone, Error::Pip { words } if words.contains(cuda::TENSORRT)), "{gone}");
+    let libraries: [Library; 4] = [
+        ("libnvinfer.so.10", &[]),
+        ("libnvonnxparser.so.10", &["libnvinfer.so.10"]),
+        ("libnvinfer_builder_resource_sm86.so.10.13.3", &[]),
+        ("libnvinfer_lean.so.10", &[]),
+    ];
+    index.wheel(cuda::TENSORRT, "10.13.3.9", &libraries);
+    let names = |tensorrt| -> Vec<String> {
+        let found = cuda::provide(&asked(tensorrt)).unwrap();
+        found.libraries().map(|path| path.file_name().unwrap().to_str().unwrap().to_string()).collect()
+    };
+    let (run, build) = (names(TensorRt::Run), names(TensorRt::Build));
+    for library in ["libnvinfer.so.10", "libnvonnxparser.so.10", "libonnxruntime_providers_tensorrt.so"] {
+        assert!(run.iter().any(|name| name == library), "{library}: {run:?}");
+    }
+    let more: Vec<_> = build.iter().filter(|name| !run.contains(name)).collect();
+    assert_eq!(more, ["libnvinfer_builder_resource_sm86.so.10.13.3"]);
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
+use crate::config::TensorRt;
 use crate::image::Architecture;
 use crate::image::operators::OperatorLibrary;
-use crate::pipeline;
-use crate::config::TensorRt;
 use crate::model::{self, Limits, ModelDescription};
+use crate::pipeline;
 use crate::source::{self, FetchRequest, Fetched, Source, TritonModel};
 
 use super::exit::Exit;

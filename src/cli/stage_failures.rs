@@ -185,6 +185,9 @@ fn from_image(error: &image::Error) -> Failure {
 fn from_cuda(error: &image::cuda::Error) -> Failure {
     use image::cuda::Error;
     let (exit, hint) = match error {
+        Error::Pip { words } if words.contains(image::cuda::TENSORRT) => {
+            (Exit::Network, Some("TensorRT's wheel is in an index of NVIDIA's own: name that in `PIP_EXTRA_INDEX_URL`"))
+        }
         Error::Pip { .. } => (
             Exit::Network,
             Some("`python3 -m pip download --no-deps nvidia-cuda-runtime` says whether pip reaches its index"),

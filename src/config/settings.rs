@@ -442,6 +442,8 @@ pub enum Accelerator {
     None,
     /// NVIDIA's GPUs: ONNX Runtime and CUDA from their wheels by pip, 1.6 GB compressed.
     Cuda,
+    /// The same with TensorRT, whose wheel is in an index of NVIDIA's own.
+    TensorRt,
 }
 
 /// How layers are compressed.

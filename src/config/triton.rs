@@ -84,7 +84,8 @@ impl Config {
         self.engine.provider = Some(provider.parse().expect("these are providers"));
         if gpu {
             self.engine.require = self.engine.require.or(Some(true));
-            self.image.accelerator = self.image.accelerator.or(Some(Accelerator::Cuda));
+            let accelerator = if asked { Accelerator::TensorRt } else { Accelerator::Cuda };
+            self.image.accelerator = self.image.accelerator.or(Some(accelerator));
         }
     }
 }
@@ -174,7 +175,7 @@ mod tests {
         let accelerated = "optimization { execution_accelerators { gpu_execution_accelerator [ { name: 'tensorrt' }, { name: 'x' } ] } }";
         let (config, left) = carried(&format!("{group} {accelerated}"), false);
         let engine = serde_json::json!({ "provider": "tensorrt,cuda", "require": true });
-        assert_eq!(config, serde_json::json!({ "engine": engine, "image": { "accelerator": "cuda" } }));
+        assert_eq!(config, serde_json::json!({ "engine": engine, "image": { "accelerator": "tensorrt" } }));
         assert_eq!(
             left,
             [

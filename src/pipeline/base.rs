@@ -8,7 +8,7 @@ use super::observer::{self, Step, Stopwatch};
 use crate::cache::Cache;
 use crate::compile::ServiceBinary;
 use crate::config::{Accelerator, Base, Lock, LockedDebian, LockedImage, LockedPackage};
-use crate::image::cuda::{self, Cuda};
+use crate::image::cuda::{self, Cuda, TensorRt};
 use crate::image::debian::{self, Packages, Program};
 use crate::image::onnxruntime::OnnxRuntime;
 use crate::image::operators::OperatorLibrary;
@@ -80,21 +80,36 @@ fn packages(request: &BuildRequest<'_>, around: &Around<'_>, cuda: Option<&Cuda>
 }
 
 /// The libraries of the accelerator that the config asks for.
-pub(super) fn accelerator(request: &BuildRequest<'_>, around: &Around<'_>) -> Result<Option<Cuda>, Error> {
-    if request.config.image.accelerator.unwrap_or_default() == Accelerator::None {
-        return Ok(None);
-    }
+pub(super) fn accelerator(
+    request: &BuildRequest<'_>,
+    around: &Around<'_>,
+    engine: bool,
+) -> Result<Option<Cuda>, Error> {
+    let tensorrt = match request.config.image.accelerator.unwrap_or_default() {
+        Accelerator::None => return Ok(None),
+        Accelerator::Cuda => None,
+        Accelerator::TensorRt if engine => Some(TensorRt::Run),
+        Accelerator::TensorRt => Some(TensorRt::Build),
+    };
     // Wheels are large: what the lock names is taken as long as nothing newer may be fetched.
     let locked = around.old.filter(|_| request.locked || request.offline).map(|old| &old.wheels);
     let locked = locked.into_iter().flatten().map(|(name, package)| (name.clone(), resolved(package)));
     let cuda = cuda::provide(&cuda::Request {
         architecture: around.architecture,
         locked: locked.collect(),
+        tensorrt,
         cache: around.cache,
         python: "python3".into(),
         offline: request.offline,
     })?;
     Ok(Some(cuda))
+}
+
+/// Whether TensorRT can be in the image: asked for, or in an image below it.
+pub(super) fn may_have_tensorrt(request: &BuildRequest<'_>) -> bool {
+    let image = &request.config.image;
+    let base = image.base.clone().unwrap_or_default().base(request.config_folder);
+    image.accelerator == Some(Accelerator::TensorRt) || matches!(base, Base::Layout { .. } | Base::Image(_))
 }
 
 /// What the lock says of wheels.

@@ -110,7 +110,7 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
         runtime: &runtime,
         operators: &operators,
     };
-    let cuda = base::accelerator(request, &around)?;
+    let cuda = base::accelerator(request, &around, description.engine.is_some())?;
     let base = base::source(request, &around, cuda.as_ref(), &mut watch)?;
     watch.step(Step::Pack)?;
     let stage = Stage::new(request.output).map_err(files("write", request.output))?;
@@ -235,6 +235,12 @@ fn rewrite(
     watch: &mut Stopwatch<'_>,
 ) -> Result<(Option<Derived>, Option<Gain>), Error> {
     if let Some(wrapped) = model::wrap(description)? {
+        if !base::may_have_tensorrt(request) {
+            watch.observer.warn(
+                "the image has no TensorRT, without which the service ends as it starts: ask for `image.accelerator: tensorrt`, \
+                 or build on a base that has it",
+            );
+        }
         return Ok((Some(wrapped), None));
     }
     let engine = request.config.engine.settings();
@@ -248,7 +254,7 @@ fn rewrite(
         onnxruntime: &runtime.path,
         description,
         sample: probe.sample.as_ref().map(|sample| sample.request.as_str()),
-        accelerated: request.config.image.accelerator == Some(config::Accelerator::Cuda)
+        accelerated: request.config.image.accelerator.unwrap_or_default() != config::Accelerator::None
             || matches!(&engine.provider, Providers::Named(named) if named.iter().any(|p| *p != Provider::Cpu)),
     });
     crate::interrupt::check()?;

@@ -144,7 +144,7 @@ fn resources(bytes: u64, config: &Config, gpu_only: bool) -> Resources {
     let engine = config.engine.settings();
     // `auto` tries one session beside one for each thread, of which a pod with one core has one.
     let instances = engine.instances.or(engine.threads.map(|threads| threads + 1)).unwrap_or(1) as u64;
-    let gpus = u32::from(gpu_only || config.image.accelerator == Some(Accelerator::Cuda));
+    let gpus = u32::from(gpu_only || config.image.accelerator.unwrap_or_default() != Accelerator::None);
     // Weights once more for each session, half of them again for activations, and what the process has without them.
     let memory =
         (96 + u64::from(gpus) * CUDA_MIB).saturating_add(mib.saturating_mul(instances)).saturating_add(mib / 2);

@@ -32,6 +32,24 @@ const WHEELS: [(&str, &str); 7] = [
     ("nvidia-cudnn-cu13", "~=9.0"),
 ];
 
+/// The wheel of TensorRT's libraries, and the versions that ONNX Runtime's provider is made for. It is in an index of the
+/// vendor's own.
+pub const TENSORRT: &str = "tensorrt-cu13-libs";
+const TENSORRT_RANGE: &str = "~=10.13";
+
+/// What ONNX Runtime needs for TensorRT besides, and how the names begin of what TensorRT opens to build an engine.
+const TENSORRT_PROVIDER: &str = "libonnxruntime_providers_tensorrt.so";
+const BUILDER: &str = "libnvinfer_builder_resource";
+
+/// What TensorRT is to do in the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TensorRt {
+    /// Run engines that are built.
+    Run,
+    /// Build them for graphs, which takes libraries of two gigabytes more.
+    Build,
+}
+
 /// What is opened by name while a model runs, so that no table in a file names it: cuDNN, cuFFT, the compiler of kernels,
 /// and the linker that cuFFT uses. Each by the beginning of its file's name.
 const OPENED: [&str; 4] = ["libcudnn", "libcufft", "libnvrtc", "libnvJitLink"];
@@ -109,6 +127,8 @@ pub struct Request<'a> {
     pub architecture: Architecture,
     /// The wheels of an earlier build, of which nothing may differ; empty for the newest.
     pub locked: BTreeMap<String, Resolved>,
+    /// Whether TensorRT is wanted too, and what for.
+    pub tensorrt: Option<TensorRt>,
     /// Where the libraries are kept.
     pub cache: &'a Cache,
     /// The Python whose pip is asked.
@@ -149,14 +169,16 @@ fn is_driver(library: &str) -> bool {
 
 /// Finds the wheels, takes their libraries from the cache or fetches them, and chooses those that are needed.
 pub fn provide(request: &Request<'_>) -> Result<Cuda, super::Error> {
-    let order: Vec<&'static str> = WHEELS.iter().map(|(name, _)| *name).chain([ONNXRUNTIME]).collect();
+    let tensorrt = request.tensorrt.map(|_| TENSORRT);
+    let order = WHEELS.iter().map(|(name, _)| *name).chain(tensorrt).chain([ONNXRUNTIME]);
+    let order: Vec<&'static str> = order.collect();
     let wheels = resolve(request, &order)?;
     let mut all = Vec::new();
     for name in order {
         let resolved = wheels.get(name).ok_or_else(|| Error::NotCached { what: format!("the wheel of `{name}`") })?;
         all.push((name, take(request, name, resolved)?));
     }
-    let chosen = choose(&all, &|path| Ok::<_, super::Error>(elf::read(path)?.needed))?;
+    let chosen = choose(&all, request.tensorrt, &|path| Ok::<_, super::Error>(elf::read(path)?.needed))?;
     let keep = |(name, files): (&'static str, BTreeMap<String, PathBuf>)| {
         let kept: BTreeMap<_, _> = files.into_iter().filter(|(file, _)| chosen.contains(file)).collect();
         (!kept.is_empty()).then_some((name, kept))
@@ -173,6 +195,7 @@ fn resolve(request: &Request<'_>, order: &[&str]) -> Result<BTreeMap<String, Res
         return Err(Error::NotCached { what: "the list of CUDA's wheels".into() });
     }
     let mut requirements: Vec<String> = WHEELS.iter().map(|(name, range)| format!("{name}{range}")).collect();
+    requirements.extend(request.tensorrt.map(|_| format!("{TENSORRT}{TENSORRT_RANGE}")));
     requirements.push(format!("{ONNXRUNTIME}=={}", onnxruntime::VERSION));
     let found = pip::resolve(&request.python, request.architecture, &requirements)?;
     Ok(found.into_iter().filter(|(name, _)| order.contains(&name.as_str())).collect())
@@ -192,17 +215,20 @@ fn take(request: &Request<'_>, name: &str, resolved: &Resolved) -> Result<BTreeM
     request.cache.take("wheels", &resolved.digest, wheel::read, fill)
 }
 
-/// The names of the libraries that ONNX Runtime needs to run a model by CUDA.
+/// The names of the libraries that ONNX Runtime needs to run a model by CUDA, and by TensorRT where that is wanted.
 fn choose<E: From<Error>>(
     all: &[(&'static str, BTreeMap<String, PathBuf>)],
+    tensorrt: Option<TensorRt>,
     needed: &dyn Fn(&Path) -> Result<Vec<String>, E>,
 ) -> Result<BTreeSet<String>, E> {
     let find = |library: &str| all.iter().find_map(|(_, files)| Some((files, files.get(library)?)));
-    let roots = [onnxruntime::FILE_NAME, "libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"];
-    for root in roots {
-        find(root).ok_or_else(|| Error::Missing { library: root.into() })?;
+    let mut roots =
+        vec![onnxruntime::FILE_NAME, "libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"];
+    roots.extend(tensorrt.map(|_| TENSORRT_PROVIDER));
+    for root in &roots {
+        find(root).ok_or_else(|| Error::Missing { library: (*root).into() })?;
     }
-    let mut left: VecDeque<String> = roots.map(String::from).into();
+    let mut left: VecDeque<String> = roots.into_iter().map(String::from).collect();
     for beginning in OPENED {
         let opened = |file: &&String| file.strip_prefix(beginning).is_some_and(|rest| rest.starts_with(".so."));
         let found = all.iter().flat_map(|(_, files)| files.keys()).find(opened);
@@ -214,7 +240,10 @@ fn choose<E: From<Error>>(
         left.extend(needed(path)?);
         // `libcudnn.so.9` opens `libcudnn_ops.so.9` and its like, `libnvrtc.so.13` its `libnvrtc-builtins.so.13.5`.
         let stem = library.split(".so").next().unwrap_or(&library);
-        let part = |file: &&String| file.strip_prefix(stem).is_some_and(|rest| rest.starts_with(['_', '-']));
+        let part = |file: &&String| match stem {
+            "libnvinfer" => tensorrt == Some(TensorRt::Build) && file.starts_with(BUILDER),
+            stem => file.strip_prefix(stem).is_some_and(|rest| rest.starts_with(['_', '-'])),
+        };
         // Not ONNX Runtime's: its parts are providers, of which this image is to have one.
         if !library.starts_with("libonnxruntime") {
             left.extend(beside.keys().filter(part).cloned());
@@ -256,7 +285,7 @@ mod tests {
                 _ => Vec::new(),
             })
         };
-        let chosen = choose(&all, &needed).unwrap();
+        let chosen = choose(&all, None, &needed).unwrap();
         let left_out = ["libcufftw.so.12", "libnvblas.so.13", "libonnxruntime_providers_tensorrt.so"];
         let names = all.iter().flat_map(|(_, files)| files.keys());
         assert_eq!(
@@ -264,7 +293,7 @@ mod tests {
             left_out.map(String::from).iter().collect()
         );
         let without: Vec<_> = all.iter().filter(|(name, _)| *name != "nvidia-cudnn-cu13").cloned().collect();
-        assert_eq!(choose(&without, &needed).unwrap_err().to_string(), "no wheel of CUDA has `libcudnn.so`");
+        assert_eq!(choose(&without, None, &needed).unwrap_err().to_string(), "no wheel of CUDA has `libcudnn.so`");
     }
 
     #[test]
