@@ -19,11 +19,11 @@ pub fn text(description: &ModelDescription) -> String {
         Some(engine) => lines.engine(engine),
         None => lines.graph(description),
     }
-    lines.values("inputs", &contents.signature.inputs);
-    lines.values("outputs", &contents.signature.outputs);
     if description.told().is_err() {
-        lines.section("not known", std::iter::once("what it takes and gives: nothing beside the file says it".into()));
+        lines.section("inputs and outputs", std::iter::once("not known: nothing beside the file says them".into()));
     } else {
+        lines.values("inputs", &contents.signature.inputs);
+        lines.values("outputs", &contents.signature.outputs);
         lines.batching(&contents.signature.batching);
     }
     lines.section("values seen in the graph", contents.input_hints.iter().map(|(input, hint)| hint.describe(input)));

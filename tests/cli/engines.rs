@@ -29,16 +29,49 @@ cc_model_filenames [ { key: "8.6" value: "cats.engine" } ]
 fn a_made_engine_is_inspected_and_says_what_it_lacks() {
     let place = Place::without_key();
     place.write("cats.engine", described());
-    assert_snapshot!(place.run(["inspect", "cats.engine"]).with(0).stdout, @"");
-    assert_snapshot!(place.run(["create", "cats.engine", "--yes"]).refused(3), @"");
+    assert_snapshot!(place.run(["inspect", "cats.engine"]).with(0).stdout, @"
+    cats.engine  TensorRT engine, 156 B
+    sha256:5b3acd86142a127e687fd86c40132016396e83dee675666ade69f27aa403cde3
+      about       Finds cats
+      producer    Ultralytics 8.3.0
+      built by    TensorRT 10.3.0.26
+      built for   GPUs that nothing names
+
+    inputs and outputs
+      not known: nothing beside the file says them
+
+    metadata
+      author: Ultralytics
+      batch: 1
+      description: Finds cats
+      imgsz: [640,480]
+      version: 8.3.0
+
+    warnings
+      a TensorRT engine is native code: trust it only as you would a program; it runs by the TensorRT and on the GPUs that it was built for alone
+    ");
+    assert_snapshot!(place.run(["create", "cats.engine", "--yes"]).refused(3), @"
+    error: the TensorRT engine `cats.engine` doesn't say what it takes and gives
+     hint: say it with `--tensorrt-input NAME:TYPE[SIZES]` and `--tensorrt-output NAME:TYPE[SIZES]`, or put Triton's `config.pbtxt` or a `signature.json` beside it
+    ");
     place.write("config.pbtxt", "input { name: images }");
-    assert_snapshot!(place.run(["inspect", "cats.engine"]).refused(3), @"");
+    assert_snapshot!(place.run(["inspect", "cats.engine"]).refused(3), @"
+    error: `./config.pbtxt` doesn't say what the engine beside it takes and gives: line 1, column 15: `name` should be a text in quotes, and is images
+     hint: mend that file, or say it with `--tensorrt-input NAME:TYPE[SIZES]` and `--tensorrt-output NAME:TYPE[SIZES]`
+    ");
     // A graph says all of this itself.
     place.take("digits/digits.onnx");
     let told = ["inspect", "digits.onnx", "--compute-capability", "8.6"];
-    assert_snapshot!(place.run(told).refused(2), @"");
+    assert_snapshot!(place.run(told).refused(2), @"
+    error: `digits.onnx` is no TensorRT engine: it says itself what it takes and gives
+     hint: leave out `--tensorrt-input`, `--tensorrt-output` and `--compute-capability`
+    ");
     let told = ["inspect", "cats.engine", "--tensorrt-input", "x:float[1]", "--tensorrt-output", "y:bool[]"];
-    assert_snapshot!(place.run(told).refused(2), @"");
+    assert_snapshot!(place.run(told).refused(2), @"
+    error: invalid value 'x:float[1]' for '--tensorrt-input <TENSOR>': `x:float[1]` is no tensor (`float` is no type such as `float32`): write NAME:TYPE[SIZES], such as `images:float32[batch,3,640,640]`, with `?` for a free size without a name
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
@@ -46,8 +79,27 @@ fn a_service_of_a_made_engine_is_built_whole_and_asks_for_a_gpu() {
     let place = Place::new();
     place.write("1/cats.engine", described()).write("config.pbtxt", CONFIG);
     let ended = place.run(["create", "1/cats.engine", "--yes", "--service", "generic"]).with(0);
-    assert_snapshot!(ended.stderr, @"");
-    assert_snapshot!(place.read("cats/nimify.yaml"), @"");
+    assert_snapshot!(ended.stderr, @"
+    warning: a TensorRT engine is native code: trust it only as you would a program; it runs by the TensorRT and on the GPUs that it was built for alone
+    warning: requests will run one by one: an engine runs on its GPU alone: nothing was run
+    warning: the image has no TensorRT, without which the service ends as it starts: ask for `image.accelerator: tensorrt`, or build on a base that has it
+    ");
+    assert_snapshot!(place.read("cats/nimify.yaml"), @"
+    # What was asked for: `nimify build` in this folder makes the same again.
+    apiVersion: nimify/v1
+    name: cats
+    model: ../1/cats.engine
+    version: 0.1.0
+    service: generic
+    batching:
+      maxBatchSize: 4
+    tensorrt:
+      inputs:
+      - images:float16[batch,3,?,640]
+      outputs:
+      - scores:float32[batch,10]
+      computeCapability: '8.6'
+    ");
     let lock = place.read("cats/nimify.lock");
     let derived = lock.split("derived:").nth(1).and_then(|rest| rest.split("onnxruntime:").next()).unwrap();
     assert!(
@@ -67,8 +119,14 @@ fn a_service_of_a_made_engine_is_built_whole_and_asks_for_a_gpu() {
         place.write("cats/nimify.yaml", format!("{config}{change}"));
         place.run(["build", "--config", "cats/nimify.yaml"]).refused(4)
     };
-    assert_snapshot!(refused("engine: { provider: cuda }\n"), @"");
-    assert_snapshot!(refused("engine: { require: false }\n"), @"");
+    assert_snapshot!(refused("engine: { provider: cuda }\n"), @"
+    error: `engine.provider` doesn't fit the model: an engine runs by `tensorrt` alone: leave it out, or name that first
+     hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
+    ");
+    assert_snapshot!(refused("engine: { require: false }\n"), @"
+    error: `engine.require` doesn't fit the model: nothing but TensorRT runs an engine: leave it out
+     hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
+    ");
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn a_made_engine_says_its_tensorrt_and_nothing_of_its_tensors() {
     assert!(matches!(wrap(&found), Err(Error::Untold { .. })));
     let text = crate::model::text(&found);
     assert!(text.contains("TensorRT engine, 45 B") && text.contains("built by    TensorRT 10.3.0.26"), "{text}");
-    assert!(text.contains("nothing beside the file says it"), "{text}");
+    assert!(text.contains("nothing beside the file says them"), "{text}");
     let json = serde_json::to_value(&found).unwrap();
     assert_eq!((&json["format"], &json["engine"]["tensorrt"]), (&"tensorrt".into(), &"10.3.0.26".into()));
     assert_eq!(json.get("irVersion"), None);
