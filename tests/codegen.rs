@@ -51,6 +51,7 @@ fn plan(name: &str, signature: ModelSignature) -> ServicePlan {
             server: ServerSettings::default(),
             batching: BatchingSettings::default(),
             engine: EngineSettings::default(),
+            state: Default::default(),
             tracing: Default::default(),
         },
         sample: None,

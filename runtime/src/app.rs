@@ -18,6 +18,7 @@ use crate::repository;
 use crate::service::Service;
 use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
+use crate::state::{self, Sessions};
 use crate::statistics::ModelStatistics;
 use crate::trace::{Plan, Traces};
 
@@ -40,6 +41,10 @@ pub(crate) struct App {
     pub(crate) settings: ServiceSettings,
     pub(crate) service: &'static dyn Service,
     pub(crate) signature: ModelSignature,
+    /// The same as requests are held to it: what a session keeps may be left out.
+    pub(crate) requests: ModelSignature,
+    /// What sessions keep, where they keep anything.
+    pub(crate) sessions: Option<Sessions>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) budget: Budget,
     pub(crate) documents: Documents,
@@ -57,10 +62,12 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Reads the documents that `settings` name. The model is not touched. Requests are recorded if there is a plan for it.
+    /// Reads the documents that `settings` name. The model is not touched. `sessions` are those of the settings. Requests
+    /// are recorded if there is a plan for it.
     pub(crate) fn new(
         settings: ServiceSettings,
         signature: ModelSignature,
+        sessions: Option<Sessions>,
         service: &'static dyn Service,
         traces: Option<Plan>,
     ) -> Result<App, Unreadable> {
@@ -70,6 +77,8 @@ impl App {
         let documents = Documents::read(&settings, &signature)?;
         Ok(App {
             budget: Budget::of(&settings.server),
+            requests: state::described(&settings.state, &signature),
+            sessions,
             settings,
             service,
             signature,
@@ -144,7 +153,8 @@ impl App {
     /// What the metrics tell of this moment.
     pub(crate) fn live(&self) -> Live<'_> {
         let ready = self.phase() == Phase::Ready;
-        Live { in_work: self.in_work(), waiting: self.waiting(), ready, loading: &self.loading }
+        let sessions = self.sessions.as_ref().map(Sessions::counted);
+        Live { in_work: self.in_work(), waiting: self.waiting(), ready, sessions, loading: &self.loading }
     }
 
     /// Requests that wait for the model.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crate::codec::distance;
 use crate::logging::{Format, Level, LogSettings};
-use crate::settings::{MOST_PRIORITY_LEVELS, Optimize, PaddingSettings, ServiceSettings, TlsSettings, duration};
+use crate::settings::{
+    MOST_PRIORITY_LEVELS, Optimize, PaddingSettings, ServiceSettings, StatePair, TlsSettings, duration,
+};
 use crate::trace;
 
 /// One environment variable.
@@ -129,6 +131,15 @@ variables! {
     "NIMIFY_PADDING", "batching.padding",
         r#"how rows of different lengths are made equal, as JSON: `{"values": {"ids": 0}, "mask": "mask"}`; `none` turns it off"#,
         |o, v| padding(v).map(|p| o.service.batching.padding = p);
+    "NIMIFY_STATE", "state.pairs",
+        r#"outputs that are kept in sessions for inputs, as JSON: `[{"output": "hn", "input": "h"}]`; `none` keeps nothing"#,
+        |o, v| state(v).map(|p| o.service.state.pairs = p);
+    "NIMIFY_MAX_SESSIONS", "state.maxSessions", "most sessions whose state is kept, after which 429 is answered",
+        |o, v| at_least_1(v).map(|n| o.service.state.max_sessions = n);
+    "NIMIFY_MAX_STATE_BYTES", "state.maxBytes", "most bytes of state over all sessions, after which 429 is answered",
+        |o, v| at_least_1(v).map(|n| o.service.state.max_bytes = n);
+    "NIMIFY_SESSION_IDLE_TIMEOUT", "state.idleTimeout", "how long a session is kept without a request: `5m`",
+        |o, v| some_time(v).map(|d| o.service.state.idle_timeout = d);
     "NIMIFY_PROVIDER", "engine.provider",
         "execution provider: `auto`, or one or several of `tensorrt`, `cuda`, `migraphx`, `rocm`, `openvino` and `cpu`, the best first: `tensorrt,cuda`",
         |o, v| v.parse().map(|p| o.service.engine.provider = p);
@@ -255,6 +266,13 @@ fn padding(value: &str) -> Result<PaddingSettings, String> {
     optional(value, |json| serde_json::from_str(json).map_err(wrong)).map(Option::unwrap_or_default)
 }
 
+fn state(value: &str) -> Result<Vec<StatePair>, String> {
+    let wrong = |e: serde_json::Error| {
+        format!("{e}: write JSON such as `[{{\"output\": \"hn\", \"input\": \"h\"}}]`, or `none`")
+    };
+    optional(value, |json| serde_json::from_str(json).map_err(wrong)).map(Option::unwrap_or_default)
+}
+
 fn auto(value: &str) -> Result<Option<usize>, String> {
     if value == "auto" {
         return Ok(None);
@@ -345,6 +363,7 @@ mod tests {
                 name if name.ends_with("LOG_LEVEL") => "debug",
                 "NIMIFY_LOG_FORMAT" => "json",
                 "NIMIFY_PADDING" => r#"{"mask":"m"}"#,
+                "NIMIFY_STATE" => r#"[{"output":"hn","input":"h"}]"#,
                 "NIMIFY_ACCESS_LOG" => "info",
                 "NIMIFY_TRACING_ENDPOINT" => "http://collector:4318",
                 "NIMIFY_TRACING_SAMPLE_RATIO" => "0.5",

@@ -38,6 +38,7 @@ pub mod settings;
 pub mod signature;
 #[cfg(feature = "sources")]
 pub mod sources;
+pub mod state;
 pub mod statistics;
 pub mod tensor;
 mod tls;

@@ -22,6 +22,7 @@ use crate::memory;
 use crate::service::Service;
 use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
+use crate::state::Sessions;
 use crate::tls::Tls;
 pub use crate::tls::TlsError;
 use crate::trace;
@@ -62,6 +63,9 @@ pub enum StartError {
         /// The `signature.json` beside the service.
         path: PathBuf,
     },
+    /// What is to be kept in sessions doesn't fit the model.
+    #[error("`state.pairs` doesn't fit the model: {0}")]
+    State(String),
     /// The host is no IP address.
     #[error("`server.host` is `{0}`, which is not an IP address")]
     Host(String),
@@ -121,7 +125,7 @@ impl StartError {
             StartError::Model(EngineError::Provider { .. }) | StartError::Engine { .. } => 5,
             StartError::Model(_) | StartError::OtherModel(_) => 3,
             StartError::Settings { .. } | StartError::Json { .. } | StartError::Environment(_) => 4,
-            StartError::File(_) | StartError::OtherSignature { .. } | StartError::Host(_) => 4,
+            StartError::File(_) | StartError::OtherSignature { .. } | StartError::Host(_) | StartError::State(_) => 4,
             StartError::Bind { .. } | StartError::Tls(_) => 4,
             StartError::NoOnnxRuntime | StartError::OnnxRuntime(_) => 5,
             StartError::System { .. } | StartError::LoadingPanicked => 1,
@@ -151,7 +155,10 @@ pub fn serve(settings_file: &Path, service: &'static dyn Service) -> Ended {
         }
     };
     match signature(&settings, service)
-        .and_then(|signature| Ok(App::new(settings, signature, service, traces)?))
+        .and_then(|signature| {
+            let sessions = Sessions::new(&settings.state, &signature).map_err(StartError::State)?;
+            Ok(App::new(settings, signature, sessions, service, traces)?)
+        })
         .and_then(|app| run(Arc::new(app), begun))
     {
         Ok(End::Drained) => Ended { code: 0, at_work: false },

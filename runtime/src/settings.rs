@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::engine::{Provider, Providers};
+pub use crate::state::{StateDim, StatePair, StateSettings};
 use crate::trace::{Endpoint, Ratio};
 
 /// Everything that `service.json` says. Paths are relative to the folder that holds the file.
@@ -36,6 +37,9 @@ pub struct ServiceSettings {
     /// How the model runs.
     #[serde(default)]
     pub engine: EngineSettings,
+    /// What is kept between the requests of a session.
+    #[serde(default, skip_serializing_if = "StateSettings::is_off")]
+    pub state: StateSettings,
     /// Where its requests are told.
     #[serde(default)]
     pub tracing: TracingSettings,

@@ -16,6 +16,7 @@ mod reader;
 mod repository;
 mod schema;
 mod settings;
+mod state;
 mod triton;
 mod trusted_key;
 mod variables;
@@ -34,6 +35,7 @@ pub use settings::{
     Accelerator, ApiVersion, Batching, Budget, Compression, Config, Engine, Image, LicenseFile, Server, ServiceKind,
     Signing, TensorRt, Tracing,
 };
+pub use state::{KeptPair, KeptSize, State};
 pub use trusted_key::TrustedKey;
 pub use words::{
     Base, CollectorUrl, DnsLabel, GpuCapability, ImageBase, KeyReference, ModelName, ModelReference, ModelVersion,

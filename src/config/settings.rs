@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::environment::Environment;
 use super::measures::{Count, Duration, Share, Size};
+use super::state::State;
 use super::variables;
 use super::words::{
     CollectorUrl, DnsLabel, GpuCapability, ImageBase, KeyReference, ModelName, ModelReference, ModelVersion, Platform,
@@ -56,6 +57,9 @@ pub struct Config {
     /// What the file of a TensorRT engine doesn't say.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tensorrt: TensorRt,
+    /// What is kept between the requests of a session.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub state: State,
     /// OpenTelemetry traces.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tracing: Tracing,
@@ -494,6 +498,7 @@ impl Config {
             batching: Batching::default(),
             engine: Engine::default(),
             tensorrt: TensorRt::default(),
+            state: State::default(),
             tracing: Tracing::default(),
             image: Image::default(),
             signing: Signing::default(),

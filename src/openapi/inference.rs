@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema,
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response};
 
 use super::errors::{self, Form};
-use super::{Document, INFERENCE, JSON, example, extensions, json_answer, operation};
+use super::{Document, INFERENCE, JSON, example, extensions, json_answer, operation, session};
 use crate::plan::ServicePlan;
 
 const BINARY: &str = "application/octet-stream";
@@ -83,6 +83,7 @@ fn infer(operation: OperationBuilder, plan: &ServicePlan) -> OperationBuilder {
         .required(Required::False)
         .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0))));
     let operation = operation.parameter(length).request_body(Some(body)).response("200", answer);
+    let operation = session::headers(operation, plan, Form::Inference);
     errors::of_the_model(operation, Form::Inference)
 }
 

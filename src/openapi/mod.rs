@@ -10,6 +10,7 @@ mod inference;
 mod management;
 mod predict;
 mod schema;
+mod session;
 
 use utoipa::openapi::info::LicenseBuilder;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder};
@@ -127,6 +128,7 @@ pub(crate) mod tests {
                 server: Default::default(),
                 batching: Default::default(),
                 engine: Default::default(),
+                state: Default::default(),
                 tracing: Default::default(),
             },
             sample: None,

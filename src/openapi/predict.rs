@@ -1,18 +1,20 @@
 //! `POST /v1/predict` and its alias: one property a tensor, nested arrays.
 
+use nimify_runtime::state;
 use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, Required, Response};
 
 use super::schema::Direction;
-use super::{Document, JSON, PREDICT, errors, example, json_answer, operation, schema};
+use super::{Document, JSON, PREDICT, errors, example, json_answer, operation, schema, session};
 use crate::plan::ServicePlan;
 
 /// Adds both routes and the schemas of request and response.
 pub(super) fn add(document: &mut Document, plan: &ServicePlan) {
     let components = &mut document.components;
-    let (inputs, outputs) = (&plan.signature.inputs, &plan.signature.outputs);
+    let described = state::described(&plan.settings.state, &plan.signature);
+    let (inputs, outputs) = (&described.inputs, &described.outputs);
     let request = schema::object(inputs, Direction::Request, "One property an input of the model.", components);
     let response = schema::object(outputs, Direction::Answer, "One property an output of the model.", components);
     components.schemas.insert("PredictRequest".into(), request.into());
@@ -31,6 +33,7 @@ pub(super) fn add(document: &mut Document, plan: &ServicePlan) {
             .description(Some(format!("Batching: {}", plan.signature.batching.reason())))
             .request_body(Some(body))
             .response("200", with_events(json_answer("The model's outputs.", "PredictResponse")));
+        let operation = session::headers(operation, plan, errors::Form::Nim);
         document.route(path, HttpMethod::Post, errors::of_the_model(operation, errors::Form::Nim));
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nimify_runtime::batching::Padding;
 use nimify_runtime::settings::{License, ModelFile, Optimize, Provider, Providers, ServiceSettings, TensorRtEngine};
 use nimify_runtime::signature::ModelSignature;
+use nimify_runtime::state::Sessions;
 
 use super::{NotAServiceName, Resources, ServiceName, ServicePlan};
 use crate::config::{Accelerator, Config, ProviderList, TensorRt};
@@ -28,6 +29,8 @@ pub struct Unfit {
 pub fn check(config: &Config, description: &ModelDescription) -> Result<(), Unfit> {
     let padding = Padding::check(&description.contents.signature, &config.batching.settings().padding);
     padding.map_err(|why| Unfit { key: "batching.padding", why })?;
+    let sessions = Sessions::new(&config.state.settings(), &description.contents.signature);
+    sessions.map_err(|why| Unfit { key: "state.pairs", why })?;
     if description.engine.is_none() {
         let told = config.tensorrt != TensorRt::default();
         let why = || "it is a graph, which says itself what this says of a TensorRT engine".into();
@@ -114,6 +117,7 @@ fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -
         server: config.server.settings(),
         batching,
         engine,
+        state: config.state.settings(),
         tracing: config.tracing.settings(),
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn digits() -> ServicePlan {
             server: ServerSettings::default(),
             batching: BatchingSettings::default(),
             engine: EngineSettings::default(),
+            state: Default::default(),
             tracing: TracingSettings::default(),
         },
         sample: Some(Sample { request: r#"{"x": [[0]]}"#.into(), response: r#"{"y": [0]}"#.into() }),

@@ -38,15 +38,15 @@ pub(super) fn when(error: &Error) -> &'static str {
              what came"
         }
         Error::Forbidden(_) => "`server.tls.clientCa` is set and the client showed no certificate",
-        Error::NotFound(_) => "no such route, model or version, or no licence or sample came with the model",
+        Error::NotFound(_) => "no such route, model, version or session, or no licence or sample came with the model",
         Error::MethodNotAllowed(_) => "the route exists, the method doesn't; `Allow` says which does",
         Error::RequestTimeout(_) => "the body took longer than `readTimeout`",
         Error::TooLarge { .. } => "the body is larger than `maxBodyBytes`, or than `maxBufferedBytes` lets any be",
         Error::UnsupportedMediaType(_) => "a content type or content encoding that the route doesn't take",
         Error::Refused(_) => "well-formed, but the model refused the values",
         Error::QueueFull(_) => {
-            "`maxQueue` requests wait, `maxConcurrency` are in work, `maxConnections` are open, or requests and \
-             unread answers hold `maxBufferedBytes`; `Retry-After` is set"
+            "`maxQueue` requests wait, `maxConcurrency` are in work, `maxConnections` are open, requests and \
+             unread answers hold `maxBufferedBytes`, or sessions are at their bounds; `Retry-After` is set"
         }
         Error::Internal(_) => "a fault of the service itself, never of the request",
         Error::Unsupported(_) => "a part of the Open Inference Protocol that is not built in",

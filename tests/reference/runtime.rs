@@ -4,7 +4,7 @@ use nimify_runtime::arguments::USAGE;
 use nimify_runtime::environment::VARIABLES;
 use nimify_runtime::logging::{Format, Level, LogSettings};
 use nimify_runtime::metrics::METRICS;
-use nimify_runtime::settings::{BatchingSettings, EngineSettings, ServerSettings, TracingSettings};
+use nimify_runtime::settings::{BatchingSettings, EngineSettings, ServerSettings, StateSettings, TracingSettings};
 use nimify_runtime::trace;
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ pub(super) fn defaults() -> Value {
         "server": ServerSettings::default(),
         "batching": BatchingSettings::default(),
         "engine": EngineSettings::default(),
+        "state": StateSettings::default(),
         "tracing": TracingSettings::default(),
     });
     // Set by the build to the library in the image.
@@ -28,7 +29,7 @@ pub(super) fn default_of(defaults: &Value, setting: &str) -> String {
     match setting.split('.').try_fold(defaults, |value, key| value.get(key)) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Object(_)) => String::new(),
+        Some(Value::Object(_) | Value::Array(_)) => String::new(),
         Some(other) => other.to_string(),
     }
 }

@@ -54,17 +54,18 @@ async fn infer(
     let app = work.app;
     let Message { bytes, mut held } = message;
     let mut request = work.decode(bytes.len(), || {
-        let envelope = Envelope::read(&bytes, &app.signature)?;
+        let envelope = Envelope::read(&bytes, &app.requests)?;
         if kind == In::Stream {
             envelope.id.clone_into(id);
         }
         let version = Some(envelope.version).filter(|version| !version.is_empty());
         repository::check(app, Some(envelope.model), version)?;
-        envelope.decode(&app.signature)
+        envelope.decode(&app.requests)
     })?;
     held.become_of(|| inference::bytes(&request.inputs));
     drop(bytes);
     work.urgency = request.urgency;
+    work.sequence = std::mem::take(&mut request.sequence);
     if let Some(left) = call.left() {
         work.urgency.timeout = Some(work.urgency.timeout.map_or(left, |own| own.min(left)));
     }

@@ -19,6 +19,7 @@ use super::body::{self, Limits};
 use super::predict::encoded;
 use super::respond::{self, Response};
 use super::seen::GoingOn;
+use super::session;
 use super::upload::Upload;
 use crate::app::App;
 use crate::batching;
@@ -103,7 +104,10 @@ async fn parts(work: &mut Work<'_>, head: Parts, body: Upload, streams: &mut Str
     work.admit()?;
     body::check_media_type(&head.headers, &["application/json"])?;
     let (body, held) = body::read(&head.headers, body, Limits::of(app)).await?;
-    let inputs = work.decode(body.len(), || predict::decode(&body, &app.signature))?;
+    if session::of(&head.headers)?.id.is_some() {
+        return Err(Error::Unsupported("the rows of a session's request can't be sent as events".into()));
+    }
+    let inputs = work.decode(body.len(), || predict::decode(&body, &app.requests))?;
     drop(body);
     let (parts, mut row) = (batching::parts(inputs, &app.signature, app.settings.batching.max_batch_size), 0);
     for (inputs, rows) in parts {

@@ -18,6 +18,7 @@ mod request_id;
 mod respond;
 pub mod route;
 mod seen;
+mod session;
 mod upload;
 mod v2;
 

@@ -4,6 +4,7 @@ use hyper::http::request::Parts;
 
 use super::body::{self, Limits};
 use super::respond::{self, Response};
+use super::session;
 use super::upload::Upload;
 use crate::codec::predict;
 use crate::error::Error;
@@ -13,11 +14,13 @@ use crate::tensor::Value;
 pub(super) async fn predict(work: &mut Work<'_>, head: Parts, body: Upload) -> Result<Response, Error> {
     let app = work.app;
     body::check_media_type(&head.headers, &["application/json"])?;
+    work.sequence = session::of(&head.headers)?;
     let (body, mut held) = body::read(&head.headers, body, Limits::of(app)).await?;
-    let inputs = work.decode(body.len(), || predict::decode(&body, &app.signature))?;
+    let inputs = work.decode(body.len(), || predict::decode(&body, &app.requests))?;
     held.become_of(|| inference::bytes(&inputs));
     drop(body);
-    let outputs = work.run(inputs).await?;
+    let mut outputs = work.run(inputs).await?;
+    work.leave_out_kept(&mut outputs);
     Ok(respond::json(encoded(work, &outputs)))
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::body::{self, Limits};
 use super::respond::{self, Response};
 use super::route::Target;
+use super::session;
 use super::upload::Upload;
 use crate::app::App;
 use crate::codec::v2;
@@ -43,10 +44,14 @@ pub(super) async fn infer(work: &mut Work<'_>, target: &Target, head: Parts, bod
     body::check_media_type(&head.headers, &["application/json", "application/octet-stream"])?;
     let json_length = body::json_length(&head.headers)?;
     let (body, mut held) = body::read(&head.headers, body, Limits::of(app)).await?;
-    let mut request = work.decode(body.len(), || v2::decode(&body, json_length, &app.signature))?;
+    let mut request = work.decode(body.len(), || v2::decode(&body, json_length, &app.requests))?;
     held.become_of(|| inference::bytes(&request.inputs));
     drop(body);
     work.urgency = request.urgency;
+    work.sequence = match request.sequence.id {
+        Some(_) => std::mem::take(&mut request.sequence),
+        None => session::of(&head.headers)?,
+    };
     let inputs = std::mem::take(&mut request.inputs);
     let outputs = work.run(inputs).await?;
     let model = v2::ModelName { name: &app.settings.name, version: &app.settings.version };

@@ -14,6 +14,7 @@ pub use self::urgency::Urgency;
 use crate::app::App;
 use crate::error::Error;
 use crate::metrics::{Inferred, Outcome};
+use crate::state::Sequence;
 use crate::tensor::{Value, elements};
 use crate::trace::context::TraceId;
 use crate::trace::{Detached, Place, Span};
@@ -44,6 +45,8 @@ pub struct Stages {
 pub(crate) struct Work<'a> {
     pub(crate) app: &'a App,
     pub(crate) urgency: Urgency,
+    /// The session that it belongs to.
+    pub(crate) sequence: Sequence,
     /// The trace that it is recorded in.
     pub(crate) trace: Option<TraceId>,
     /// Where it is recorded, if that isn't the business of its protocol.
@@ -68,8 +71,9 @@ impl<'a> Work<'a> {
     /// Counts a request in.
     pub(crate) fn begin(app: &'a App) -> Work<'a> {
         app.in_work.fetch_add(1, Ordering::Relaxed);
-        let (urgency, stages) = (Urgency::default(), Stages::default());
-        Work { app, urgency, trace: None, span: None, begun: Instant::now(), outcome: Outcome::Canceled, stages }
+        let (urgency, sequence, stages) = (Urgency::default(), Sequence::default(), Stages::default());
+        let (begun, outcome) = (Instant::now(), Outcome::Canceled);
+        Work { app, urgency, sequence, trace: None, span: None, begun, outcome, stages }
     }
 
     /// Records a gRPC call from here to its end, if it is to be recorded: in the trace that its metadata name, else in a
@@ -132,8 +136,34 @@ impl<'a> Work<'a> {
         decoded
     }
 
-    /// Runs the model between the hooks.
+    /// Runs the model between the hooks, on the state of the request's session where there is one.
     pub(crate) async fn run(&mut self, inputs: Vec<Value>) -> Result<Vec<Value>, Error> {
+        let Some(sessions) = &self.app.sessions else {
+            return match self.sequence.id {
+                None => self.infer(inputs).await.and_then(|outputs| self.app.service.after(outputs)),
+                Some(_) => Err(Error::Unsupported("this service keeps no state, and so no sessions (`state`)".into())),
+            };
+        };
+        let limit = self.app.settings.batching.request_timeout;
+        let patience = self.urgency.timeout.map_or(limit, |own| own.min(limit)).saturating_sub(self.begun.elapsed());
+        let turn = sessions.turn(&self.sequence, patience).await?;
+        let inputs = turn.fill(inputs)?;
+        let outputs = self.infer(inputs).await?;
+        turn.keep(&outputs)?;
+        self.app.service.after(outputs)
+    }
+
+    /// Takes out of the answer what its session keeps, where that can be said.
+    pub(crate) fn leave_out_kept(&self, outputs: &mut [Value]) {
+        let Some(sessions) = self.app.sessions.as_ref().filter(|_| self.sequence.id.is_some()) else { return };
+        outputs
+            .iter_mut()
+            .enumerate()
+            .filter(|(k, _)| sessions.keeps(*k))
+            .for_each(|(_, output)| *output = Value::Absent);
+    }
+
+    async fn infer(&mut self, inputs: Vec<Value>) -> Result<Vec<Value>, Error> {
         let inputs = self.app.service.before(inputs)?;
         let mut urgency = self.urgency;
         if let Some(timeout) = &mut urgency.timeout {
@@ -143,7 +173,7 @@ impl<'a> Work<'a> {
         self.stages.queue += answer.queued;
         self.stages.compute += answer.ran;
         self.stages.rows = answer.rows;
-        self.app.service.after(answer.outputs)
+        Ok(answer.outputs)
     }
 
     /// Notes how many bytes its answer has.

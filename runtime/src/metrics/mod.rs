@@ -30,6 +30,7 @@ use crate::batching::Observer;
 use crate::error::Error;
 use crate::inference::Stages;
 use crate::progress::Progress;
+use crate::state::Counted as Sessions;
 use crate::statistics::{BatchStatistics, InferenceStatistics, ModelStatistics, StatisticDuration};
 use crate::trace::context::TraceId;
 
@@ -128,6 +129,8 @@ pub struct Live<'a> {
     pub waiting: usize,
     /// Whether new requests should come.
     pub ready: bool,
+    /// What sessions keep, where they keep anything.
+    pub sessions: Option<Sessions>,
     /// How far the start is.
     pub(crate) loading: &'a Progress,
 }

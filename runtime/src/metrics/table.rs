@@ -122,6 +122,15 @@ metrics! {
     NIMIFY_SENT_BYTES_TOTAL = "nimify_sent_bytes_total" Counter &[], "bytes",
         "Bodies of answers to inference requests, as they were written",
         |r, out| out.value(&[], r.metrics.sent.get());
+    NIMIFY_SESSION_BYTES = "nimify_session_bytes" Gauge &[], "bytes", "State that is kept, over all sessions",
+        |r, out| out.known(&[], r.live.sessions.map(|sessions| sessions.bytes));
+    NIMIFY_SESSIONS = "nimify_sessions" Gauge &[], "sessions", "Sessions whose state is kept",
+        |r, out| out.known(&[], r.live.sessions.map(|sessions| sessions.sessions));
+    NIMIFY_SESSIONS_TOTAL = "nimify_sessions_total" Counter &["event"], "",
+        "What became of sessions: started, ended, expired (idle for too long), refused (no room for their state)",
+        |r, out| for (event, count) in r.live.sessions.iter().flat_map(|sessions| sessions.events) {
+            out.value(&[("event", event)], count);
+        };
     NIMIFY_SPANS_DROPPED_TOTAL = "nimify_spans_dropped_total" Counter &[], "",
         "Spans of recorded requests that the collector didn't get",
         |r, out| out.value(&[], r.metrics.spans_dropped.get());

@@ -2,6 +2,13 @@
 
 use super::*;
 use crate::progress::LoadPhase;
+use crate::state::Counted;
+
+/// What sessions keep, of one that is there.
+fn kept() -> Counted {
+    let events = [("started", 2), ("ended", 1), ("expired", 0), ("refused", 0)];
+    Counted { sessions: 1, bytes: 64, events }
+}
 
 fn metrics() -> Metrics {
     Metrics::new("digits \"1\"", "0.1", ["/a", "/b"])
@@ -11,7 +18,7 @@ fn written(metrics: &Metrics, format: Format) -> String {
     let progress = Progress::begin();
     progress.model_is(7);
     progress.enter(LoadPhase::Done);
-    metrics.page(Live { in_work: 3, waiting: 1, ready: true, loading: &progress }, format)
+    metrics.page(Live { in_work: 3, waiting: 1, ready: true, sessions: Some(kept()), loading: &progress }, format)
 }
 
 fn page(metrics: &Metrics) -> String {

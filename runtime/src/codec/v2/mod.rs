@@ -17,6 +17,7 @@ pub use classify::classify;
 use crate::error::Error;
 use crate::inference::Urgency;
 use crate::signature::ModelSignature;
+use crate::state::Sequence;
 use crate::tensor::Value;
 
 /// What a request asks for.
@@ -30,6 +31,8 @@ pub struct InferRequest {
     pub outputs: Vec<RequestedOutput>,
     /// The parameters `priority` and `timeout` of the schedule extension.
     pub urgency: Urgency,
+    /// The parameters `sequence_id`, `sequence_start` and `sequence_end`.
+    pub sequence: Sequence,
 }
 
 /// An output that a request asks for.

@@ -7,13 +7,15 @@ use super::{InferRequest, RequestedOutput};
 use crate::error::Error;
 use crate::inference::Urgency;
 use crate::signature::{ElementType, ModelSignature, ValueSpec, ValueType};
+use crate::state::Sequence;
 use crate::tensor::{Tensor, TensorData, Value, element_count};
 
 /// What has been read of a request: values and outputs by their index in the signature.
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) inputs: Vec<(usize, Value)>,
-    outputs: Vec<(usize, Asked)>,
+    pub(super) sequence: Sequence,
+    pub(super) outputs: Vec<(usize, Asked)>,
 }
 
 /// How an output is asked for.
@@ -81,7 +83,7 @@ impl Parts {
                 })
                 .collect(),
         };
-        Ok(InferRequest { id, inputs, outputs, urgency })
+        Ok(InferRequest { id, inputs, outputs, urgency, sequence: self.sequence })
     }
 }
 

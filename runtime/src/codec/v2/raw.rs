@@ -6,6 +6,7 @@ use super::parts::{self, all_outputs, from_texts};
 use crate::error::Error;
 use crate::inference::Urgency;
 use crate::signature::{Dim, ElementType, ModelSignature, ValueSpec};
+use crate::state::Sequence;
 use crate::tensor::{Tensor, TensorData, element_count};
 
 /// A body that is the one input's tensor and nothing else, answered in kind.
@@ -26,7 +27,13 @@ pub(super) fn decode(body: &[u8], signature: &ModelSignature) -> Result<InferReq
     })?;
     let inputs = vec![from_texts(spec, Tensor { shape, data })?];
     check(&inputs, signature)?;
-    Ok(InferRequest { id: None, urgency: Urgency::default(), inputs, outputs: all_outputs(signature, true) })
+    Ok(InferRequest {
+        id: None,
+        urgency: Urgency::default(),
+        sequence: Sequence::default(),
+        inputs,
+        outputs: all_outputs(signature, true),
+    })
 }
 
 /// The shape of so many elements, where the signature leaves one size open at most.

@@ -9,6 +9,7 @@ use super::parts::{self, Asked, Parts, check_parameter};
 use crate::error::Error;
 use crate::inference::Urgency;
 use crate::signature::{ElementType, ModelSignature, ValueSpec};
+use crate::state::Sequence;
 use crate::tensor::{TensorData, Value, element_count};
 
 /// A request while it is read.
@@ -56,6 +57,10 @@ struct Parameters<'b> {
     /// Those of the schedule extension, which mean something for the whole request alone: where, and what.
     priority: Option<(usize, &'b str)>,
     timeout: Option<(usize, &'b str)>,
+    /// Those of the sequence extension.
+    sequence_id: Option<(usize, &'b str)>,
+    sequence_start: Option<bool>,
+    sequence_end: Option<bool>,
 }
 
 impl<'b, 's> Request<'b, 's> {
@@ -86,6 +91,7 @@ impl<'b, 's> Request<'b, 's> {
                     let priority = self.whole("`priority` should be a level", parameters.priority)?;
                     let timeout = self.whole("`timeout` should be microseconds", parameters.timeout)?;
                     self.parsed.urgency = Urgency::of_parameters(priority, timeout);
+                    self.parsed.parts.sequence = self.sequence(&parameters)?;
                 }
                 "inputs" => self.list("an array as `inputs`", Self::read_input)?,
                 "outputs" => self.list("an array as `outputs`", Self::read_output)?,
@@ -149,6 +155,9 @@ impl<'b, 's> Request<'b, 's> {
                 }
                 "priority" => parameters.priority = Some((at, text)),
                 "timeout" => parameters.timeout = Some((at, text)),
+                "sequence_id" => parameters.sequence_id = Some((at, text)),
+                "sequence_start" => parameters.sequence_start = flag()?,
+                "sequence_end" => parameters.sequence_end = flag()?,
                 "content_type" => parameters.content_type = Reader::of(text).string().ok(),
                 "classification" => {
                     let wrong =
@@ -165,6 +174,29 @@ impl<'b, 's> Request<'b, 's> {
     fn whole(&self, what: &str, parameter: Option<(usize, &str)>) -> Result<u64, Error> {
         let Some((at, text)) = parameter else { return Ok(0) };
         text.parse().map_err(|_| self.bad(&Fault { at, what: format!("{what}, a whole number from 0") }))
+    }
+
+    /// The session that the parameters name.
+    fn sequence(&self, parameters: &Parameters<'_>) -> Result<Sequence, Error> {
+        let mut sequence = Sequence {
+            start: parameters.sequence_start.unwrap_or(false),
+            end: parameters.sequence_end.unwrap_or(false),
+            ..Sequence::default()
+        };
+        match parameters.sequence_id {
+            None => {}
+            Some((at, text)) if text.starts_with('"') => {
+                let id = Reader::of(text).string().map_err(|fault| self.bad(&Fault { at, ..*fault }))?;
+                sequence.named(&id)?;
+            }
+            // However a number is written, it is the same session.
+            Some((at, text)) => {
+                let what = "`sequence_id` should be a string or a whole number from 0".into();
+                let id = text.parse::<u64>().map_err(|_| self.bad(&Fault { at, what }))?;
+                sequence.named(&id.to_string())?;
+            }
+        }
+        Ok(sequence)
     }
 
     fn read_output(&mut self) -> Result<(), Error> {

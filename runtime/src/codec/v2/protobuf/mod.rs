@@ -18,6 +18,7 @@ use super::parts::{self, Asked, Parts};
 use crate::error::Error;
 use crate::inference::Urgency;
 use crate::signature::{ModelSignature, ValueSpec};
+use crate::state::Sequence;
 use crate::tensor::Value;
 
 /// More dimensions than this are nobody's tensor.
@@ -35,6 +36,8 @@ pub struct Envelope<'b> {
     /// The parameters `priority` and `timeout` (microseconds) of the schedule extension; 0 says nothing.
     priority: u64,
     timeout: u64,
+    /// The parameters `sequence_id`, `sequence_start` and `sequence_end`.
+    sequence: Sequence,
     inputs: Vec<&'b [u8]>,
     outputs: Vec<&'b [u8]>,
     raw: Vec<&'b [u8]>,
@@ -71,6 +74,15 @@ impl<'b> Envelope<'b> {
         match name {
             "timeout" => self.timeout = whole("`timeout` should be microseconds", value)?,
             "priority" => self.priority = whole("`priority` should be a level", value)?,
+            "sequence_id" => match value {
+                Some(Field::Bytes(text)) => self.sequence.named(Field::Bytes(text).text()?)?,
+                value => {
+                    let id = whole("`sequence_id` should be a string or a whole number", value)?;
+                    self.sequence.named(&id.to_string())?;
+                }
+            },
+            "sequence_start" => self.sequence.start = whole("`sequence_start` should be true or false", value)? != 0,
+            "sequence_end" => self.sequence.end = whole("`sequence_end` should be true or false", value)? != 0,
             other => parts::check_parameter(other)?,
         }
         Ok(())
@@ -81,7 +93,7 @@ impl<'b> Envelope<'b> {
     /// Whatever is wrong is an [`Error::BadRequest`] that names the tensor, in the words of the protocol's other forms,
     /// and an [`Error::Unsupported`] where something is asked for that isn't built in.
     pub fn decode(&self, signature: &ModelSignature) -> Result<InferRequest, Error> {
-        let mut found = Parts::default();
+        let mut found = Parts { sequence: self.sequence.clone(), ..Parts::default() };
         for (k, input) in self.inputs.iter().enumerate() {
             let head = Head::read(input)?;
             let index = found.input(head.name, signature)?;

@@ -287,7 +287,7 @@ proptest! {
         let outputs =
             [value(&[rows, columns], TensorData::Int64(numbers.clone())), value(&[], TensorData::Int64(vec![number]))];
         let asked = (0..2).map(|index| RequestedOutput { index, binary: true, classes: 0 }).collect();
-        let request = InferRequest { id: Some(id.clone()), inputs: vec![], outputs: asked, urgency: Urgency::default() };
+        let request = InferRequest { id: Some(id.clone()), inputs: vec![], outputs: asked, urgency: Urgency::default(), sequence: Default::default() };
         for kind in [In::Response, In::Stream] {
             let answer = Answer::new(ModelName { name: &model, version: "1.2" }, &request, &outputs, &s, kind);
             let mut out = vec![9];
