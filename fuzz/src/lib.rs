@@ -30,5 +30,7 @@ pub mod registry;
 #[path = "../../src/sign/mod.rs"]
 pub mod sign;
 pub mod source;
+#[path = "../../src/triton/mod.rs"]
+pub mod triton;
 
 pub use nimify_runtime::{codec, grpc, signature, tensor, trace};

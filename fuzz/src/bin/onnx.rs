@@ -19,6 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
                 external_files: Vec::new(),
                 side_files: Vec::new(),
                 labels: Vec::new(),
+                engine: None,
                 contents,
             };
             let report = text(&description);
