@@ -37,6 +37,11 @@ fn model_of(paths: &[RelativePath], wanted: Option<&RelativePath>) -> Result<Rel
     let inside = |path: &&RelativePath| below.as_ref().is_none_or(|below| path.as_str().starts_with(below));
     let mut models: Vec<&RelativePath> = paths.iter().filter(inside).filter(|path| is_model(path)).collect();
     models.sort();
+    // ONNX Runtime's own form stands beside what it was made of, as in a folder.
+    let is_onnx = |path: &&RelativePath| path.as_str().to_lowercase().ends_with(".onnx");
+    if models.iter().any(is_onnx) {
+        models.retain(is_onnx);
+    }
     // What exporters call the model itself, beside variants of it.
     let plain: Vec<&&RelativePath> = models.iter().filter(|path| name_of(path) == "model.onnx").collect();
     let all = |models: &[&RelativePath]| {
@@ -97,7 +102,8 @@ mod tests {
         assert_eq!(sides, ["config.json", "tokenizer.json"]);
         assert_eq!(chosen(&paths, Some("onnx/model_int8.onnx")).unwrap().0, "onnx/model_int8.onnx");
         assert_eq!(chosen(&paths, Some("onnx")).unwrap().0, "onnx/model.onnx");
-        assert_eq!(chosen(&["only.onnx"], None).unwrap().0, "only.onnx");
+        assert_eq!(chosen(&["only.onnx", "only.ort"], None).unwrap().0, "only.onnx");
+        assert_eq!(chosen(&["only.ort"], None).unwrap().0, "only.ort");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) const MOST_FILES: usize = 10_000;
 pub(super) const LARGEST_MODEL: u64 = 256 << 30;
 
 /// How the name of a file ends that can be served; in lower case.
-const SERVED: [&str; 1] = ["onnx"];
+const SERVED: [&str; 2] = ["onnx", "ort"];
 
 /// The folder of an entry that holds the model's files, and the file beside it with their digests.
 const FILES: &str = "files";
@@ -158,7 +158,11 @@ impl ModelFiles {
         Err(match names.is_empty() {
             true => format!("holds no model: there are no files{place}"),
             false => {
-                format!("holds no model: none of {} files is `.onnx`, such as {}", self.files.len(), names.join(", "))
+                format!(
+                    "holds no model: none of {} files is `.onnx` or `.ort`, such as {}",
+                    self.files.len(),
+                    names.join(", ")
+                )
             }
         })
     }
