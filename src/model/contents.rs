@@ -211,6 +211,15 @@ impl Counts {
     }
 }
 
+impl Contents {
+    /// The first input or output that nothing can serve, and which of both it is.
+    pub fn unserved(&self) -> Option<(&'static str, &ValueSpec)> {
+        let inputs = self.signature.inputs.iter().map(|spec| ("input", spec));
+        let mut all = inputs.chain(self.signature.outputs.iter().map(|spec| ("output", spec)));
+        all.find(|(_, spec)| !can_be_served(&spec.value_type))
+    }
+}
+
 /// Whether requests can carry this type.
 pub(super) fn can_be_served(value_type: &ValueType) -> bool {
     match value_type {

@@ -96,6 +96,18 @@ pub enum Error {
         /// What is wrong in it.
         what: String,
     },
+    /// An input or output of a type that ONNX Runtime doesn't take, or that no request or answer can carry.
+    #[error("`{}` can't be served: its {what} `{name}` is {value_type}", path.display())]
+    Unserved {
+        /// The file.
+        path: PathBuf,
+        /// `input` or `output`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// Its type.
+        value_type: String,
+    },
     /// A file that the model keeps weights in.
     #[error("`{}` keeps the data of tensor `{tensor}` in `{location}`, which {problem}", path.display())]
     External {
@@ -164,6 +176,10 @@ impl Error {
                  NAME:TYPE[SIZES]`"
                     .into(),
             ),
+            Error::Unserved { value_type, .. } if value_type.contains("complex") => {
+                Some("export real and imaginary parts instead: as two tensors, or as a last dimension of 2".into())
+            }
+            Error::Unserved { .. } => Some("export it as a dense tensor instead".into()),
             Error::Outside { .. } => Some(
                 "put the data beside the model as a file: what lies outside its folder is not taken into an image"
                     .into(),

@@ -269,6 +269,7 @@ fn operators_tell_what_rules_batching_out_and_what_to_be_warned_of() {
     let complex = value("x", &tensor_type(ElementType::Complex64, None));
     let complex = parts(&GraphParts { inputs: vec![complex], ..GraphParts::simple() }).unwrap();
     assert!(complex.warnings[0].contains("no request or answer can carry"));
+    assert_eq!(complex.unserved().map(|(what, spec)| (what, spec.name.as_str())), Some(("input", "x")));
     let sized = parts(&GraphParts { outputs: vec![float("y", &["2*N"])], ..GraphParts::simple() }).unwrap();
     assert!(sized.warnings[0].contains("the expression `2*N`"));
 }

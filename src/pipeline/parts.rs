@@ -9,7 +9,7 @@ use crate::config::{Config, Platform};
 use crate::image::onnxruntime::{self, OnnxRuntime};
 use crate::image::operators::{self, OperatorLibrary};
 use crate::image::{self, Architecture};
-use crate::model::ModelDescription;
+use crate::model::{self, ModelDescription};
 use crate::probe::ProbeRequest;
 use crate::sign::{self, Fault, SignedLayout, SigningKey, TrustedKeys, Verdict};
 
@@ -123,6 +123,10 @@ pub fn probe_request(
     operators: &[OperatorLibrary],
     sample: Option<String>,
 ) -> Result<ProbeRequest, Error> {
+    if let Some((what, spec)) = description.contents.unserved() {
+        let (path, name, value_type) = (description.path.clone(), spec.name.clone(), spec.value_type.to_string());
+        return Err(Error::Model(model::Error::Unserved { path, what, name, value_type }));
+    }
     let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
     let mut request = ProbeRequest::new(description, executable, onnxruntime.into());
     request.sample = sample;

@@ -128,10 +128,16 @@ fn what_onnx_runtime_does_not_know() {
     error: `future_ir.onnx`: the model's IR version is 999, and ONNX Runtime 1.31 knows it up to 13
      hint: set `model.ir_version = 13` in Python's `onnx` and save it, or export it again
     ");
+    assert_snapshot!(broken("complex_numbers"), @"
+    warning: input `x` is complex64 [N, 2], which no request or answer can carry
+    warning: output `y` is complex64 [N, 2], which no request or answer can carry
+    error: `<work>/complex_numbers.onnx` can't be served: its input `x` is complex64 [N, 2]
+     hint: export real and imaginary parts instead: as two tensors, or as a last dimension of 2
+    ");
     assert_snapshot!(broken("custom_operator"), @"
     warning: operators of `com.example` are not part of ONNX Runtime: `Frobnicate`; the model loads only with the library that brings them
     error: the model `<work>/custom_operator.onnx` doesn't load: Load model from <path> failed:Fatal error: com.example:Frobnicate(-1) is not a registered function/op
-     hint: a newer ONNX Runtime, or an export to an older opset without custom operators, may load it
+     hint: name the library that brings the operator with `--custom-ops FILE`, or export the model without it
     ");
 }
 
