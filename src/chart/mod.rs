@@ -148,7 +148,7 @@ fn render_values(request: &ChartRequest<'_>) -> Result<(String, Value), Error> {
 fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>, Error> {
     let plan = request.plan;
     let (server, batching, engine) = (&plan.settings.server, &plan.settings.batching, &plan.settings.engine);
-    let tracing = &plan.settings.tracing;
+    let (state, tracing) = (&plan.settings.state, &plan.settings.tracing);
     if server.port == 0 {
         return Err(Error::FreePort("port"));
     }
@@ -198,6 +198,9 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("engine.instances", count(engine.instances)),
         ("engine.optimize", json!(engine.optimize)),
         ("engine.verifyModel", json!(engine.verify_model)),
+        ("state.maxSessions", json!(state.max_sessions)),
+        ("state.maxBytes", json!(state.max_bytes)),
+        ("state.idleTimeout", json!(duration::format(state.idle_timeout))),
         ("tracing.endpoint", json!(tracing.endpoint.as_ref().map(ToString::to_string).unwrap_or_default())),
         ("tracing.sampleRatio", json!(tracing.sample_ratio)),
         ("resources.requests.cpu", json!(format!("{}m", plan.resources.cpu_millis))),

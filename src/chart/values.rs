@@ -61,6 +61,7 @@ pub(super) struct Values {
     tls: Tls,
     batching: Batching,
     engine: Engine,
+    state: State,
     tracing: Tracing,
     log: Log,
     env: Vec<EnvironmentVariable>,
@@ -188,6 +189,14 @@ struct Engine {
     #[schemars(with = "kinds::OptimizeWord")]
     optimize: Optimize,
     verify_model: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct State {
+    max_sessions: NonZeroU64,
+    max_bytes: NonZeroU64,
+    idle_timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

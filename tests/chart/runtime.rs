@@ -8,7 +8,7 @@ use nimify_runtime::arguments::{self, Command};
 use nimify_runtime::environment::{self, Overridden, VARIABLES};
 use nimify_runtime::logging::LogSettings;
 use nimify_runtime::settings::{
-    BatchingSettings, EngineSettings, PaddingSettings, ServerSettings, TlsSettings, TracingSettings,
+    BatchingSettings, EngineSettings, PaddingSettings, ServerSettings, StateSettings, TlsSettings, TracingSettings,
 };
 use nimify_runtime::trace;
 use serde_json::{Value, json};
@@ -18,8 +18,9 @@ use crate::switches::SWITCHES;
 use crate::tools::Chart;
 use crate::{arguments, objects, plans, render};
 
-/// Settings that belong to the image: where it binds, what it is called, where its library is.
-const OF_THE_IMAGE: [&str; 3] = ["name", "server.host", "engine.onnxruntime"];
+/// Settings that belong to the image: where it binds, what it is called, where its libraries are, and what its OpenAPI
+/// document tells.
+const OF_THE_IMAGE: [&str; 5] = ["name", "server.host", "engine.onnxruntime", "engine.customOps", "state.pairs"];
 
 fn rendered(plan: &ServicePlan, sets: &[&str]) -> Vec<Value> {
     objects(&Chart::write(&render(plan)).render(&arguments(sets)))
@@ -93,6 +94,12 @@ fn the_runtime_reads_the_plan_s_settings_out_of_the_chart_s_variables() {
             instances: Some(13),
             onnxruntime: None,
             ..plan.settings.engine.clone()
+        };
+        blank.state = StateSettings {
+            pairs: plan.settings.state.pairs.clone(),
+            max_sessions: 14,
+            max_bytes: 15,
+            idle_timeout: std::time::Duration::from_secs(16),
         };
         blank.tracing = plan
             .settings
