@@ -84,7 +84,7 @@ pub(super) enum Service {
 /// What the file of a TensorRT engine doesn't say.
 #[derive(Debug, Args)]
 pub(super) struct TensorRtArgs {
-    /// An input of a TensorRT engine, NAME:TYPE[SIZES], such as images:float32[batch,3,640,640]; may be given several times
+    /// An input of a TensorRT engine, `NAME:TYPE[SIZES]`, such as `images:float32[batch,3,640,640]`; may be given several times
     #[arg(long = "tensorrt-input", value_name = "TENSOR", requires = "tensorrt_outputs")]
     tensorrt_inputs: Vec<TensorText>,
     /// An output of a TensorRT engine, in the same words; may be given several times
