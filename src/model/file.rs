@@ -59,8 +59,8 @@ pub(super) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The model file that `path` means: itself, or the one `.onnx` file in a folder, or its one `.ort` file where it has
-/// no `.onnx` file.
+/// The model file that `path` means: itself, or the one `.onnx` file in a folder; where it has none, its one `.ort` file,
+/// or else its one TensorRT engine.
 pub(super) fn locate(path: &Path) -> Result<PathBuf, Error> {
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::Missing { path: path.into(), nearest: nearest(path) },
@@ -70,8 +70,11 @@ pub(super) fn locate(path: &Path) -> Result<PathBuf, Error> {
         return Ok(path.into());
     }
     let Found { mut models, mut others } = search(path)?;
-    if models.is_empty() {
-        models = others.extract_if(.., |other| has_extension(other, "ort")).collect();
+    for extensions in [&["ort"][..], &["plan", "engine", "trt"]] {
+        if models.is_empty() {
+            let is_one = |other: &mut PathBuf| extensions.iter().any(|wanted| has_extension(other, wanted));
+            models = others.extract_if(.., is_one).collect();
+        }
     }
     match models.len() {
         1 => Ok(models.remove(0)),

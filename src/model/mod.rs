@@ -99,6 +99,11 @@ impl ModelDescription {
         self.external_files.iter().fold(self.size, |sum, file| sum.saturating_add(file.size))
     }
 
+    /// Whether it is a compiled engine or runs one, which ONNX Runtime hands to the hardware's own library.
+    pub fn holds_engine(&self) -> bool {
+        self.engine.is_some() || self.contents.operators.contains_key("com.microsoft:EPContext")
+    }
+
     /// Refuses an engine of which nobody says what it takes and gives.
     pub fn told(&self) -> Result<(), Error> {
         match &self.engine {

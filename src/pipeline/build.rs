@@ -244,6 +244,15 @@ fn rewrite(
         return Ok((Some(wrapped), None));
     }
     let engine = request.config.engine.settings();
+    if description.holds_engine() {
+        if engine.provider == Providers::default() {
+            watch.observer.warn(
+                "the model holds a compiled engine, and nothing says what runs it: name the execution provider that it \
+                 was compiled for in `engine.provider`",
+            );
+        }
+        return Ok((None, None));
+    }
     // What other libraries bring is for them to rewrite: ONNX Runtime does so on each start.
     if engine.optimize != Optimize::Build || !request.config.engine.custom_ops.is_empty() {
         return Ok((None, None));

@@ -21,7 +21,8 @@ pub const LICENSE_FILE: &str = "LICENSE";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` doesn't fit the model: {why}")]
 pub struct Unfit {
-    key: &'static str,
+    /// The setting's key in `nimify.yaml`.
+    pub key: &'static str,
     why: String,
 }
 

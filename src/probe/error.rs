@@ -121,9 +121,6 @@ impl Error {
             Error::Load { reason, .. } if reason.contains("not a registered function/op") => Some(
                 "name the library that brings the operator with `--custom-ops FILE`, or export the model without it",
             ),
-            Error::Load { reason, .. } if reason.contains("EPContext") => Some(
-                "the model holds an engine compiled for other hardware: give the model that the engine was compiled from",
-            ),
             Error::Load { .. } => {
                 Some("a newer ONNX Runtime, or an export to an older opset without custom operators, may load it")
             }

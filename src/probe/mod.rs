@@ -40,13 +40,17 @@ use crate::plan::Sample;
 /// The hidden subcommand whose whole work is [`child_main`].
 pub const SUBCOMMAND: &str = "probe-child";
 
-/// The report on a model that can't be run where it is looked at: `None` for one that can. An engine runs on its GPU
-/// alone, and in a child process with limits there is none.
+/// The report on a model that can't be run where it is looked at: `None` for one that can. An engine runs on the
+/// hardware that it was compiled for alone, and in a child process with limits there is none.
 pub fn unseen(description: &ModelDescription) -> Option<ProbeReport> {
-    description.engine.as_ref()?;
+    let reason = match (&description.engine, description.holds_engine()) {
+        (Some(_), _) => "an engine runs on its GPU alone: nothing was run",
+        (None, true) => "the compiled engine in it runs on its own hardware alone: nothing was run",
+        (None, false) => return None,
+    };
     let batching = match description.contents.signature.batching.clone() {
         refused @ Batching::Refused { .. } => refused,
-        _ => Batching::Unproved { reason: "an engine runs on its GPU alone: nothing was run".into() },
+        _ => Batching::Unproved { reason: reason.into() },
     };
     let warnings = vec![format!("requests will run one by one: {}", batching.reason())];
     let outputs = description.contents.signature.outputs.clone();

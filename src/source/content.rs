@@ -18,7 +18,7 @@ pub(super) const MOST_FILES: usize = 10_000;
 pub(super) const LARGEST_MODEL: u64 = 256 << 30;
 
 /// How the name of a file ends that can be served; in lower case.
-const SERVED: [&str; 2] = ["onnx", "ort"];
+const SERVED: [&str; 5] = ["onnx", "ort", "plan", "engine", "trt"];
 
 /// The folder of an entry that holds the model's files, and the file beside it with their digests.
 const FILES: &str = "files";
