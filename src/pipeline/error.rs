@@ -228,9 +228,8 @@ impl Error {
             Error::NeedsOperators(_) => "deploy the whole image: an artifact of the model alone carries no native code",
             Error::SourceDateEpoch(_) => "set it to a whole number, or unset it",
             Error::Name(_) => "give another one with `--name`",
-            Error::Unfit(unfit) if unfit.key.starts_with("engine.") => {
-                "leave it out: a TensorRT engine is run by TensorRT alone"
-            }
+            // What doesn't fit an engine says itself what to do.
+            Error::Unfit(unfit) if unfit.key.starts_with("engine.") => return None,
             Error::Unfit(_) => "`nimify inspect MODEL` lists the inputs, their types and their shapes",
             _ => return None,
         };

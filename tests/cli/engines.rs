@@ -119,14 +119,8 @@ fn a_service_of_a_made_engine_is_built_whole_and_asks_for_a_gpu() {
         place.write("cats/nimify.yaml", format!("{config}{change}"));
         place.run(["build", "--config", "cats/nimify.yaml"]).refused(4)
     };
-    assert_snapshot!(refused("engine: { provider: cuda }\n"), @"
-    error: `engine.provider` doesn't fit the model: an engine runs by `tensorrt` alone: leave it out, or name that first
-     hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
-    ");
-    assert_snapshot!(refused("engine: { require: false }\n"), @"
-    error: `engine.require` doesn't fit the model: nothing but TensorRT runs an engine: leave it out
-     hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
-    ");
+    assert_snapshot!(refused("engine: { provider: cuda }\n"), @"error: `engine.provider` doesn't fit the model: an engine runs by `tensorrt` alone: leave it out, or name that first");
+    assert_snapshot!(refused("engine: { require: false }\n"), @"error: `engine.require` doesn't fit the model: nothing but TensorRT runs an engine: leave it out");
 }
 
 #[test]
@@ -155,4 +149,33 @@ fn what_nobody_says_of_a_made_engine_is_asked() {
     assert_eq!((spoken.code, &spoken.unasked[..]), (0, &[][..]), "{}", spoken.output);
     let yaml = place.read("cats/nimify.yaml");
     assert!(yaml.contains("images:float32[1,3,640,480]") && yaml.contains("scores:float32[1,10]"), "{yaml}");
+}
+
+#[test]
+fn a_model_that_runs_a_made_engine_is_built_without_running_it() {
+    let place = Place::new();
+    place.write("cats.engine", made()).write("config.pbtxt", CONFIG);
+    let description = nimify::model::inspect(&place.at("cats.engine"), &nimify::model::Limits::default()).unwrap();
+    let wrapped = nimify::model::wrap(&description).unwrap().unwrap();
+    for file in &wrapped.files {
+        place.write(&format!("compiled/{}", file.name.as_str()), std::fs::read(&file.path).unwrap());
+    }
+    // A folder holds the model and the engine: the model is what is served.
+    let ended = place.run(["create", "compiled", "--name", "cats", "--yes", "--service", "generic"]).with(0);
+    for said in [
+        "the model runs a compiled engine from a file beside it (`EPContext`): it is native code",
+        "the compiled engine in it runs on its own hardware alone: nothing was run",
+        "name the execution provider that it was compiled for in `engine.provider`",
+    ] {
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+    assert!(place.read("cats/nimify.lock").contains("cats.engine: sha256:"), "the engine is a file of the model");
+}
+
+#[test]
+fn a_folder_with_nothing_but_a_made_engine_is_one() {
+    let place = Place::without_key();
+    place.write("cats/1/model.plan", made()).write("cats/config.pbtxt", CONFIG);
+    let text = place.run(["inspect", "cats"]).with(0).stdout;
+    assert!(text.starts_with("model.plan  TensorRT engine") && text.contains("scores"), "{text}");
 }
