@@ -189,7 +189,7 @@ fn narrow_types_come_in_their_carrier_and_are_packed_for_the_model() {
     assert_eq!(engine.inputs()[0].value_type.to_string(), "int4 [2]");
     let int4 = |values: [i8; 2]| engine.run(vec![tensor(&[2], TensorData::Int8(values.to_vec()))]);
     assert_eq!(int4([-8, 7]).unwrap(), [floats(&[2], &[-8.0, 7.0])]);
-    assert_eq!(int4([0, 8]).unwrap_err().to_string(), "`x`: an element is none of int4");
+    assert!(matches!(int4([0, 8]), Err(Error::Refused(text)) if text == "`x`: an element is none of int4"));
     let engine = load("float8.onnx");
     assert_eq!(engine.run(vec![floats(&[2], &[448.0, 1.06])]).unwrap(), [floats(&[2], &[448.0, 1.0])]);
     assert!(engine.run(vec![floats(&[2], &[1.0, 500.0])]).is_err());
