@@ -17,7 +17,7 @@ use super::super::error::{Error, files};
 use super::super::layer::{Contents, Layer};
 use super::super::rootfs::Rootfs;
 use super::super::validate::Limits;
-use super::super::{ImageRequest, packages};
+use super::super::{Architecture, ImageRequest, packages};
 use super::{Base, BaseFile, CERTIFICATES, GROUP, NSSWITCH, PASSWD, USER, below_root, distribution, installed};
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -82,15 +82,19 @@ pub(super) fn lay(image: &BaseImage, request: &ImageRequest, cache: &Cache) -> R
     let machine = Host { root: "/".into() };
     let libraries = request.libraries();
     let from = closure::Roots { binary: &request.binary, libraries: &libraries, cuda: request.cuda.as_ref() };
-    let needed = closure::walk(&Host { root: "/".into() }, &from, request.architecture)?;
+    // What another processor needs this machine may not have: then the base has to.
+    let needed = match closure::walk(&Host { root: "/".into() }, &from, request.architecture) {
+        Err(error @ Error::MissingLibrary { .. }) if Architecture::host() != Some(request.architecture) => Err(error),
+        other => Ok(other?),
+    };
     let compressions = image.layers.iter().map(|layer| compression(image, layer)).collect::<Result<Vec<_>, _>>()?;
-    let (root, facts) = unpack(image, &compressions, &needed, cache)?;
+    let (root, facts) = unpack(image, &compressions, needed.as_ref().ok(), cache)?;
     let mut on =
         On { base: Host { root }, machine, contents: Contents::default(), placed: BTreeSet::new(), files: Vec::new() };
     let lacking = closure::lacking(&on.base, &on.machine, &from, request.architecture);
     let owned = match lacking.map_err(|error| unfit(image, &error.to_string()))? {
         Some(lacking) => on.libraries(&lacking)?,
-        None => on.whole(&needed, &request.binary)?,
+        None => on.whole(&needed?, &request.binary)?,
     };
     on.accounts()?;
     let mut base = Base { distribution: machine_distribution(&on.machine)?, ..Base::default() };
@@ -154,15 +158,18 @@ fn layers(image: &BaseImage, compressions: &[Compression], facts: &Facts) -> Vec
 fn unpack(
     image: &BaseImage,
     compressions: &[Compression],
-    needed: &Closure,
+    needed: Option<&Closure>,
     cache: &Cache,
 ) -> Result<(PathBuf, Facts), Error> {
-    let stems = stems(needed);
+    let stems = needed.map(stems);
     let wanted = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         LOOKED_AT.contains(&&*name)
             || installed::is_read(path)
-            || stems.iter().any(|stem| name.starts_with(stem.as_str()))
+            || match &stems {
+                Some(stems) => stems.iter().any(|stem| name.starts_with(stem.as_str())),
+                None => name.contains(".so"),
+            }
     };
     // The word changes with what is looked at besides libraries.
     let looked_at = "with packages";
