@@ -105,7 +105,7 @@ pub enum Error {
         reason: String,
     },
     /// Credentials that can't be used. Their contents are never told.
-    #[error("{origin} can't be read as credentials: {reason}")]
+    #[error("{origin} can't be used: {reason}")]
     Credentials {
         /// The file or environment variable.
         origin: String,
