@@ -119,7 +119,7 @@ region = other
         let profile = Profile::find(&around(&[("AWS_PROFILE", "ml")])).unwrap().unwrap();
         assert_eq!((profile.get("region"), profile.get("aws_access_key_id")), (Some("eu-central-1"), Some("AKID")));
         let error = Profile::find(&around(&[("AWS_PROFILE", "other")])).unwrap_err().to_string();
-        assert!(error.contains("the profile `other` can't be read") && error.contains("neither"), "{error}");
+        assert!(error.contains("the profile `other` can't be used") && error.contains("neither"), "{error}");
     }
 
     proptest! {
