@@ -70,7 +70,7 @@ pub(super) fn locate(path: &Path) -> Result<PathBuf, Error> {
         return Ok(path.into());
     }
     let Found { mut models, mut others } = search(path)?;
-    for extensions in [&["ort"][..], &["plan", "engine", "trt"]] {
+    for extensions in &EXTENSIONS[1..] {
         if models.is_empty() {
             let is_one = |other: &mut PathBuf| extensions.iter().any(|wanted| has_extension(other, wanted));
             models = others.extract_if(.., is_one).collect();
@@ -88,6 +88,9 @@ struct Found {
     models: Vec<PathBuf>,
     others: Vec<PathBuf>,
 }
+
+/// How the names of model files end, in lower case. Of several kinds in a folder the first that it has is meant.
+pub const EXTENSIONS: [&[&str]; 3] = [&["onnx"], &["ort"], &["plan", "engine", "trt"]];
 
 /// How deep a folder is searched, and how many of its entries: a model's folder has a few.
 const SEARCH_DEPTH: usize = 8;

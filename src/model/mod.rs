@@ -51,6 +51,7 @@ pub use engine::{ComputeCapability, Declared, Engine, NotATensor, TensorRtVersio
 pub use error::Error;
 pub use external::{ExternalFile, Reference};
 pub use fault::Fault;
+pub use file::EXTENSIONS;
 pub use foreign::Foreign;
 pub use hints::{Hint, MOST_VALUES};
 pub use limits::Limits;

@@ -5,6 +5,17 @@ use nimify_runtime::signature::ElementType;
 pub(crate) use super::message::Message;
 use super::message::build;
 
+/// A folder with these files in it.
+pub(crate) fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
 /// `NodeProto` of the standard domain.
 pub(crate) fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[Message]) -> Message {
     node_of("", op, inputs, outputs, attributes)

@@ -18,17 +18,6 @@ fn parts(parts: &GraphParts) -> Result<Contents, Fault> {
     read_default(parts.model().bytes())
 }
 
-/// A folder with these files in it.
-fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, bytes) in files {
-        let path = folder.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-    folder
-}
-
 fn inspect_default(path: &Path) -> Result<ModelDescription, Error> {
     inspect(path, &Limits::default())
 }

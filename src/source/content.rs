@@ -11,14 +11,12 @@ use super::error::files;
 use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::interrupt::Stoppable;
+use crate::model;
 
 /// Most files of a model.
 pub(super) const MOST_FILES: usize = 10_000;
 /// Most bytes of all files, once they are unpacked.
 pub(super) const LARGEST_MODEL: u64 = 256 << 30;
-
-/// How the name of a file ends that can be served; in lower case.
-const SERVED: [&str; 5] = ["onnx", "ort", "plan", "engine", "trt"];
 
 /// The folder of an entry that holds the model's files, and the file beside it with their digests.
 const FILES: &str = "files";
@@ -189,7 +187,7 @@ impl ModelFiles {
 /// Whether a file could be one to serve, by its name.
 pub(super) fn is_model(path: &RelativePath) -> bool {
     let end = path.as_str().rsplit_once('.').map(|(_, end)| end.to_lowercase());
-    end.is_some_and(|end| SERVED.contains(&end.as_str()))
+    end.is_some_and(|end| model::EXTENSIONS.concat().contains(&end.as_str()))
 }
 
 #[cfg(test)]

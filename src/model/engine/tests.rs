@@ -7,7 +7,7 @@ use nimify_runtime::signature::Batching;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::testing::GraphParts;
+use crate::model::testing::{GraphParts, folder};
 use crate::model::{Error, Format, Limits, ModelDescription, inspect, inspect_declared, read};
 
 /// The header of an engine by TensorRT 10.3.0.26, and some bytes.
@@ -22,16 +22,6 @@ fn made() -> Vec<u8> {
 /// The same after a description, as Ultralytics' exports have it.
 fn described(json: &str) -> Vec<u8> {
     [&(json.len() as u32).to_le_bytes()[..], json.as_bytes(), &made()].concat()
-}
-
-fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, bytes) in files {
-        let path = folder.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-    folder
 }
 
 fn at(path: &Path) -> Result<ModelDescription, Error> {
