@@ -97,11 +97,9 @@ impl Transport {
     }
 
     fn with(extra: Vec<Certificate<'static>>, client: Option<ClientCert>) -> Self {
-        let machine = rustls_native_certs::load_native_certs().certs;
-        let machine: Vec<Certificate<'static>> =
-            machine.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-        let own = config(machine.iter().cloned().chain(extra).collect(), client);
-        let foreign = config(machine, None);
+        let machine = machine();
+        let own = config(machine.iter().cloned().chain(extra).collect(), client, STALLED_READ);
+        let foreign = config(machine, None, STALLED_READ);
         Transport {
             own: own.new_agent(),
             foreign: Agent::with_parts(foreign, DefaultConnector::default(), PublicOnly::default()),
@@ -191,6 +189,31 @@ pub(crate) fn host(url: &Url) -> String {
     url.port().map_or(host.to_string(), |port| format!("{host}:{port}"))
 }
 
+/// Connections for a client that follows its own rules, by the certificates and proxies of this machine. One on which
+/// nothing comes for `stalled` is dead.
+pub(crate) fn agent(stalled: Duration) -> Agent {
+    config(machine(), None, stalled).new_agent()
+}
+
+/// The certificate authorities of this machine.
+fn machine() -> Vec<Certificate<'static>> {
+    let machine = rustls_native_certs::load_native_certs().certs;
+    machine.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
+}
+
+/// What happened instead of an answer, with the host as the subject, and whether it may pass.
+pub(crate) fn silence(error: &ureq::Error) -> (String, bool) {
+    match error {
+        ureq::Error::HostNotFound => ("is not found".into(), false),
+        ureq::Error::Timeout(what) => (format!("did not answer in time ({what})"), true),
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            ("refuses connections".into(), true)
+        }
+        ureq::Error::Io(error) if error.to_string().contains("lookup address") => ("is not found".into(), false),
+        other => (format!("did not answer ({other})"), true),
+    }
+}
+
 /// What a failed try means.
 fn trouble(request: &Request<'_>, error: &ureq::Error) -> Trouble {
     let (attempt, host) = (request.attempt.clone(), host(&request.place.url));
@@ -206,20 +229,12 @@ fn trouble(request: &Request<'_>, error: &ureq::Error) -> Trouble {
         let reason = text.rsplit("certificate: ").next().unwrap_or(&text).to_string();
         return Trouble::Lasting(Error::Untrusted { attempt, host, reason });
     }
-    let (reason, passes) = match error {
-        ureq::Error::HostNotFound => ("is not found".into(), false),
-        ureq::Error::Timeout(what) => (format!("did not answer in time ({what})"), true),
-        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            ("refuses connections".into(), true)
-        }
-        ureq::Error::Io(error) if error.to_string().contains("lookup address") => ("is not found".into(), false),
-        other => (format!("did not answer ({other})"), true),
-    };
+    let (reason, passes) = silence(error);
     let error = Error::NoAnswer { attempt, host, reason };
     if passes { Trouble::passing(error) } else { Trouble::Lasting(error) }
 }
 
-fn config(roots: Vec<Certificate<'static>>, client: Option<ClientCert>) -> ureq::config::Config {
+fn config(roots: Vec<Certificate<'static>>, client: Option<ClientCert>, stalled: Duration) -> ureq::config::Config {
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::from(roots))
         .client_cert(client)
@@ -229,7 +244,7 @@ fn config(roots: Vec<Certificate<'static>>, client: Option<ClientCert>) -> ureq:
         .tls_config(tls)
         .proxy(Proxy::try_from_env())
         .http_status_as_error(false)
-        // Redirects are followed here, under the rules of `place`.
+        // Redirects are followed by whoever asks, under rules of their own.
         .max_redirects(0)
         .max_redirects_will_error(false)
         // Ranges and digests are of the bytes that are stored.
@@ -238,7 +253,7 @@ fn config(roots: Vec<Certificate<'static>>, client: Option<ClientCert>) -> ureq:
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))
         .timeout_per_write(Some(STALLED_WRITE))
-        .timeout_per_read(Some(STALLED_READ))
+        .timeout_per_read(Some(stalled))
         .build()
 }
 

@@ -19,11 +19,11 @@ use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
     HttpService,
 };
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Proxy};
+use ureq::Agent;
 
 use super::said::words;
 use crate::interrupt;
+use crate::registry::transport;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 18;
@@ -147,20 +147,18 @@ impl Carrier {
 
     fn trouble(&self, host: &str, error: ureq::Error) -> HttpError {
         let text = error.to_string();
+        let (reason, passes) = transport::silence(&error);
         let (kind, reason) = match &error {
-            ureq::Error::HostNotFound => (HttpErrorKind::Unknown, "is not found".to_string()),
-            ureq::Error::Io(io) if io.to_string().contains("lookup address") => {
-                (HttpErrorKind::Unknown, "is not found".to_string())
-            }
-            ureq::Error::Timeout(what) => (HttpErrorKind::Timeout, format!("did not answer in time ({what})")),
+            ureq::Error::Timeout(_) => (HttpErrorKind::Timeout, reason),
+            _ if !passes => (HttpErrorKind::Unknown, reason),
             ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
-                (HttpErrorKind::Connect, "refuses connections".to_string())
+                (HttpErrorKind::Connect, reason)
             }
             _ if text.contains("certificate") => {
                 let reason = text.rsplit("certificate: ").next().unwrap_or(&text);
                 (HttpErrorKind::Unknown, format!("has a certificate that is not trusted ({reason})"))
             }
-            _ => (HttpErrorKind::Request, format!("did not answer ({text})")),
+            _ => (HttpErrorKind::Request, reason),
         };
         self.0.trail.note(Said::Nothing { host: host.into(), reason });
         HttpError::new(kind, error)
@@ -180,30 +178,11 @@ fn is_this_machine(host: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-const CONNECT: Duration = Duration::from_secs(15);
 /// A connection on which nothing moves for so long is dead.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// Connections by the machine's certificate authorities and proxies.
+/// Connections by the machine's certificate authorities and proxies. A signature is for one address: what leads
+/// elsewhere is an answer that refuses.
 pub(super) fn agent() -> Agent {
-    let machine = rustls_native_certs::load_native_certs().certs;
-    let machine: Vec<_> = machine.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::from(machine))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build();
-    Agent::config_builder()
-        .tls_config(tls)
-        .proxy(Proxy::try_from_env())
-        .http_status_as_error(false)
-        // A signature is for one address: what leads elsewhere is an answer that refuses.
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .user_agent(concat!("nimify/", env!("CARGO_PKG_VERSION")))
-        .timeout_resolve(Some(CONNECT))
-        .timeout_connect(Some(CONNECT))
-        .timeout_per_write(Some(STALLED))
-        .timeout_per_read(Some(STALLED))
-        .build()
-        .new_agent()
+    transport::agent(STALLED)
 }
