@@ -14,8 +14,20 @@ use crate::digest::Digest;
 use crate::interrupt;
 
 /// Kinds of entries: one folder of the cache each. Other folders of the cache are not pruned by it.
-pub const KINDS: [&str; 11] =
-    ["apt", "bases", "blobs", "debian", "layers", "models", "onnxruntime", "pushed", "sources", "unpacked", "wheels"];
+pub const KINDS: [&str; 12] = [
+    "apt",
+    "bases",
+    "blobs",
+    "debian",
+    "layers",
+    "locales",
+    "models",
+    "onnxruntime",
+    "pushed",
+    "sources",
+    "unpacked",
+    "wheels",
+];
 
 /// Why the cache can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +97,8 @@ impl Cache {
             crate::files::write_atomically(&tag, text.as_bytes()).map_err(files("write", &tag))?;
         }
         let in_use = lock_file(&root.join("in-use"))?;
-        in_use.lock_shared().map_err(files("lock", &root))?;
+        // Another run may be emptying it.
+        wait_for(|| in_use.try_lock_shared()).map_err(files("lock", &root))?;
         Ok(Cache { root, _in_use: Arc::new(in_use) })
     }
 
@@ -105,7 +118,7 @@ impl Cache {
         let place = self.root.join(kind).join(name);
         fs::create_dir_all(&place).map_err(files("make", &place))?;
         let lock = lock_file(&self.root.join(kind).join(format!("{name}.lock")))?;
-        wait_for(&lock).map_err(files("lock", &place))?;
+        wait_for(|| lock.try_lock()).map_err(files("lock", &place))?;
         Ok((place, lock))
     }
 
@@ -138,7 +151,7 @@ impl Cache {
         interrupt::check().map_err(|stop| files("check", &place)(stop.into()))?;
         fs::create_dir_all(&kind).map_err(files("make", &kind))?;
         let lock = lock_file(&kind.join(format!("{}.lock", key.hex())))?;
-        wait_for(&lock).map_err(files("lock", &place))?;
+        wait_for(|| lock.try_lock()).map_err(files("lock", &place))?;
         // Another run may have made it while this one waited.
         if let Some(value) = check(&place) {
             return Ok(value);
@@ -166,9 +179,9 @@ fn remove(folder: &Path) -> Result<(), Error> {
 }
 
 /// Waits for a lock that another run holds, until the user asks to stop.
-fn wait_for(lock: &File) -> io::Result<()> {
+fn wait_for(lock: impl Fn() -> Result<(), TryLockError>) -> io::Result<()> {
     loop {
-        match lock.try_lock() {
+        match lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) => interrupt::check()?,

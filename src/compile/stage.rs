@@ -55,7 +55,8 @@ impl Stage {
     /// Waits for the workspace's lock and makes the workspace hold exactly what it should.
     pub(super) fn open(cache: &Path, stop: Stop<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
         let tree = workspace();
-        let name = format!("{}-{}", env!("CARGO_PKG_VERSION"), &tree_digest(&tree).hex()[..16]);
+        // By the lock file alone: a change of the runtime compiles the runtime, and not what it is made of.
+        let name = format!("{}-{}", env!("CARGO_PKG_VERSION"), &Digest::of(sources::LOCK).hex()[..16]);
         let folder = cache.join("build").join(name);
         fs::create_dir_all(&folder).map_err(Error::files("create", &folder))?;
         // The real path, since the compiler knows files by it and their prefix is to be replaced.

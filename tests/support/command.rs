@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// No step of any test takes so long, however busy the machine: what does is stuck.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// No step of any test takes so long, however busy the machine: what does is stuck. The longest is the first compilation of
+/// a service, of all the crates that it is made of.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The file `name` of `fixtures/`.
 pub(crate) fn fixture(name: &str) -> PathBuf {
