@@ -20,6 +20,11 @@ impl RelativePath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The folder that it is in, empty at the top, and its last part.
+    pub fn split(&self) -> (&str, &str) {
+        self.0.rsplit_once('/').unwrap_or(("", &self.0))
+    }
 }
 
 impl TryFrom<String> for RelativePath {

@@ -43,6 +43,8 @@ fn plan(name: &str, signature: ModelSignature) -> ServicePlan {
                 derived: None,
                 files: Default::default(),
                 tensorrt: None,
+                side_files: Vec::new(),
+                labels: Default::default(),
             },
             signature: "signature.json".into(),
             openapi: "openapi.json".into(),

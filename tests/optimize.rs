@@ -94,7 +94,14 @@ impl Place {
     fn ask(&self, executable: &str, sample: Option<&str>, accelerated: bool) -> Outcome {
         let (executable, onnxruntime) = (Path::new(executable), onnxruntime());
         let description = &self.description;
-        optimize(&OptimizeRequest { executable, onnxruntime: &onnxruntime, description, sample, accelerated })
+        optimize(&OptimizeRequest {
+            executable,
+            onnxruntime: &onnxruntime,
+            description,
+            sample,
+            accelerated,
+            locales: None,
+        })
     }
 
     fn derived(&self, accelerated: bool) -> (Derived, Gain) {

@@ -68,6 +68,7 @@ fn verdicts_on_every_good_model() {
             }
             Batching::Refused { .. } => "refused",
             Batching::Unproved { .. } => "unproved",
+            Batching::Stated { .. } => "stated",
         };
         let reason = report.batching.reason();
         assert!(is == verdict && reason.contains(words), "{name} is {is}: {reason}");

@@ -215,7 +215,8 @@ pub(crate) fn settings(file: &Path) -> Result<(Overridden, Vec<String>), StartEr
     let tls = [tls.certificate.as_mut(), tls.key.as_mut(), tls.client_ca.as_mut()];
     let engine = &mut service.engine;
     let libraries = engine.custom_ops.iter_mut().map(Some).chain([engine.onnxruntime.as_mut()]);
-    for path in paths.into_iter().chain(optional).chain(tls).chain(libraries).flatten() {
+    let sides = service.model.side_files.iter_mut().map(|side| Some(&mut side.path));
+    for path in paths.into_iter().chain(optional).chain(sides).chain(tls).chain(libraries).flatten() {
         *path = folder.join(&*path);
     }
     let overridden = Overridden { service, log: LogSettings::default(), traces: trace::Options::default() };

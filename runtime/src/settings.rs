@@ -65,6 +65,61 @@ pub struct ModelFile {
     /// What a TensorRT engine has to meet where it runs; `None` for a graph.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensorrt: Option<TensorRtEngine>,
+    /// Files that say what its numbers mean, for clients that need them; sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub side_files: Vec<SideFile>,
+    /// The names of the classes that the last dimension of an output counts, in order, by the output's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Vec<String>>,
+}
+
+/// A file that came with the model: it is not loaded, but told and given to clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SideFile {
+    /// Its name, by which it is asked for.
+    pub name: String,
+    /// What it is for.
+    pub kind: SideKind,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub size: u64,
+    /// Their SHA-256, in hex.
+    pub sha256: String,
+}
+
+/// What a side file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SideKind {
+    /// What the model is.
+    Configuration,
+    /// How texts become numbers.
+    Tokenizer,
+    /// The words of a tokenizer.
+    Vocabulary,
+    /// How images and sounds become numbers.
+    Preprocessor,
+    /// What the classes are called.
+    Labels,
+}
+
+impl SideKind {
+    /// All of them.
+    pub const ALL: [SideKind; 5] =
+        [SideKind::Configuration, SideKind::Tokenizer, SideKind::Vocabulary, SideKind::Preprocessor, SideKind::Labels];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            SideKind::Configuration => "configuration",
+            SideKind::Tokenizer => "tokenizer",
+            SideKind::Vocabulary => "vocabulary",
+            SideKind::Preprocessor => "preprocessor",
+            SideKind::Labels => "labels",
+        }
+    }
 }
 
 /// What a TensorRT engine was built by and for.

@@ -289,6 +289,13 @@ pub enum Batching {
         /// How it was proved.
         reason: String,
     },
+    /// Not proved, since nothing here can run the model, but told by whoever made it: joined on that word.
+    Stated {
+        /// The axis of the rows, the same for every input and output.
+        axis: usize,
+        /// Who says it, and why it wasn't proved.
+        reason: String,
+    },
     /// The model couples rows, or has no axis that every input and output share.
     Refused {
         /// The tensor or operator that rules it out.
@@ -305,7 +312,7 @@ impl Batching {
     /// The axis to batch along, `None` where requests run alone.
     pub fn axis(&self) -> Option<usize> {
         match self {
-            Batching::Proved { axis, .. } => Some(*axis),
+            Batching::Proved { axis, .. } | Batching::Stated { axis, .. } => Some(*axis),
             _ => None,
         }
     }
@@ -313,7 +320,8 @@ impl Batching {
     /// Why the verdict is what it is.
     pub fn reason(&self) -> &str {
         match self {
-            Batching::Proved { reason, .. } | Batching::Refused { reason } | Batching::Unproved { reason } => reason,
+            Batching::Proved { reason, .. } | Batching::Stated { reason, .. } => reason,
+            Batching::Refused { reason } | Batching::Unproved { reason } => reason,
         }
     }
 }

@@ -79,6 +79,48 @@ fn without_a_license_there_is_none_and_metadata_says_so_in_empty_fields() {
 }
 
 #[test]
+fn files_that_came_with_the_model_are_told_and_given() {
+    // Several blocks, of which none is like another.
+    let vocabulary: Vec<u8> = (0..50_000).flat_map(|word: u32| format!("word{word}\n").into_bytes()).collect();
+    let sides = vec![("tokenizer.json", b"{}".to_vec()), ("vocab.txt", vocabulary.clone())];
+    let service = Made { sides, ..rows() }.ready();
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    let told = |name: &str, size: usize| json!({"name": name, "kind": "tokenizer", "size": size, "digest": digest});
+    let listed = service.get("/v1/metadata").json()["sideFiles"].clone();
+    assert_eq!(listed, json!([told("tokenizer.json", 2), told("vocab.txt", vocabulary.len())]));
+
+    let path = "/v1/metadata/files/vocab.txt";
+    let whole = service.get(path);
+    let (length, etag) = (vocabulary.len().to_string(), format!("\"{digest}\""));
+    assert_eq!((whole.status, whole.header("content-type")), (200, Some("text/plain; charset=utf-8")));
+    assert_eq!((whole.header("content-length"), whole.header("etag")), (Some(&*length), Some(&*etag)));
+    assert!(whole.body == vocabulary);
+    let json = service.get("/v1/metadata/files/tokenizer%2Ejson");
+    assert_eq!((json.header("content-type"), json.body.as_slice()), (Some("application/json"), &b"{}"[..]));
+    let known = service.send("GET", path, &[("if-none-match", &etag)], b"");
+    assert_eq!((known.status, known.header("etag"), known.body.len()), (304, Some(&*etag), 0));
+    let curl = |flags: &[&str]| {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["--silent", "--fail"]).args(flags).arg(format!("http://{}{path}", service.address));
+        let output = curl.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    assert!(curl(&["--http2-prior-knowledge"]) == vocabulary);
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let head = String::from_utf8(curl(&["--head", version])).unwrap();
+        assert!(head.contains(&format!("content-length: {length}\r\n")), "{head}");
+    }
+
+    for name in ["LICENSE", "service.json", "..%2fservice.json", "%2e%2e/vocab.txt", "vocab.txt/", "", "{file}"] {
+        assert_eq!(service.get(&format!("/v1/metadata/files/{name}")).status, 404, "{name}");
+    }
+    assert_eq!(service.send("POST", path, &[], b"{}").status, 405);
+    let metrics = service.get("/metrics").text();
+    assert!(metrics.contains("/v1/metadata/files/{file}"), "{metrics}");
+}
+
+#[test]
 fn open_inference_health_and_metadata() {
     let service = rows().ready();
     for path in ["/v2/health/live", "/v2/health/ready", "/v2/models/tiny/ready", "/v2/models/tiny/versions/1.2.0/ready"]

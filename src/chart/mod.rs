@@ -198,6 +198,7 @@ fn replacements(request: &ChartRequest<'_>) -> Result<Vec<(&'static str, Value)>
         ("engine.instances", count(engine.instances)),
         ("engine.optimize", json!(engine.optimize)),
         ("engine.verifyModel", json!(engine.verify_model)),
+        ("service.sessionAffinity", json!(if state.pairs.is_empty() { "None" } else { "ClientIP" })),
         ("state.maxSessions", json!(state.max_sessions)),
         ("state.maxBytes", json!(state.max_bytes)),
         ("state.idleTimeout", json!(duration::format(state.idle_timeout))),

@@ -294,8 +294,19 @@ struct Service {
     kind: ServiceKind,
     port: Port,
     grpc_port: Port,
+    session_affinity: SessionAffinity,
+    /// A day at most, as Kubernetes has it.
+    #[schemars(range(min = 1, max = 86_400))]
+    session_affinity_seconds: u32,
     annotations: Texts,
     labels: Texts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+enum SessionAffinity {
+    None,
+    #[serde(rename = "ClientIP")]
+    ClientIp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

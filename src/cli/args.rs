@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{GpuCapability, TensorRt, TensorText};
+use crate::config::{GpuCapability, KeptPair, TensorRt, TensorText};
 use crate::pipeline::ModelForm;
 use crate::sign::Algorithm;
 use crate::source::Source;
@@ -102,6 +102,7 @@ impl TensorRtArgs {
             inputs: self.tensorrt_inputs.clone(),
             outputs: self.tensorrt_outputs.clone(),
             compute_capability: self.compute_capability.clone(),
+            max_batch_size: None,
         }
     }
 }
@@ -155,6 +156,9 @@ pub(super) struct RunArgs {
     /// gRPC port; 0 lets the system choose [default: 8001, or 0 where --port is]
     #[arg(long)]
     pub(super) grpc_port: Option<u16>,
+    /// Keep an output as an input of a session's next request, `OUTPUT=INPUT`; may be given several times
+    #[arg(long, value_name = "PAIR", value_parser = kept_pair)]
+    pub(super) state: Vec<KeptPair>,
     /// A request to warm up with, as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) sample: Option<PathBuf>,
@@ -649,6 +653,14 @@ pub(super) struct CompletionsArgs {
 
 fn rows(text: &str) -> Result<std::num::NonZeroU32, &'static str> {
     text.parse().map_err(|_| "give a whole number of at least 1")
+}
+
+fn kept_pair(text: &str) -> Result<KeptPair, &'static str> {
+    let named = |name: &str| Some(name.to_string()).filter(|name| !name.is_empty());
+    let pair = text.split_once('=').and_then(|(output, input)| {
+        Some(KeptPair { output: named(output)?, input: named(input)?, initial: None, shape: Vec::new() })
+    });
+    pair.ok_or("give an output and an input, such as next_state=state")
 }
 
 fn patience(text: &str) -> Result<std::time::Duration, String> {

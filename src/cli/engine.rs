@@ -52,7 +52,7 @@ pub(super) fn write(description: &ModelDescription, config: &mut Config) {
     let whole = !inputs.is_empty() && !outputs.is_empty();
     let (inputs, outputs) = if whole { (inputs, outputs) } else { (Vec::new(), Vec::new()) };
     let compute_capability = declared.compute_capability.and_then(|capability| capability.to_string().parse().ok());
-    config.tensorrt = TensorRt { inputs, outputs, compute_capability };
     let rows = declared.max_batch_size.and_then(NonZeroU32::new);
+    config.tensorrt = TensorRt { inputs, outputs, compute_capability, max_batch_size: rows };
     config.batching.max_batch_size = config.batching.max_batch_size.or(rows);
 }

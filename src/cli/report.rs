@@ -55,6 +55,7 @@ pub(super) fn text(report: &BuildReport, commands: &[String]) -> String {
 fn batching(batching: &Batching) -> String {
     match batching {
         Batching::Proved { axis, .. } => format!("requests are joined along axis {axis}"),
+        Batching::Stated { axis, reason } => format!("requests are joined along axis {axis}: {reason}"),
         Batching::Refused { reason } | Batching::Unproved { reason } => format!("requests run one by one: {reason}"),
     }
 }

@@ -17,6 +17,9 @@ pub struct Lock {
     pub nimify: String,
     /// The user's model by its file's name, and its external data.
     pub model: BTreeMap<RelativePath, Digest>,
+    /// The files that go with it, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub side_files: BTreeMap<RelativePath, Digest>,
     /// Where the model was fetched from, where it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<LockedSource>,
@@ -255,6 +258,7 @@ mod tests {
             lock_version: VERSION,
             nimify: "0.1.0".into(),
             model: BTreeMap::from([(path("digits.onnx"), Digest::of("model"))]),
+            side_files: BTreeMap::from([(path("tokenizer.json"), Digest::of("tokenizer"))]),
             source: Some(LockedSource {
                 name: "oci://r.example.com/digits:1".into(),
                 digest: Digest::of("manifest"),

@@ -16,6 +16,7 @@ mod reader;
 mod repository;
 mod schema;
 mod settings;
+mod side_files;
 mod state;
 mod triton;
 mod trusted_key;
@@ -35,6 +36,7 @@ pub use settings::{
     Accelerator, ApiVersion, Batching, Budget, Compression, Config, Engine, Image, LicenseFile, Server, ServiceKind,
     Signing, TensorRt, Tracing,
 };
+pub use side_files::SideFiles;
 pub use state::{KeptPair, KeptSize, State};
 pub use trusted_key::TrustedKey;
 pub use words::{

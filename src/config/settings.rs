@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::environment::Environment;
 use super::measures::{Count, Duration, Share, Size};
+use super::side_files::SideFiles;
 use super::state::State;
 use super::variables;
 use super::words::{
@@ -39,6 +40,10 @@ pub struct Config {
     /// The model's licence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<LicenseFile>,
+    /// Which of the files that stand with the model go with it, to be told and given to clients: `true` all of its
+    /// tokenizer, configuration and labels, `false` none, or a list of their names.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub side_files: SideFiles,
     /// A request to begin the samples with: a path, relative to this file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<PathBuf>,
@@ -349,6 +354,10 @@ pub struct TensorRt {
     /// The compute capability of the GPUs that it was built for, such as `8.6`: the service says so where it finds others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_capability: Option<GpuCapability>,
+    /// Most rows in one run, where each row is a request of its own. Requests are joined on this word, since nothing can
+    /// prove it where there is no GPU; one by one without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_batch_size: Option<NonZeroU32>,
 }
 
 impl TensorRt {
@@ -359,7 +368,7 @@ impl TensorRt {
             inputs: tensors(&self.inputs),
             outputs: tensors(&self.outputs),
             compute_capability: self.compute_capability.as_ref().map(GpuCapability::capability),
-            max_batch_size: None,
+            max_batch_size: self.max_batch_size.map(NonZeroU32::get),
         }
     }
 }
@@ -492,6 +501,7 @@ impl Config {
             version: first_version(),
             description: None,
             license: None,
+            side_files: SideFiles::default(),
             sample: None,
             service: None,
             server: Server::default(),

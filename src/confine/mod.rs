@@ -8,6 +8,7 @@
 mod child;
 mod limits;
 
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ pub struct Task<'a> {
     pub job: Vec<u8>,
     /// How long it may take from start to end.
     pub patience: Duration,
+    /// Where it looks for locales: what `LOCPATH` is in it.
+    pub locales: Option<&'a OsStr>,
 }
 
 /// How a child ended and what it had said until then.
@@ -152,6 +155,7 @@ fn start(task: &Task<'_>) -> io::Result<Child> {
         // Since 1.29 ONNX Runtime keeps a device id and a database of events in the user's home and sends them off,
         // beginning before any call could turn it off. Nothing of a model that is only looked at goes anywhere.
         .env("ORT_DISABLE_TELEMETRY", "1")
+        .envs(task.locales.map(|path| ("LOCPATH", path)))
         // A group of its own: a Ctrl-C is the parent's to handle, and what the child may have started ends with it.
         .process_group(0)
         // Nothing to find.

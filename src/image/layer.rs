@@ -34,7 +34,7 @@ pub(super) struct Plan {
 /// A packed layer: plain facts, and where its bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// What it holds, in a word: `base`, `onnxruntime`, `service`, `model`.
+    /// What it holds, in a word: `base`, `onnxruntime`, `service`, `sides`, `model`.
     pub title: String,
     /// How it is stored.
     pub compression: Compression,

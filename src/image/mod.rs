@@ -3,7 +3,7 @@
 //!
 //! What an image stands on is one of [`base`]'s kinds, by default the closure of libraries that the binary and ONNX
 //! Runtime need on this machine. Layers go from seldom to often changed: `base`, `onnxruntime`, `operators` where there
-//! are custom ones, `service`, `model`.
+//! are custom ones, `service`, `sides` where files go with the model, `model`.
 
 mod archive;
 mod artifact;
@@ -25,6 +25,7 @@ mod layer;
 mod layout;
 mod ldcache;
 pub mod load;
+pub mod locale;
 pub mod onnxruntime;
 pub mod operators;
 mod packages;
@@ -32,7 +33,7 @@ mod rootfs;
 mod unpack;
 mod validate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use archive::{Archive, archive, loadable};
@@ -82,10 +83,14 @@ pub struct ImageRequest {
     pub cuda: Option<Cuda>,
     /// Libraries of custom operators: `/nimify/lib/operators/…`.
     pub operators: Vec<OperatorLibrary>,
+    /// Locales that the model names, such as `en_US.UTF-8`.
+    pub locales: BTreeSet<String>,
     /// Files beside the binary: `service.json`, `signature.json`, `openapi.json`, `sample.json`.
     pub service_files: FileTree,
     /// The model and its external data, by path below `/models`.
     pub models: BTreeMap<RelativePath, PathBuf>,
+    /// Files that go with it, by path below `/models` too: a layer of their own, since they seldom change with the weights.
+    pub side_files: BTreeMap<RelativePath, PathBuf>,
     /// Of the base, ONNX Runtime and service layers.
     pub compression: Compression,
     /// Of the model's layers.
@@ -157,6 +162,10 @@ pub fn assemble(request: &ImageRequest, cache: &Cache) -> Result<Image, Error> {
         plans.push(plan("operators", contents, Packed::Often, request.compression));
     }
     plans.push(plan("service", service_files(request)?, Packed::Often, request.compression));
+    let sides = side_files(request)?;
+    if !sides.sizes().is_empty() {
+        plans.push(plan("sides", sides, Packed::Often, request.compression));
+    }
     let models = model_files(request)?.into_iter();
     plans.extend(models.map(|files| plan("model", files, Packed::Often, request.model_compression)));
     let mut layers = base.layers.clone();
@@ -224,6 +233,15 @@ fn service_files(request: &ImageRequest) -> Result<Contents, Error> {
     contents.file("nimify/service", 0o755, &request.binary)?;
     for (path, bytes) in &request.service_files {
         contents.bytes(&format!("nimify/{}", path.as_str()), 0o644, bytes.clone())?;
+    }
+    Ok(contents)
+}
+
+/// What goes with the model, beside it. What is the model's own is in its layers.
+fn side_files(request: &ImageRequest) -> Result<Contents, Error> {
+    let mut contents = Contents::default();
+    for (path, source) in request.side_files.iter().filter(|(path, _)| !request.models.contains_key(*path)) {
+        contents.file(&format!("models/{}", path.as_str()), 0o644, source)?;
     }
     Ok(contents)
 }

@@ -12,6 +12,7 @@ use super::graph::{Graph, Node, ValueInfo};
 use super::hints::{Hint, hints};
 use super::labels;
 use super::limits::Limits;
+use super::locales::locales;
 use super::onnx::{Model, called, check_functions, walk};
 use super::opset::{self, domain_name, is_built_in};
 use super::tensor::Tensor;
@@ -56,6 +57,9 @@ pub struct Contents {
     pub row_coupling: BTreeSet<RowCoupling>,
     /// What the graph reveals about the values of its inputs, by input.
     pub input_hints: BTreeMap<String, Hint>,
+    /// Locales of the system that the model needs to be loaded, such as `en_US.UTF-8`: by them letters change their case.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub locales: BTreeSet<String>,
     /// What somebody who serves the model should know.
     pub warnings: Vec<String>,
     /// External data that tensors refer to, as it stands in the file: not checked yet.
@@ -89,6 +93,7 @@ fn contents(model: Model<'_>, limits: &Limits) -> Result<Contents, Fault> {
     let doc = [model.producer.doc.clone(), String::from_utf8_lossy(model.graph.doc).into_owned()];
     Ok(Contents {
         input_hints: hints(&model.graph, &names),
+        locales: locales(&model),
         warnings: warnings(&model, &inputs, &outputs, &counts.custom),
         signature: ModelSignature { batching: verdict(&inputs, &outputs, &coupling), inputs, outputs },
         ir_version: model.ir_version,
@@ -122,14 +127,14 @@ pub(super) fn given<'a>(graph: &Graph<'a>) -> BTreeSet<&'a str> {
     graph.initializers.iter().chain(sparse).map(|tensor| tensor.name).filter(|name| !name.is_empty()).collect()
 }
 
-fn outputs(graph: &Graph<'_>, limits: &Limits) -> Result<Vec<ValueSpec>, Fault> {
+pub(super) fn outputs(graph: &Graph<'_>, limits: &Limits) -> Result<Vec<ValueSpec>, Fault> {
     if graph.outputs.is_empty() {
         return Err(Fault::NoOutputs);
     }
     values("output", graph.outputs.iter(), limits)
 }
 
-fn values<'g, 'a: 'g>(
+pub(super) fn values<'g, 'a: 'g>(
     what: &'static str,
     infos: impl Iterator<Item = &'g ValueInfo<'a>>,
     limits: &Limits,

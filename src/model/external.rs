@@ -100,7 +100,7 @@ impl Reference {
 }
 
 /// The path without its `.` parts; `None` if it is absolute, empty or goes up.
-fn below(location: &str) -> Option<RelativePath> {
+pub(super) fn below(location: &str) -> Option<RelativePath> {
     if location.starts_with('/') {
         return None;
     }

@@ -69,12 +69,12 @@ pub enum Fault {
         /// The name.
         name: String,
     },
-    /// An input or output has no name.
+    /// An input, output or function has no name.
     #[error("{what} {position} has no name")]
     NoName {
-        /// `input` or `output`.
+        /// `input`, `output` or `function`.
         what: &'static str,
-        /// Its place in the graph, from 0.
+        /// Its place in the graph or in the model, from 0.
         position: usize,
     },
     /// An input or output has no type, or none that ONNX knows.

@@ -8,11 +8,13 @@ use std::path::Path;
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each variant is the format of its own name; the text says more")]
 pub enum Foreign {
+    Encrypted,
     TensorRt,
     Gzip,
     Xz,
     Zstandard,
     Bzip2,
+    Lz4,
     SevenZip,
     Tar,
     Zip,
@@ -41,13 +43,14 @@ use Foreign as F;
 pub(super) const HEAD: usize = 4096;
 
 /// The formats with a mark of their own: where it stands, and what it is.
-const MARKS: [(usize, &[u8], Foreign); 18] = [
+const MARKS: [(usize, &[u8], Foreign); 26] = [
     // It follows a FlatBuffers offset, whose upper half is 0: an ONNX producer's name can't stand there.
     (2, b"\0\0TFL3", F::TfLite),
     (0, b"\x1f\x8b\x08", F::Gzip),
     (0, b"\xfd7zXZ\0", F::Xz),
     (0, b"\x28\xb5\x2f\xfd", F::Zstandard),
     (0, b"BZh", F::Bzip2),
+    (0, b"\x04\x22\x4d\x18", F::Lz4),
     (0, b"7z\xbc\xaf\x27\x1c", F::SevenZip),
     (257, b"ustar", F::Tar),
     (0, b"GGUF", F::Gguf),
@@ -59,6 +62,14 @@ const MARKS: [(usize, &[u8], Foreign); 18] = [
     (0, b"<?xml", F::OpenVino),
     (0, b"<net", F::OpenVino),
     (0, b"tree\nversion=", F::LightGbm),
+    (0, b"age-encryption.org/", F::Encrypted),
+    (0, b"-----BEGIN AGE ENCRYPTED FILE-----", F::Encrypted),
+    (0, b"-----BEGIN PGP MESSAGE-----", F::Encrypted),
+    (0, b"Salted__", F::Encrypted),
+    (0, b"$ANSIBLE_VAULT;", F::Encrypted),
+    // What GnuPG writes first for a key on a curve, and for a password. ONNX knows no field of these wire types.
+    (0, b"\x84\x5e\x03", F::Encrypted),
+    (0, b"\x8c\x0d\x04", F::Encrypted),
     (0, b"ir_version:", F::OnnxText),
     (0, b"<ir_version", F::OnnxText),
 ];
@@ -71,6 +82,10 @@ pub(super) fn recognise(head: &[u8]) -> Option<Foreign> {
     }
     if at(0, b"PK\x03\x04") {
         return Some(zip(head));
+    }
+    // And for an RSA key: a packet of two bytes' length, of version 3.
+    if at(0, b"\x85") && at(3, b"\x03") {
+        return Some(F::Encrypted);
     }
     // Pickle's protocol 2 and later: `PROTO`, its number, and an opcode that can follow. In ONNX 0x80 can't come first.
     if head.first() == Some(&0x80) && matches!(head.get(1), Some(2..=5)) {
@@ -86,6 +101,10 @@ pub(super) fn recognise(head: &[u8]) -> Option<Foreign> {
 
 /// A zip archive by the names in it: several formats are one.
 fn zip(head: &[u8]) -> Foreign {
+    // The lowest bit of the first entry's flags.
+    if head.get(6).is_some_and(|flags| flags & 1 == 1) {
+        return F::Encrypted;
+    }
     let holds = |name: &[u8]| head.windows(name.len()).any(|part| part == name);
     if holds(b"data.pkl") || holds(b"constants.pkl") {
         F::PyTorch
@@ -122,6 +141,11 @@ impl Foreign {
     fn row(self) -> (&'static str, &'static str) {
         const UNPACK: &str = "unpack it, and give the `.onnx` file that is inside";
         match self {
+            F::Encrypted => (
+                "an encrypted file",
+                "decrypt it, and give the `.onnx` file; who may pull the image can then read the model, so that the \
+                 registry has to keep it",
+            ),
             F::TensorRt => (
                 "called a TensorRT engine and doesn't begin like one",
                 "the file is damaged or of another kind: build the engine again with `trtexec --saveEngine`, or give the \
@@ -131,6 +155,7 @@ impl Foreign {
             F::Xz => ("a file compressed by xz", UNPACK),
             F::Zstandard => ("a file compressed by zstd", UNPACK),
             F::Bzip2 => ("a file compressed by bzip2", UNPACK),
+            F::Lz4 => ("a file compressed by lz4", UNPACK),
             F::SevenZip => ("a 7z archive", UNPACK),
             F::Tar => ("a tar archive", UNPACK),
             F::Zip => ("a zip archive", UNPACK),

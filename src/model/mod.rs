@@ -1,7 +1,6 @@
 //! ModelFile → [`ModelDescription`]: what a model takes, gives, needs and weighs, read from its file alone.
 //!
 //! ONNX, and ONNX Runtime's own format, are read over a memory map: nothing is loaded or run, weights are skipped, and hostile
-//! files meet [`Limits`]. What only a run can tell (does it load, which rows may be joined) is the `probe` stage's. A
 //! TensorRT engine says little of itself, and comes with an ONNX model that runs it: that is [`engine`]'s.
 //!
 //! ```text
@@ -24,6 +23,7 @@ mod graph;
 mod hints;
 mod labels;
 mod limits;
+mod locales;
 mod message;
 mod onnx;
 mod opset;
@@ -47,7 +47,10 @@ use serde::{Deserialize, Serialize};
 pub use batching::{RowCoupling, verdict};
 pub use contents::{Contents, read};
 pub use derived::{Derived, DerivedFile};
-pub use engine::{ComputeCapability, Declared, Engine, NotATensor, TensorRtVersion, parse_tensor, tensor_text, wrap};
+pub use engine::{
+    ComputeCapability, Declared, Engine, Header as EngineHeader, NotATensor, TensorRtVersion,
+    header as read_engine_header, parse_tensor, tensor_text, wrap,
+};
 pub use error::Error;
 pub use external::{ExternalFile, Reference};
 pub use fault::Fault;
@@ -58,7 +61,7 @@ pub use limits::Limits;
 pub use opset::ONNX_RUNTIME;
 pub use ort::read as read_ort;
 pub use report::text;
-pub use sides::{SideFile, is_side_file};
+pub use sides::{SideFile, is_side_file, side_files};
 
 use crate::digest::Digest;
 use crate::files::RelativePath;
@@ -95,6 +98,12 @@ pub struct ModelDescription {
 }
 
 impl ModelDescription {
+    /// Leaves out the side files whose names don't fit, and what they told.
+    pub fn retain_side_files(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.side_files.retain(|side| wanted(side.name.as_str()));
+        self.labels = sides::labels(&self.side_files);
+    }
+
     /// Bytes of the model and of the files beside it.
     pub fn bytes(&self) -> u64 {
         self.external_files.iter().fold(self.size, |sum, file| sum.saturating_add(file.size))
@@ -166,55 +175,24 @@ pub fn inspect(path: &Path, limits: &Limits) -> Result<ModelDescription, Error> 
 /// Those of [`inspect`].
 pub fn inspect_declared(path: &Path, limits: &Limits, declared: &Declared) -> Result<ModelDescription, Error> {
     let (asked, path) = (path, file::locate(path)?);
-    let open = file::open(&path).map_err(|error| match error {
-        file::CannotOpen::NotRegular(kind) => Error::NotRegular { path: path.clone(), kind },
-        file::CannotOpen::Io(source) => Error::reading(&path, source),
-    })?;
-    if open.size == 0 {
-        return Err(Error::Empty { path });
-    }
-    let map = file::map(&open).map_err(|source| Error::reading(&path, source))?;
+    let MappedFile(map) = self::map(&path)?;
     let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let size = map.len() as u64;
-    if engine::is_engine(&map) {
+    let (format, engine, mut contents) = if engine::is_engine(&map) {
         let (engine, contents) = engine::describe(&path, &map, size, declared)?;
-        return Ok(ModelDescription {
-            format: Format::TensorRt,
-            file_name,
-            path,
-            size,
-            digest: Digest::of(&map),
-            external_files: Vec::new(),
-            side_files: Vec::new(),
-            labels: Vec::new(),
-            engine: Some(engine),
-            contents,
-        });
-    }
-    if let Some(format) = foreign::recognise(&map[..map.len().min(foreign::HEAD)]) {
-        return Err(Error::Foreign { path, format });
-    }
-    if size > limits.file_bytes {
-        return Err(Error::TooLarge { path, size, limit: limits.file_bytes });
-    }
-    let format = if ort::is_ort(&map) { Format::Ort } else { Format::Onnx };
-    let contents = match format {
-        Format::Ort => ort::read(&map, limits),
-        _ => read(&map, limits),
+        (Format::TensorRt, Some(engine), contents)
+    } else {
+        let (format, contents) = graph_of(&path, &map, limits)?;
+        (format, None, contents)
     };
-    let mut contents = contents.map_err(|fault| match (&fault, foreign::by_name(&path)) {
-        (Fault::NotOnnx(_), Some(format)) => Error::Foreign { path: path.clone(), format },
-        _ => Error::Contents { path: path.clone(), fault },
-    })?;
     let external_files = external::resolve(&path, &contents.external, limits)?;
-    let (side_files, outside) = match asked.is_dir() {
+    let sides = match asked.is_dir() {
         true => sides::find(asked, &path).map_err(|error| Error::reading(asked, error))?,
         // Beside a file that was named may stand anything.
         false => Default::default(),
     };
-    let passed_over = |path: &PathBuf| format!("`{}` leads out of the model's folder: it is left out", path.display());
-    contents.warnings.extend(outside.iter().map(passed_over));
-    let labels = sides::labels(&side_files);
+    contents.warnings.extend(sides.warnings);
+    let labels = sides::labels(&sides.files);
     Ok(ModelDescription {
         format,
         file_name,
@@ -222,11 +200,58 @@ pub fn inspect_declared(path: &Path, limits: &Limits, declared: &Declared) -> Re
         size,
         digest: Digest::of(&map),
         external_files,
-        side_files,
+        side_files: sides.files,
         labels,
-        engine: None,
+        engine,
         contents,
     })
+}
+
+/// What a file says that is no engine.
+fn graph_of(path: &Path, map: &[u8], limits: &Limits) -> Result<(Format, Contents), Error> {
+    if let Some(format) = foreign::recognise(&map[..map.len().min(foreign::HEAD)]) {
+        return Err(Error::Foreign { path: path.into(), format });
+    }
+    let size = map.len() as u64;
+    if size > limits.file_bytes {
+        return Err(Error::TooLarge { path: path.into(), size, limit: limits.file_bytes });
+    }
+    let format = if ort::is_ort(map) { Format::Ort } else { Format::Onnx };
+    let contents = match format {
+        Format::Ort => ort::read(map, limits),
+        _ => read(map, limits),
+    };
+    let contents = contents.map_err(|fault| match (&fault, foreign::by_name(path)) {
+        (Fault::NotOnnx(_), Some(format)) => Error::Foreign { path: path.into(), format },
+        _ => Error::Contents { path: path.into(), fault },
+    })?;
+    Ok((format, contents))
+}
+
+/// A file's bytes, which stay in the file.
+#[derive(Debug)]
+pub struct MappedFile(memmap2::Mmap);
+
+impl MappedFile {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Maps the model file at `path`.
+///
+/// # Errors
+/// It is no regular file with something in it, or can't be read.
+pub fn map(path: &Path) -> Result<MappedFile, Error> {
+    let open = file::open(path).map_err(|error| match error {
+        file::CannotOpen::NotRegular(kind) => Error::NotRegular { path: path.into(), kind },
+        file::CannotOpen::Io(source) => Error::reading(path, source),
+    })?;
+    if open.size == 0 {
+        return Err(Error::Empty { path: path.into() });
+    }
+    file::map(&open).map(MappedFile).map_err(|source| Error::reading(path, source))
 }
 
 /// The files that the model at `path` needs beside itself, by its own word: those that are yet to be fetched. None where

@@ -175,7 +175,10 @@ fn function<'a>(message: Message<'a>, reader: &Reader<'_>) -> Result<Function<'a
 /// that each call the next ten times grow without end.
 pub(super) fn check_functions(model: &Model<'_>, limits: &Limits) -> Result<(), Fault> {
     let mut functions = BTreeMap::new();
-    for function in &model.functions {
+    for (position, function) in model.functions.iter().enumerate() {
+        if function.name.is_empty() {
+            return Err(Fault::NoName { what: "function", position });
+        }
         if functions.insert(function.key(), function).is_some() {
             return Err(Fault::Duplicate { what: "function", name: label(&function.key()) });
         }

@@ -14,7 +14,8 @@ use super::fault::Fault;
 use super::flatbuffer::{Buffer, Table};
 use super::labels::{self, MOST_LABELS};
 use super::limits::{Limits, Meter};
-use super::opset::{self, domain_name, is_built_in};
+use super::locales;
+use super::opset::{self, STANDARD, domain_name, is_built_in};
 use super::warnings;
 
 /// Where the mark of the format stands, and what it is.
@@ -74,6 +75,7 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Contents, Fault> {
         parameter_types: reader.types,
         row_coupling: reader.row_coupling,
         input_hints: BTreeMap::new(),
+        locales: reader.locales,
         warnings: said,
         external: reader.external,
     })
@@ -93,6 +95,7 @@ struct Reader<'l> {
     types: BTreeMap<ElementType, u64>,
     row_coupling: BTreeSet<RowCoupling>,
     external: Vec<Reference>,
+    locales: BTreeSet<String>,
     embedded_engine: bool,
     /// By the name of the value that a `ZipMap` makes, the labels of its maps.
     labels: BTreeMap<String, Vec<String>>,
@@ -112,6 +115,7 @@ impl<'l> Reader<'l> {
             types: BTreeMap::new(),
             row_coupling: BTreeSet::new(),
             external: Vec::new(),
+            locales: BTreeSet::new(),
             embedded_engine: false,
             labels: BTreeMap::new(),
         }
@@ -179,6 +183,9 @@ impl<'l> Reader<'l> {
         if (domain, op) == ("ai.onnx.ml", "ZipMap") {
             self.labels(node)?;
         }
+        if (domain, op) == (STANDARD, locales::OPERATOR) {
+            self.locale(node)?;
+        }
         if engine {
             self.embedded_engine |= embedded != 0;
             self.external.extend(Reference::to_engine(self.name(node, 0)?, embedded, place)?);
@@ -207,6 +214,23 @@ impl<'l> Reader<'l> {
                 self.labels.insert(output.into(), labels);
             }
         }
+        Ok(())
+    }
+
+    /// Keeps the locale that a node asks for.
+    fn locale(&mut self, node: Table<'_>) -> Result<(), Fault> {
+        let mut asked = locales::Asked::default();
+        for attribute in node.tables(10, "Attribute")? {
+            let attribute = attribute?;
+            match attribute.bytes(0)? {
+                b"case_change_action" => asked.action = Some(attribute.bytes(5)?),
+                b"is_case_sensitive" => asked.sensitive = Some(attribute.long(4)?.unwrap_or(0)),
+                b"stopwords" => asked.stopwords = attribute.len(10, 4)? > 0,
+                b"locale" => asked.locale = Some(attribute.bytes(5)?),
+                _ => {}
+            }
+        }
+        asked.keep(&mut self.locales);
         Ok(())
     }
 

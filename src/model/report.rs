@@ -109,6 +109,7 @@ impl Lines {
         let reason = shown(batching.reason());
         let verdict = match batching {
             Batching::Proved { axis, .. } => format!("proved along axis {axis}: {reason}"),
+            Batching::Stated { axis, .. } => format!("along axis {axis}, {reason}"),
             Batching::Refused { .. } => format!("no: {reason}"),
             Batching::Unproved { .. } => format!("unproved, {reason}"),
         };

@@ -17,7 +17,6 @@ pub(super) fn warnings(
 ) -> Vec<String> {
     let mut warnings = custom_operators(custom);
     warnings.extend(native_code(model));
-    warnings.extend(locales(model));
     warnings.extend(values(inputs, outputs));
     warnings.extend(initializers(model));
     if model.training {
@@ -76,33 +75,6 @@ fn native_code(model: &Model<'_>) -> Option<String> {
         return Some(EMBEDDED_ENGINE.into());
     }
     named.then(|| NAMED_ENGINE.into())
-}
-
-/// Locales that ONNX Runtime looks for on the machine: an image has none.
-fn locales(model: &Model<'_>) -> Option<String> {
-    let mut wanted = BTreeSet::new();
-    model.graph.each_node(&mut |node| {
-        if domain_name(node.domain) != STANDARD || node.op != "StringNormalizer" {
-            return;
-        }
-        let text = |name| node.attribute(name).and_then(|attribute| attribute.text());
-        let changes = matches!(text("case_change_action"), Some(b"LOWER" | b"UPPER"));
-        let compares = node.int("is_case_sensitive").unwrap_or(0) == 0
-            && node.attribute("stopwords").is_some_and(|words| !words.texts(1).is_empty());
-        // ONNX Runtime's own default.
-        let locale = text("locale").unwrap_or(b"en_US.UTF-8");
-        if (changes || compares) && !matches!(locale, b"C" | b"POSIX") {
-            wanted.insert(String::from_utf8_lossy(locale).into_owned());
-        }
-    });
-    let wanted: Vec<_> = wanted.iter().take(5).map(|locale| format!("`{locale}`")).collect();
-    (!wanted.is_empty()).then(|| {
-        format!(
-            "`StringNormalizer` changes the case of letters by the locale {}, which an image doesn't have: the service \
-             won't load the model there; set the node's attribute `locale` to `C`, which knows the letters of ASCII",
-            wanted.join(", ")
-        )
-    })
 }
 
 fn value(what: &str, spec: &ValueSpec) -> Vec<String> {

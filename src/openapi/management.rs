@@ -1,10 +1,15 @@
 //! Health, metrics and metadata: the routes that NIM's tools ask for, all by GET.
 
+use std::collections::BTreeSet;
+
 use nimify_runtime::error::Error;
+use nimify_runtime::http::media_type;
+use nimify_runtime::settings::{SideFile, SideKind};
 use serde_json::{Value, json};
-use utoipa::openapi::path::HttpMethod;
+use utoipa::openapi::header::Header;
+use utoipa::openapi::path::{HttpMethod, Parameter, ParameterIn};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
-use utoipa::openapi::{ContentBuilder, Ref, Response};
+use utoipa::openapi::{ContentBuilder, Ref, Required, Response};
 
 use super::errors::{self, Form};
 use super::{Document, JSON, MANAGEMENT, json_answer, operation};
@@ -33,6 +38,9 @@ pub(super) fn add(document: &mut Document, plan: &ServicePlan) {
         }
         document.route(path, HttpMethod::Get, operation);
     }
+    if !plan.settings.model.side_files.is_empty() {
+        side_files(document, &plan.settings.model.side_files);
+    }
     for (path, id, summary, media_type) in [
         ("/metrics", "metrics", "Prometheus metrics", "text/plain"),
         ("/v1/metrics", "metricsOfV1", "Prometheus metrics: the same as `/metrics`", "text/plain"),
@@ -45,6 +53,46 @@ pub(super) fn add(document: &mut Document, plan: &ServicePlan) {
         let answer = Response::builder().description(summary).content(media_type, content);
         document.route(path, HttpMethod::Get, operation(MANAGEMENT, id, summary).response("200", answer));
     }
+}
+
+/// The files that came with the model: their list in the metadata, and each by its name.
+fn side_files(document: &mut Document, sides: &[SideFile]) {
+    let kinds = SideKind::ALL.map(SideKind::word);
+    let side = ObjectBuilder::new()
+        .property("name", name_of(sides))
+        .property("kind", text().enum_values(Some(kinds)))
+        .property("size", ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)))
+        .property("digest", text().pattern(Some("^sha256:[0-9a-f]{64}$")));
+    let side = ["name", "kind", "size", "digest"].into_iter().fold(side, ObjectBuilder::required);
+    let metadata = ObjectBuilder::new()
+        .property("version", text())
+        .property("sideFiles", ArrayBuilder::new().items(Ref::from_schema_name("SideFile")))
+        .required("version");
+    document.components.schemas.insert("SideFile".into(), Schema::from(side).into());
+    document.components.schemas.insert("Metadata".into(), Schema::from(metadata).into());
+    let name = Parameter::builder()
+        .name("file")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .schema(Some(name_of(sides)));
+    let etag = Header::builder().schema(Some(text())).description(Some("The digest, quoted: for `If-None-Match`."));
+    let types: BTreeSet<&str> = sides.iter().map(|side| media_type(&side.name)).collect();
+    let answer = Response::builder().description("The file as it came.").header("ETag", etag.build());
+    let answer = types.into_iter().fold(answer, |answer, media_type| {
+        let media_type = media_type.split(';').next().unwrap_or_default();
+        let schema = (media_type != JSON).then(|| ObjectBuilder::new().schema_type(Type::String));
+        answer.content(media_type, ContentBuilder::new().schema(schema).build())
+    });
+    let operation = operation(MANAGEMENT, "sideFile", "A file that came with the model")
+        .parameter(name)
+        .response("200", answer)
+        .response("304", Response::new("The client has it: `If-None-Match` names its `ETag`."));
+    let operation = errors::one(operation, Form::Nim, Error::NotFound(String::new()));
+    document.route("/v1/metadata/files/{file}", HttpMethod::Get, operation);
+}
+
+fn name_of(sides: &[SideFile]) -> ObjectBuilder {
+    text().enum_values(Some(sides.iter().map(|side| side.name.as_str())))
 }
 
 /// The schemas of the answers: an object each, with the properties that are always there.

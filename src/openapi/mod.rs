@@ -97,7 +97,7 @@ fn json_answer(description: &str, schema: &str) -> Response {
 pub(crate) mod tests {
     use std::collections::BTreeMap;
 
-    use nimify_runtime::settings::{ModelFile, ServiceSettings};
+    use nimify_runtime::settings::{ModelFile, ServiceSettings, SideFile, SideKind};
     use nimify_runtime::signature::ModelSignature;
     use serde_json::{Value, json};
 
@@ -120,6 +120,8 @@ pub(crate) mod tests {
                     derived: None,
                     files: Default::default(),
                     tensorrt: None,
+                    side_files: Vec::new(),
+                    labels: Default::default(),
                 },
                 signature: "signature.json".into(),
                 openapi: "openapi.json".into(),
@@ -259,7 +261,16 @@ pub(crate) mod tests {
     #[test]
     fn every_route_of_the_runtime_is_described_and_no_other() {
         use nimify_runtime::http::route::Route;
-        let document = described(json!([]));
+        let signature = json!({"inputs": [], "outputs": [], "batching": {"verdict": "unproved", "reason": "-"}});
+        let mut plan = plan(serde_json::from_value(signature).unwrap());
+        plan.settings.model.side_files = vec![SideFile {
+            name: "vocab.txt".into(),
+            kind: SideKind::Vocabulary,
+            path: "../models/vocab.txt".into(),
+            size: 1,
+            sha256: "0".repeat(64),
+        }];
+        let document = describe(&plan);
         let mut described: Vec<_> = document
             .paths
             .paths

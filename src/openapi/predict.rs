@@ -30,12 +30,26 @@ pub(super) fn add(document: &mut Document, plan: &ServicePlan) {
             .build();
         let body = RequestBodyBuilder::new().content(JSON, content).required(Some(Required::True)).build();
         let operation = operation(PREDICT, id, summary)
-            .description(Some(format!("Batching: {}", plan.signature.batching.reason())))
+            .description(Some(description(plan)))
             .request_body(Some(body))
             .response("200", with_events(json_answer("The model's outputs.", "PredictResponse")));
         let operation = session::headers(operation, plan, errors::Form::Nim);
         document.route(path, HttpMethod::Post, errors::of_the_model(operation, errors::Form::Nim));
     }
+}
+
+/// Labels that are told one by one.
+const MOST_LABELS: usize = 100;
+
+/// How requests are joined, and what the classes are called.
+fn description(plan: &ServicePlan) -> String {
+    let mut text = format!("Batching: {}", plan.signature.batching.reason());
+    for (output, labels) in &plan.settings.model.labels {
+        let told = labels.iter().take(MOST_LABELS).cloned().collect::<Vec<_>>().join(", ");
+        let more = if labels.len() > MOST_LABELS { ", … (all of them in `/v1/metadata`)" } else { "" };
+        text += &format!("\n\nThe {} classes of `{output}`, in order: {told}{more}", labels.len());
+    }
+    text
 }
 
 /// The same answer, part by part, for clients that accept `text/event-stream`.

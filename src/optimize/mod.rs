@@ -8,6 +8,7 @@
 
 mod child;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct OptimizeRequest<'a> {
     pub sample: Option<&'a str>,
     /// Whether another provider than the CPU is meant to run it.
     pub accelerated: bool,
+    /// Where locales are looked for that this machine doesn't have: what `LOCPATH` is in the child.
+    pub locales: Option<&'a OsStr>,
 }
 
 /// What came of it.
@@ -157,6 +160,7 @@ fn derive(request: &OptimizeRequest<'_>, sample: &str) -> Result<(Derived, Gain)
         subcommand: SUBCOMMAND,
         job: serde_json::to_vec(&job).expect("a job is plain data"),
         patience: Duration::from_secs(limits.wall_seconds),
+        locales: request.locales,
     };
     let ended = confine::run(&task).map_err(said)?;
     match ended.values().pop() {

@@ -1,6 +1,6 @@
 //! What the image stands on: the config's word for it → the base, and what the lock keeps of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
 use super::build::BuildRequest;
@@ -25,6 +25,8 @@ pub(super) struct Around<'a> {
     pub(super) binary: &'a ServiceBinary,
     pub(super) runtime: &'a OnnxRuntime,
     pub(super) operators: &'a [OperatorLibrary],
+    /// Locales that the model names.
+    pub(super) locales: &'a BTreeSet<String>,
 }
 
 /// The base that the config asks for, with what it needs from outside.
@@ -71,6 +73,7 @@ fn packages(request: &BuildRequest<'_>, around: &Around<'_>, cuda: Option<&Cuda>
         binary: &around.binary.path,
         libraries: &libraries,
         cuda,
+        locales: around.locales,
         locked: locked.as_ref(),
         cache: around.cache,
         offline: request.offline,

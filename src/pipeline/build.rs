@@ -1,6 +1,6 @@
 //! `Config` → a folder with everything: the composition of all arrows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use nimify_runtime::settings::{Optimize, Provider, Providers};
@@ -109,14 +109,22 @@ pub fn build(request: &BuildRequest<'_>, observer: &mut dyn Observer) -> Result<
         binary: &binary,
         runtime: &runtime,
         operators: &operators,
+        locales: &description.contents.locales,
     };
     let cuda = base::accelerator(request, &around, description.engine.is_some())?;
     let base = base::source(request, &around, cuda.as_ref(), &mut watch)?;
     watch.step(Step::Pack)?;
     let stage = Stage::new(request.output).map_err(files("write", request.output))?;
     let models = service_files::models(&description, derived.as_ref());
-    let asked =
-        ImageRequest { base, cuda, operators, ..image_request(request, &plan, models, &runtime, &binary, &parts)? };
+    let side_files = service_files::side_files(&description);
+    let asked = ImageRequest {
+        base,
+        cuda,
+        operators,
+        side_files,
+        locales: description.contents.locales.clone(),
+        ..image_request(request, &plan, models, &runtime, &binary, &parts)?
+    };
     let image = image::assemble(&asked, &cache).map_err(|error| parts::packing_failed(error, architecture))?;
     let layout = stage.path().join("dist/image");
     image::write_layout(&image, &layout)?;
@@ -193,9 +201,10 @@ fn look(
 ) -> Result<Looked, Error> {
     let architecture = subject.architecture;
     let declared = request.config.tensorrt.declared();
-    let description = model::inspect_declared(subject.model, &Limits::default(), &declared)?;
+    let mut description = model::inspect_declared(subject.model, &Limits::default(), &declared)?;
     description.told()?;
     plan::check(request.config, &description)?;
+    description.retain_side_files(|name| request.config.side_files.takes(name));
     description.contents.warnings.iter().for_each(|warning| watch.observer.warn(warning));
     watch.step(Step::Provision)?;
     let host_runtime = parts::locate_onnxruntime(cache, request.offline)?;
@@ -258,6 +267,7 @@ fn rewrite(
         return Ok((None, None));
     }
     let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
+    let locales = parts::locale_path(description)?;
     let outcome = optimize::optimize(&OptimizeRequest {
         executable: &executable,
         onnxruntime: &runtime.path,
@@ -265,6 +275,7 @@ fn rewrite(
         sample: probe.sample.as_ref().map(|sample| sample.request.as_str()),
         accelerated: request.config.image.accelerator.unwrap_or_default() != config::Accelerator::None
             || matches!(&engine.provider, Providers::Named(named) if named.iter().any(|p| *p != Provider::Cpu)),
+        locales: locales.as_deref(),
     });
     crate::interrupt::check()?;
     match outcome {
@@ -362,8 +373,10 @@ fn image_request(
         onnxruntime: runtime.path.clone(),
         cuda: None,
         operators: Vec::new(),
+        locales: BTreeSet::new(),
         service_files: service_files::beside_the_binary(request, plan, generated)?,
         models,
+        side_files: BTreeMap::new(),
         compression: compression(asked.compression.unwrap_or_default()),
         model_compression: compression(asked.model_compression.unwrap_or(config::Compression::None)),
         largest_model_layer: image::LARGEST_MODEL_LAYER,

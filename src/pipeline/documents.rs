@@ -17,6 +17,7 @@ use crate::image::onnxruntime;
 use crate::model::ModelDescription;
 use crate::sbom::{self, BaseImagePart, BuildFacts, Inventory, ModelPart, RuntimePart};
 use crate::sign::{self, Fault, Predicate};
+use crate::source::Source;
 
 /// The documents by their file below `dist/` and the kind by which they are attested.
 const KINDS: [(&str, &str); 3] =
@@ -122,7 +123,7 @@ fn asked(request: &BuildRequest<'_>) -> Result<Value, Error> {
     config.pointer_mut("/image").and_then(Value::as_object_mut).and_then(|image| image.remove("plainHttp"));
     let name_alone = |path: &mut Value| {
         if let Value::String(path) = path
-            && !path.contains("://")
+            && matches!(path.parse(), Ok(Source::Path(_)))
         {
             let name = Path::new(path.as_str()).file_name().map(|name| name.to_string_lossy().into_owned());
             *path = name.unwrap_or_default();
@@ -180,6 +181,7 @@ fn model(request: &BuildRequest<'_>, used: &Used<'_>) -> ModelPart {
     ModelPart {
         name: used.plan.settings.name.clone(),
         files: model_files(description),
+        side_files: description.side_files.iter().map(|side| (side.name.as_str().into(), side.digest)).collect(),
         source: used.source.map(|pinned| (pinned.source.clone(), pinned.digest)),
         derived: used.derived.map(derived),
         license: license(request, description),

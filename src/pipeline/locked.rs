@@ -95,6 +95,7 @@ pub(super) fn lock(used: &Used<'_>, tree: &OutputTree) -> Lock {
         lock_version: Lock::VERSION,
         nimify: env!("CARGO_PKG_VERSION").into(),
         model,
+        side_files: description.side_files.iter().map(|side| (side.name.clone(), side.digest)).collect(),
         source: used.source.map(super::source::locked),
         derived: used.derived.map(derived),
         onnxruntime: onnxruntime(used.runtime, used.image.architecture),

@@ -32,7 +32,8 @@ pub use error::Error;
 pub use model::{ModelDestination, ModelForm};
 pub use observer::{Observer, Step};
 pub use parts::{
-    layout_in, locate_onnxruntime, operator_libraries, probe_request, read_sample, repository_of, sign, verify,
+    layout_in, locale_path, locate_onnxruntime, operator_libraries, probe_request, read_sample, repository_of, sign,
+    verify,
 };
 pub use push::{Destination, Pushed, keys_at_hand};
 pub use report::{BuildReport, LayerRow, StepRow};

@@ -17,6 +17,7 @@ use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::image::{self, Artifact, ArtifactBlob, ArtifactContent, OpenedLayout, UnpackedFile, blob_path};
+use crate::model;
 use crate::plan::LICENSE_FILE;
 use crate::registry::{self, CHUNK, PushReport, PushRequest, Reference, Signing, Watch};
 use crate::sign::SigningKey;
@@ -111,10 +112,11 @@ impl Model {
         let config: Value = serde_json::from_slice(&fs::read(&path).map_err(files("read", &path))?).unwrap_or_default();
         let history = config["history"].as_array().map(Vec::as_slice).unwrap_or_default();
         let title = |at: usize| history.get(at).and_then(|entry| entry["created_by"].as_str()).unwrap_or_default();
-        let of = |wanted: &str| -> Vec<usize> {
-            (0..layout.layers.len()).filter(|at| title(*at) == format!("nimify: {wanted}")).collect()
+        let of = |wanted: &[&str]| -> Vec<usize> {
+            let is_one = |at: &usize| title(*at).strip_prefix("nimify: ").is_some_and(|title| wanted.contains(&title));
+            (0..layout.layers.len()).filter(is_one).collect()
         };
-        let (own, service) = (of("model"), of("service"));
+        let (own, service) = (of(&["sides", "model"]), of(&["service"]));
         let layers = layout.manifest.layers();
         let at = |places: &[usize]| places.iter().map(|at| layers[*at].clone()).collect::<Vec<_>>();
         let mut unpacked = image::unpack(layout, &at(&own), &["models"], into)?;
@@ -254,6 +256,7 @@ fn blob(path: &RelativePath, part: &Part) -> ArtifactBlob {
     };
     let path = path.as_str();
     let media_type = match path.strip_prefix("nimify/") {
+        None if model::is_side_file(path.strip_prefix("models/").unwrap_or(path)) => WEIGHT_CONFIG,
         None => WEIGHT,
         Some(LICENSE_FILE) => DOC,
         Some(_) => WEIGHT_CONFIG,

@@ -1,5 +1,6 @@
 //! What several commands need of the stages: an OCI layout in a folder, ONNX Runtime, a probe of a model.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::error::files;
@@ -8,7 +9,7 @@ use crate::cache::Cache;
 use crate::config::{Config, Platform};
 use crate::image::onnxruntime::{self, OnnxRuntime};
 use crate::image::operators::{self, OperatorLibrary};
-use crate::image::{self, Architecture};
+use crate::image::{self, Architecture, locale};
 use crate::model::{self, ModelDescription};
 use crate::probe::ProbeRequest;
 use crate::sign::{self, Fault, SignedLayout, SigningKey, TrustedKeys, Verdict};
@@ -130,11 +131,22 @@ pub fn probe_request(
     let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
     let mut request = ProbeRequest::new(description, executable, onnxruntime.into());
     request.sample = sample;
+    request.locales = locale_path(description)?;
     for library in operators {
         let path = std::path::absolute(&library.path).map_err(files("find", &library.path))?;
         request.custom_ops.push(path);
     }
     Ok(request)
+}
+
+/// What `LOCPATH` has to be for processes that load the model on this machine: the variable as it is, where that does.
+pub fn locale_path(description: &ModelDescription) -> Result<Option<OsString>, Error> {
+    let names = &description.contents.locales;
+    let set = std::env::var_os("LOCPATH");
+    if names.is_empty() {
+        return Ok(set);
+    }
+    Ok(locale::search_path(names, set.as_deref(), &Cache::from_environment()?)?.or(set))
 }
 
 /// The time that everything in an image carries: `SOURCE_DATE_EPOCH`, or 0.

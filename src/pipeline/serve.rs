@@ -44,6 +44,9 @@ pub fn service_folder(request: &ServeRequest<'_>) -> Result<TempDir, Error> {
         model = &derived.graph().path;
     }
     plan.settings.model.path = std::path::absolute(model).map_err(files("find", model))?;
+    for (side, found) in plan.settings.model.side_files.iter_mut().zip(&request.description.side_files) {
+        side.path = std::path::absolute(&found.path).map_err(files("find", &found.path))?;
+    }
     plan.settings.engine.onnxruntime = Some(request.onnxruntime.into());
     let absolute = |library: &OperatorLibrary| std::path::absolute(&library.path).map_err(files("find", &library.path));
     plan.settings.engine.custom_ops = request.operators.iter().map(absolute).collect::<Result<_, _>>()?;

@@ -57,6 +57,11 @@ pub(super) fn models(description: &ModelDescription, derived: Option<&Derived>) 
     beside.chain([(model_name(description), description.path.clone())]).collect()
 }
 
+/// The files that go with the model: path below `/models` → file on this machine.
+pub(super) fn side_files(description: &ModelDescription) -> BTreeMap<RelativePath, PathBuf> {
+    description.side_files.iter().map(|side| (side.name.clone(), side.path.clone())).collect()
+}
+
 /// The model file's name as a path below `/models`.
 pub(super) fn model_name(description: &ModelDescription) -> RelativePath {
     description.file_name.parse().expect("a file's name is one part of a path")

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nimify_runtime::batching::Padding;
-use nimify_runtime::settings::{License, ModelFile, Optimize, Provider, Providers, ServiceSettings, TensorRtEngine};
-use nimify_runtime::signature::ModelSignature;
+use nimify_runtime::settings::{
+    License, ModelFile, Optimize, Provider, Providers, ServiceSettings, SideFile, TensorRtEngine,
+};
+use nimify_runtime::signature::ElementType as E;
+use nimify_runtime::signature::{Dim, ModelSignature, Shape, ValueSpec, ValueType};
 use nimify_runtime::state::Sessions;
 
 use super::{NotAServiceName, Resources, ServiceName, ServicePlan};
-use crate::config::{Accelerator, Config, ProviderList, TensorRt};
+use crate::config::{Accelerator, Config, ProviderList, SideFiles, TensorRt};
 use crate::image::{onnxruntime, operators};
-use crate::model::{Engine, ModelDescription};
+use crate::model::{self, Engine, ModelDescription};
 use crate::probe::ProbeReport;
 
 /// Where a licence's text stands, relative to `service.json`.
@@ -32,6 +35,14 @@ pub fn check(config: &Config, description: &ModelDescription) -> Result<(), Unfi
     padding.map_err(|why| Unfit { key: "batching.padding", why })?;
     let sessions = Sessions::new(&config.state.settings(), &description.contents.signature);
     sessions.map_err(|why| Unfit { key: "state.pairs", why })?;
+    if let SideFiles::Named(names) = &config.side_files {
+        let found: Vec<&str> = description.side_files.iter().map(|side| side.name.as_str()).collect();
+        if let Some(missing) = names.iter().find(|name| !found.contains(&name.as_str())) {
+            let there = if found.is_empty() { "none".into() } else { format!("`{}`", found.join("`, `")) };
+            let why = format!("no side file called `{missing}` is found with it: there is {there}");
+            return Err(Unfit { key: "sideFiles", why });
+        }
+    }
     if description.engine.is_none() {
         let told = config.tensorrt != TensorRt::default();
         let why = || "it is a graph, which says itself what this says of a TensorRT engine".into();
@@ -64,7 +75,7 @@ pub fn plan(
     let sample = probe.and_then(|report| report.sample.clone());
     Ok(ServicePlan {
         description: sentence(config, description),
-        settings: settings(config, description, sample.is_some()),
+        settings: settings(config, description, &signature, sample.is_some()),
         repository: config.image.repository.as_ref().map_or(name.to_string(), ToString::to_string),
         resources: resources(description.bytes(), config, description.engine.is_some()),
         environments: config.environments.iter().map(|(name, e)| (name.to_string(), e.chart_values())).collect(),
@@ -81,7 +92,12 @@ fn sentence(config: &Config, description: &ModelDescription) -> String {
     given.map_or_else(|| format!("Serves the model {}", config.name), String::from)
 }
 
-fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -> ServiceSettings {
+fn settings(
+    config: &Config,
+    description: &ModelDescription,
+    signature: &ModelSignature,
+    has_sample: bool,
+) -> ServiceSettings {
     let mut engine = config.engine.settings();
     engine.onnxruntime = Some(PathBuf::from("lib").join(onnxruntime::FILE_NAME));
     let names = config.engine.custom_ops.iter().filter_map(|path| path.file_name());
@@ -110,6 +126,8 @@ fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -
             derived: None,
             files: served_files(description),
             tensorrt: description.engine.as_ref().map(needs),
+            side_files: description.side_files.iter().map(side_file).collect(),
+            labels: labelled(&signature.outputs, &description.labels),
         },
         signature: "signature.json".into(),
         openapi: "openapi.json".into(),
@@ -120,6 +138,39 @@ fn settings(config: &Config, description: &ModelDescription, has_sample: bool) -
         engine,
         state: config.state.settings(),
         tracing: config.tracing.settings(),
+    }
+}
+
+/// Most classes that are told one by one.
+const MOST_CLASSES: usize = 10_000;
+
+/// The labels by the output whose last dimension counts as many: a classifier's scores. None where several outputs do,
+/// since nobody says which of them is meant.
+fn labelled(outputs: &[ValueSpec], labels: &[String]) -> BTreeMap<String, Vec<String>> {
+    let floats = [E::Float16, E::Bfloat16, E::Float32, E::Float64].map(Some);
+    let counts = |spec: &&ValueSpec| match &spec.value_type {
+        ValueType::Tensor { element_type, shape: Shape(Some(dims)) } => {
+            floats.contains(&element_type.carrier()) && dims.last() == Some(&Dim::Fixed(labels.len() as u64))
+        }
+        _ => false,
+    };
+    let mut fitting = outputs.iter().filter(counts);
+    match (fitting.next(), fitting.next()) {
+        (Some(only), None) if (1..=MOST_CLASSES).contains(&labels.len()) => {
+            [(only.name.clone(), labels.to_vec())].into()
+        }
+        _ => BTreeMap::new(),
+    }
+}
+
+/// A side file where it stands in an image: beside the model.
+fn side_file(side: &model::SideFile) -> SideFile {
+    SideFile {
+        name: side.name.as_str().into(),
+        kind: side.kind,
+        path: PathBuf::from("../models").join(&side.name),
+        size: side.size,
+        sha256: side.digest.hex(),
     }
 }
 
@@ -169,6 +220,26 @@ fn resources(bytes: u64, config: &Config, gpu_only: bool) -> Resources {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_belong_to_the_one_output_that_counts_as_many() {
+        let output = |name: &str, element: &str, shape: serde_json::Value| -> ValueSpec {
+            let spec = serde_json::json!({"name": name, "kind": "tensor", "elementType": element, "shape": shape});
+            serde_json::from_value(spec).unwrap()
+        };
+        let labels = ["cat", "dog"].map(String::from);
+        let scores = output("scores", "float32", serde_json::json!(["N", 2]));
+        let others = [
+            output("class", "int64", serde_json::json!(["N", 2])),
+            output("embedding", "float32", serde_json::json!(["N", 3])),
+            output("free", "float32", serde_json::json!(["N", "C"])),
+            output("any", "float32", serde_json::json!(null)),
+        ];
+        let all = [&others[..], std::slice::from_ref(&scores)].concat();
+        assert_eq!(labelled(&all, &labels), BTreeMap::from([("scores".to_string(), labels.to_vec())]));
+        assert!(labelled(&[scores.clone(), scores], &labels).is_empty());
+        assert!(labelled(&others, &labels).is_empty() && labelled(&all, &[]).is_empty());
+    }
 
     #[test]
     fn resources_follow_from_the_model_s_size_and_the_config_alone() {

@@ -29,9 +29,10 @@ pub use exchange::Job;
 pub use parent::probe;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use nimify_runtime::signature::{Batching, ModelSignature, ValueSpec};
+use nimify_runtime::signature::{Batching, Dim, ModelSignature, ValueSpec};
 use serde::Serialize;
 
 use crate::model::{Hint, ModelDescription, RowCoupling};
@@ -48,13 +49,29 @@ pub fn unseen(description: &ModelDescription) -> Option<ProbeReport> {
         (None, true) => "the compiled engine in it runs on its own hardware alone: nothing was run",
         (None, false) => return None,
     };
-    let batching = match description.contents.signature.batching.clone() {
-        refused @ Batching::Refused { .. } => refused,
+    let signature = &description.contents.signature;
+    let rows = description.engine.as_ref().and_then(|engine| engine.max_batch_size);
+    let batching = match (signature.batching.clone(), rows) {
+        (refused @ Batching::Refused { .. }, _) => refused,
+        (_, Some(rows)) if has_rows(signature) => Batching::Stated {
+            axis: 0,
+            reason: format!("on the word of whoever says that up to {rows} rows run at once: {reason}"),
+        },
         _ => Batching::Unproved { reason: reason.into() },
     };
-    let warnings = vec![format!("requests will run one by one: {}", batching.reason())];
+    let how = if batching.axis().is_some() { "requests will be joined, " } else { "requests will run one by one: " };
+    let warnings = vec![format!("{how}{}", batching.reason())];
     let outputs = description.contents.signature.outputs.clone();
     Some(ProbeReport { batching, sample: None, outputs, measured: Measured::default(), warnings })
+}
+
+/// Whether every input and output has a free first size, which may be the number of rows.
+fn has_rows(signature: &ModelSignature) -> bool {
+    let free = |spec: &ValueSpec| {
+        let dims = spec.tensor().and_then(|(_, shape)| shape.dims());
+        dims.is_some_and(|dims| dims.first().is_some_and(|first| !matches!(first, Dim::Fixed(_))))
+    };
+    signature.inputs.iter().chain(&signature.outputs).all(free)
 }
 
 /// What is to be probed, and by whom.
@@ -78,6 +95,8 @@ pub struct ProbeRequest {
     pub row_coupling: Vec<RowCoupling>,
     /// A predict request of the user's as JSON text: tried first and alone.
     pub sample: Option<String>,
+    /// Where locales are looked for that this machine doesn't have: what `LOCPATH` is in the child.
+    pub locales: Option<OsString>,
     /// What the child may use.
     pub limits: Limits,
 }
@@ -96,6 +115,7 @@ impl ProbeRequest {
             hints: description.contents.input_hints.clone(),
             row_coupling: description.contents.row_coupling.iter().cloned().collect(),
             sample: None,
+            locales: None,
             limits: Limits::for_model(model_bytes),
         }
     }

@@ -30,6 +30,7 @@ pub fn probe(request: &ProbeRequest) -> Result<ProbeReport, Error> {
         subcommand: SUBCOMMAND,
         job: serde_json::to_vec(&job).expect("a job is plain data"),
         patience: Duration::from_secs(request.limits.wall_seconds),
+        locales: request.locales.as_deref(),
     };
     let executable = request.executable.clone();
     let ended = confine::run(&task).map_err(|source| Error::Start { executable, source })?;

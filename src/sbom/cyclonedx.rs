@@ -161,6 +161,7 @@ fn model(inventory: &Inventory) -> Value {
     }
     component["properties"] = properties.into();
     let mut files = model.files[1.min(model.files.len())..].to_vec();
+    files.extend(model.side_files.iter().cloned());
     files.extend(model.derived.iter().flat_map(|(_, files)| files.clone()));
     let parts =
         files.iter().map(|(name, digest)| self::component("file", &format!("model/{name}"), name, Some(digest)));

@@ -114,6 +114,8 @@ pub struct ModelPart {
     pub name: String,
     /// The user's files: name, digest. The graph comes first.
     pub files: Vec<(String, Digest)>,
+    /// Files of the user's that go with it: name, digest.
+    pub side_files: Vec<(String, Digest)>,
     /// Where it was fetched from and what that led to, where it was.
     pub source: Option<(String, Digest)>,
     /// What the image has instead, where the build made another graph of it: how, and its files.

@@ -46,6 +46,7 @@ pub fn provenance(inventory: &Inventory, facts: &BuildFacts) -> Value {
 fn dependencies(inventory: &Inventory, facts: &BuildFacts) -> Vec<Value> {
     let named = |name: &str, digest: &Digest| json!({ "name": name, "digest": { "sha256": digest.hex() } });
     let mut all: Vec<Value> = inventory.model.files.iter().map(|(name, digest)| named(name, digest)).collect();
+    all.extend(inventory.model.side_files.iter().map(|(name, digest)| named(&format!("sideFiles/{name}"), digest)));
     if let Some((source, digest)) = &inventory.model.source {
         all.push(json!({ "uri": source, "digest": { "sha256": digest.hex() } }));
     }

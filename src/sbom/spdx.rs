@@ -111,6 +111,12 @@ impl Document {
                 self.relate(image, "CONTAINS", &id);
             }
         }
+        for (at, (name, digest)) in model.side_files.iter().enumerate() {
+            let id = format!("SPDXRef-SideFile-{at}");
+            self.package(&id, name, "FILE", Some(digest))
+                .set("comment", format!("goes with the model `{}`", model.name));
+            self.relate(image, "CONTAINS", &id);
+        }
         let Some((how, files)) = &model.derived else { return };
         for (at, (name, digest)) in files.iter().enumerate() {
             let id = format!("SPDXRef-DerivedModel-{at}");

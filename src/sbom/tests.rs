@@ -17,6 +17,7 @@ fn inventory() -> Inventory {
             name: "digits".into(),
             files: vec![("digits.onnx".into(), Digest::of("model")), ("weights.bin".into(), Digest::of("weights"))],
             source: Some(("oci://r.example.com/digits:1".into(), Digest::of("manifest"))),
+            side_files: vec![("tokenizer.json".into(), Digest::of("tokenizer"))],
             derived: Some(("optimized".into(), vec![("digits.optimized.onnx".into(), Digest::of("derived"))])),
             license: Some("Apache-2.0".into()),
             producer: "skl2onnx 1.20.0".into(),
@@ -116,7 +117,11 @@ fn cyclonedx_describes_the_model_as_one_of_machine_learning() {
     assert_eq!(text(&document, "/components/0/type"), "machine-learning-model");
     assert_eq!(text(&document, "/components/0/hashes/0/content"), Digest::of("model").hex());
     assert_eq!(text(&document, "/components/0/modelCard/modelParameters/inputs/0/format"), "x: float32[batch, 64]");
-    assert_eq!(document["components"][0]["components"].as_array().unwrap().len(), 2, "weights, derived graph");
+    assert_eq!(
+        document["components"][0]["components"].as_array().unwrap().len(),
+        3,
+        "weights, tokenizer, derived graph"
+    );
     let serial = text(&document, "/serialNumber");
     assert_eq!((serial.len(), &serial[23..24]), (45, "8"), "{serial}");
     let refs: Vec<&Value> = document["components"].as_array().unwrap().iter().map(|c| &c["bom-ref"]).collect();
@@ -151,11 +156,23 @@ fn provenance_names_every_input_with_its_digest() {
     let document = provenance(&inventory(), &facts());
     let dependencies = document["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
     let digests: Vec<String> = dependencies.iter().map(|one| text(one, "/digest/sha256")).collect();
-    let parts = ["model", "weights", "library", "nimify", "templates", "lock", "hooks", "anyhow", "syn", "release"];
+    let parts = [
+        "model",
+        "weights",
+        "tokenizer",
+        "library",
+        "nimify",
+        "templates",
+        "lock",
+        "hooks",
+        "anyhow",
+        "syn",
+        "release",
+    ];
     for part in parts.into_iter().chain(["libc", "index", "wheel", "manifest", "operators"]) {
         assert!(digests.contains(&Digest::of(part).hex()), "{part}");
     }
-    assert_eq!(digests.len(), 15);
+    assert_eq!(digests.len(), 16);
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) fn digits() -> ServicePlan {
                 derived: None,
                 files: Default::default(),
                 tensorrt: None,
+                side_files: Vec::new(),
+                labels: Default::default(),
             },
             signature: "signature.json".into(),
             openapi: "openapi.json".into(),

@@ -200,3 +200,15 @@ fn the_program_takes_the_arguments_that_the_test_s_pod_gives_it() {
         assert_eq!(command, Command::Request { url, body: body.map(Into::into) });
     }
 }
+
+#[test]
+fn requests_of_a_session_reach_one_pod_where_state_is_kept() {
+    let mut plan = plans::digits();
+    let service = |plan: &ServicePlan| the(&rendered(plan, &["replicaCount=2"]), "Service")["spec"].clone();
+    assert_eq!(service(&plan).get("sessionAffinity"), None);
+    let pair = json!({ "output": "next", "input": "state" });
+    plan.settings.state.pairs.push(serde_json::from_value(pair).unwrap());
+    let kept = service(&plan);
+    assert_eq!(kept["sessionAffinity"], "ClientIP");
+    assert_eq!(kept["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10800);
+}

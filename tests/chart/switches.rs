@@ -233,6 +233,7 @@ pub(crate) const SWITCHES: &[(&str, &[&str], &str)] = &[
             "fullnameOverride=whole",
             "service.type=NodePort",
             "service.port=80",
+            "service.sessionAffinity=ClientIP",
             "service.labels.a=b",
             "service.annotations.c=d",
         ],

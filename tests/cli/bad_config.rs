@@ -25,7 +25,7 @@ fn keys_and_values_are_refused_with_their_place() {
      hint: `nimify schema` prints what `nimify.yaml` can hold
     ");
     assert_snapshot!(refused("replicas: 3\n"), @"
-    error: nimify.yaml:4:1: `replicas` is no known key: known are `apiVersion`, `name`, `model`, `version`, `description`, `license`, `sample`, `service`, `server`, `batching`, `engine`, `tensorrt`, `state`, `tracing`, `image`, `signing`, `environments`
+    error: nimify.yaml:4:1: `replicas` is no known key: known are `apiVersion`, `name`, `model`, `version`, `description`, `license`, `sideFiles`, `sample`, `service`, `server`, `batching`, `engine`, `tensorrt`, `state`, `tracing`, `image`, `signing`, `environments`
      hint: `nimify schema` prints what `nimify.yaml` can hold
     ");
     assert_snapshot!(refused("server:\n  port: many\n"), @"

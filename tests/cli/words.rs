@@ -22,6 +22,7 @@ fn every_command_lists_its_flags() {
                 "--grpc-port",
                 "--sample",
                 "--custom-ops",
+                "--state",
                 "--no-probe",
                 "--offline",
                 "<MODEL>",

@@ -1,6 +1,8 @@
 """What the tests in this folder stand on: the command line, a Docker Engine, a port."""
+import faulthandler
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +18,31 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # The scripts that make the fixtures are modules here.
 sys.path.append(str(ROOT / "fixtures"))
 
+# Seconds after which a test that still runs has come to a standstill; the longest takes a fraction of it.
+LONGEST = 360
+# The same for one that compiles: where nothing else has yet, that takes minutes.
+LONGEST_BUILD = 1800
+# What waits at a socket and names no limit of its own waits so long at most.
+socket.setdefaulttimeout(60)
+
+
+@pytest.fixture(autouse=True)
+def comes_to_an_end(request):
+    """No test waits without end: one that would fails, and what each thread was at is in its output."""
+    def give_up(*_):
+        faulthandler.dump_traceback(file=sys.__stderr__)
+        pytest.fail("it stood still")
+
+    limit = LONGEST_BUILD if request.node.get_closest_marker("compiles") else LONGEST
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(limit)
+    yield
+    signal.alarm(0)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "compiles: a service is compiled in it, and before the first one the runtime")
+
 
 class Nimify:
     """The command line, with a key store of its own."""
@@ -28,7 +55,8 @@ class Nimify:
     def __call__(self, *arguments, **more):
         """Runs a command that has to succeed; what it printed."""
         environment = self.environment | more
-        done = subprocess.run([self.path, *arguments], capture_output=True, text=True, env=environment)
+        command = [self.path, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LONGEST_BUILD)
         assert done.returncode == 0, f"nimify {' '.join(map(str, arguments))}: {done.returncode}\n{done.stderr}"
         return done.stdout
 

@@ -7,7 +7,7 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.grpc import service_pb2
 
-from service import to_json
+from service import PATIENCE, to_json
 
 
 def typed(service, values):
@@ -64,7 +64,7 @@ def grpc_raw(service, values):
     inputs = []
     for name, array in tensors(service, values).items():
         inputs.append(tritonclient.grpc.InferInput(name, array.shape, service.inputs[name]).set_data_from_numpy(array))
-    answer = service.grpc_client.infer("m", inputs)
+    answer = service.grpc_client.infer("m", inputs, client_timeout=PATIENCE)
     return {
         name: from_tensor({"parameters": parameters(answer.get_output(name))}, answer.as_numpy(name))
         for name in service.outputs
@@ -92,7 +92,7 @@ def grpc_typed(service, values):
         if tensor.datatype == "BYTES":
             elements = [text.encode() if isinstance(text, str) else text for text in elements]
         getattr(tensor.contents, CONTENTS[tensor.datatype]).extend(elements)
-    answer = tritonclient.grpc.InferResult(service.grpc_client._client_stub.ModelInfer(request))
+    answer = tritonclient.grpc.InferResult(service.grpc_client._client_stub.ModelInfer(request, timeout=PATIENCE))
     return {
         name: from_tensor({"parameters": parameters(answer.get_output(name))}, answer.as_numpy(name))
         for name in service.outputs

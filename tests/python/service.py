@@ -3,6 +3,9 @@ import base64
 import json
 import math
 import re
+import shutil
+import subprocess
+import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -65,6 +68,18 @@ class Served(Service):
         with log.open("w") as file:
             self.process = nimify.start("run", model, "--name", "m", *ports, *arguments, log=file, **environment)
 
+    @classmethod
+    def packed(cls, folder, root, log):
+        """What `nimify create` has written to `folder`, its model called `m`: the image's files laid out in `root`, and its
+        service started in them as the image's user, who finds nothing else."""
+        unpack(folder / "dist" / "image", root)
+        served = cls.__new__(cls)
+        served.log = log
+        ports = {"NIMIFY_HOST": "127.0.0.1", "NIMIFY_PORT": "0", "NIMIFY_GRPC_PORT": "0"}
+        with log.open("w") as file:
+            served.process = subprocess.Popen(inside(root), env=ports, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        return served
+
     def __enter__(self):
         try:
             super().__init__(self.listens("address"))
@@ -104,6 +119,26 @@ class Served(Service):
                 return given
             time.sleep(0.01)
         pytest.fail(f"the service doesn't come up:\n{self.log.read_text()}")
+
+
+def unpack(layout, root):
+    """Lays the layers of an image's OCI layout over each other."""
+    def blob(descriptor):
+        return layout / "blobs" / descriptor["digest"].replace(":", "/")
+
+    index = json.loads((layout / "index.json").read_text())
+    for layer in json.loads(blob(index["manifests"][0]).read_text())["layers"]:
+        with tarfile.open(blob(layer)) as archive:
+            archive.extractall(root, filter="fully_trusted")
+
+
+def inside(root):
+    """The command that starts the service of an image whose files are laid out in `root`, as its user; only root can. As
+    in a container there is `/proc`, by which ONNX Runtime finds weights beside a graph, and nothing else of the machine."""
+    (root / "proc").mkdir(exist_ok=True)
+    user = '--wd=/nimify --setgid=65532 --setuid=65532'
+    script = f'mount --rbind /proc "$0/proc" && exec unshare --root="$0" {user} /nimify/service'
+    return [shutil.which("unshare"), "--mount", shutil.which("sh"), "-c", script, str(root)]
 
 
 def from_json(kind, value):

@@ -77,6 +77,18 @@ def words():
     return convert_sklearn(model, initial_types=[("text", StringTensorType([None]))]), {"text": np.array(said, "object")}, answer
 
 
+def lowered():
+    """Texts whose case doesn't count, in alphabets with other letters than ASCII's."""
+    texts = ["Gute ÄPFEL", "äpfel sind übel", "Très BON café", "CAFÉ mauvais", "ЧАЙ хорош", "плохой чай"]
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=50)).fit(texts, [1, 0, 1, 0, 1, 0])
+    said = ["gute äpfel", "ÜBEL", "CAFÉ ÜBEL", "Чай ХОРОШ", "ÄPFEL"]
+    answer = {"output_label": model.predict(said), "output_probability": maps(model, said)}
+    # The converter's own expression for a word knows the letters of ASCII alone.
+    options = {TfidfVectorizer: {"tokenexp": r"[\p{L}\p{N}_]{2,}"}}
+    graph = convert_sklearn(model, initial_types=[("text", StringTensorType([None]))], options=options)
+    return graph, {"text": np.array(said, "object")}, answer
+
+
 def progress(regressor, convert, name):
     """A regressor: one number a patient."""
     regressor.fit(PATIENTS, PROGRESS)
@@ -125,6 +137,7 @@ CASES = {
     "sklearn-columns": columns,
     "sklearn-mixed": mixed,
     "sklearn-words": words,
+    "sklearn-lowered": lowered,
     "sklearn-boosted": lambda: progress(GradientBoostingRegressor(**FEW_TREES), lambda m: to_onnx(m, PATIENTS[:1]), "X"),
     "sklearn-clusters": clusters,
     "sklearn-outliers": outliers,

@@ -137,6 +137,7 @@ def same(answer, expected):
     return arrays
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", CASES)
 def test_a_real_model_goes_all_the_way(name, nimify, engine, port, tmp_path):
     model, verdict, requests, check = CASES[name]()

@@ -121,6 +121,33 @@ def test_a_stream_whose_state_is_kept_equals_one_whose_state_is_passed_on(name, 
         assert 'nimify_sessions_total{event="ended"} 3' in metrics
 
 
+def test_a_session_is_kept_for_events_and_told_of_in_the_metadata(nimify, tmp_path):
+    model, pairs, pieces, sizes = layers()
+    wanted = by_hand(model, pairs, pieces, sizes)
+    flags = [f"--state={pair['output']}={pair['input']}" for pair in pairs]
+    with Served(nimify, model, tmp_path / "log", flags) as service:
+        for k, (piece, answer) in enumerate(zip(pieces, wanted)):
+            rows, done = events(service, piece, "s", k == 0)
+            # Without the state, rows can't be counted: all of them are one part.
+            assert done == {"rows": 1}
+            for output, value in answer.items():
+                np.testing.assert_allclose(np.array(rows[output]), value, rtol=1e-4, atol=1e-5, err_msg=output)
+            assert rows[pairs[0]["output"]] is None
+        assert "sequence" in service.client.get_server_metadata()["extensions"]
+        assert "sequence" in service.grpc_client.get_server_metadata().extensions
+
+
+def events(service, piece, session, start):
+    """What the two events of a session's request say: its rows, and that they were all."""
+    headers = {"Accept": "text/event-stream", "Content-Type": "application/json",
+               "Nimify-Session": session, "Nimify-Session-Start": str(start).lower()}
+    body = json.dumps({name: to_json(value) for name, value in piece.items()}).encode()
+    request = urllib.request.Request(f"http://{service.address}/v1/predict", body, headers)
+    with urllib.request.urlopen(request) as answer:
+        text = answer.read().decode()
+    return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+
+
 def test_a_service_that_keeps_nothing_says_so(nimify, tmp_path):
     model, _, pieces, sizes = layers()
     piece = pieces[0] | {name: np.zeros(size, "float32") for name, size in sizes.items()}
@@ -128,3 +155,4 @@ def test_a_service_that_keeps_nothing_says_so(nimify, tmp_path):
         for ask, session in ASK.values():
             with pytest.raises(LookupError, match="keeps no state"):
                 ask(service, piece, session, True, False)
+        assert "sequence" not in service.client.get_server_metadata()["extensions"]

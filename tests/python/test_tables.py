@@ -2,6 +2,7 @@
 comes back is what the library itself predicts.
 """
 import json
+import shutil
 import subprocess
 import urllib.request
 import warnings
@@ -56,6 +57,26 @@ def test_the_labels_that_the_graph_names_are_in_the_openapi_document(nimify, tmp
     assert (list(row["properties"]), row["required"], row["additionalProperties"]) == (labels, labels, False)
 
 
+@pytest.mark.compiles
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["sklearn-lowered", "sklearn-mixed", "xgboost-classes", "lightgbm-maps"])
+def test_a_packed_model_of_tables_predicts_what_its_library_does(name, nimify, tmp_path):
+    model, request, answer = tables.CASES[name]()
+    onnx.save(model, tmp_path / "model.onnx")
+    packed_answers(nimify, tmp_path, request, {name: to_json(value) for name, value in answer.items()})
+
+
+def packed_answers(nimify, folder, request, wanted):
+    """Takes `folder`'s model through `create` and asks what comes of it, from the files of its image, by every protocol."""
+    made = folder / "made"
+    nimify("create", folder / "model.onnx", "--yes", "--name", "m", "--output", made)
+    assert {"chart", "dist", "nimify.lock", "openapi.yaml", "service"} <= {path.name for path in made.iterdir()}
+    with Served.packed(made, folder / "root", folder / "log") as service:
+        for ask in PROTOCOLS:
+            got = ask(service, request)
+            assert alike(got, wanted), f"{ask.__name__}: {got} instead of {wanted}"
+
+
 @pytest.fixture(scope="module")
 def torch(tmp_path_factory):
     """A folder of models that PyTorch exported, all of them by one start of it."""
@@ -74,3 +95,10 @@ def test_a_model_of_pytorch_answers_as_it_does_there(name, torch, nimify, tmp_pa
         for ask in PROTOCOLS:
             got = ask(service, request)
             assert alike(got, wanted), f"{ask.__name__}: {got} instead of {wanted}"
+
+
+@pytest.mark.compiles
+def test_a_packed_model_of_pytorch_answers_as_it_does_there(torch, nimify, tmp_path):
+    request, answer = (dict(np.load(torch / f"tokens.{what}.npz")) for what in ("request", "answer"))
+    shutil.copy(torch / "tokens.onnx", tmp_path / "model.onnx")
+    packed_answers(nimify, tmp_path, request, {name: to_json(value) for name, value in answer.items()})

@@ -47,6 +47,7 @@ fn stated(path: &str) -> Option<String> {
         "image.accelerator" => word(serde_json::to_value(Accelerator::default()).unwrap()),
         "image.compression" => word(serde_json::to_value(Compression::default()).unwrap()),
         "image.modelCompression" => word(serde_json::to_value(Compression::None).unwrap()),
+        "sideFiles" => Some(code("true")),
         "service" => Some("`generated` where cargo is there".into()),
         _ => None,
     }

@@ -1,10 +1,11 @@
-//! The command line's own services: what `nimify run` leaves behind, and a licence from `nimify.yaml` through the image
-//! to its route.
+//! The command line's own services: what `nimify run` leaves behind, a licence and the files that
+//! stand with a model from `nimify.yaml` through the image to their routes.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use nimify::digest::Digest;
 use nimify::image;
 use serde_json::json;
 
@@ -37,21 +38,29 @@ fn run_serves_and_writes_nothing_below_the_home_of_the_user() {
 
 const CONFIG: &str = "apiVersion: nimify/v1
 name: digits
-model: digits.onnx
+model: digits
 license: { name: Unlicense, path: legal/TEXT.md }
 image: { compression: none }
 ";
 
+/// Files that stand with the model.
+const SIDES: [(&str, &str); 3] =
+    [("preprocessor_config.json", r#"{"size": 8}"#), ("vocab.txt", "zero\none\n"), ("README.md", "# Digits\n")];
+
 const LICENSE: &str = "Do what you like – no warranty.\n";
 
 #[test]
-fn a_licence_goes_from_the_config_through_the_image_to_its_route() {
+fn licence_and_side_files_go_through_the_image_to_their_routes() {
     let project = tempfile::tempdir().unwrap();
     let path = |name: &str| project.path().join(name);
     fs::create_dir(path("legal")).unwrap();
     fs::write(path("legal/TEXT.md"), LICENSE).unwrap();
     fs::write(path("nimify.yaml"), CONFIG).unwrap();
-    fs::copy(fixture("digits/digits.onnx"), path("digits.onnx")).unwrap();
+    fs::create_dir(path("digits")).unwrap();
+    fs::copy(fixture("digits/digits.onnx"), path("digits/digits.onnx")).unwrap();
+    for (name, text) in SIDES {
+        fs::write(path("digits").join(name), text).unwrap();
+    }
     let built = nimify().args(["build", "--unsigned", "--quiet"]).current_dir(&project).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
 
@@ -66,6 +75,20 @@ fn a_licence_goes_from_the_config_through_the_image_to_its_route() {
     });
     assert_eq!(license.json(), expected);
     assert_eq!(service.get("/v1/metadata").json()["licenseInfo"], expected);
+    let sides = service.get("/v1/metadata").json()["sideFiles"].clone();
+    let side = |at: usize, kind: &str| {
+        let (name, text) = SIDES[at];
+        json!({ "name": name, "kind": kind, "size": text.len(), "digest": Digest::of(text).to_string() })
+    };
+    assert_eq!(sides, json!([side(0, "preprocessor"), side(1, "vocabulary")]));
+    for (name, text) in SIDES {
+        let answer = service.get(&format!("/v1/metadata/files/{name}"));
+        if name == "README.md" {
+            assert_eq!((answer.status, &answer.json()["error"]["code"]), (404, &json!(404)));
+            continue;
+        }
+        assert_eq!((answer.status, answer.body.as_slice()), (200, text.as_bytes()));
+    }
     // The document says so too: no 404 where there is a licence.
     let document = service.get("/openapi.json").json();
     let answers = document["paths"]["/v1/license"]["get"]["responses"].as_object().unwrap();

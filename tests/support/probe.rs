@@ -8,6 +8,8 @@ unsafe extern "C" {
     fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
     fn dlerror() -> *const c_char;
     fn getuid() -> u32;
+    fn newlocale(mask: c_int, name: *const c_char, base: *const c_void) -> *const c_void;
+    fn towlower_l(letter: u32, locale: *const c_void) -> u32;
 }
 
 #[repr(C)]
@@ -34,12 +36,23 @@ fn main() {
         CStr::from_ptr(((*get()).version)()).to_string_lossy().into_owned()
     };
     println!(
-        "uid={} cwd={} certificates={} read-only={root} shell={} temporary={} model={} onnxruntime={version}",
+        "uid={} cwd={} lower={} certificates={} read-only={root} shell={} temporary={} model={} onnxruntime={version}",
         unsafe { getuid() },
         std::env::current_dir().expect("a folder").display(),
+        lower('É'),
         bundle.matches("BEGIN CERTIFICATE").count(),
         std::path::Path::new("/bin/sh").exists(),
         std::fs::metadata("/tmp").is_ok(),
         std::fs::read_to_string("/models/model.onnx").expect("the model is there"),
     );
+}
+
+/// As ONNX Runtime makes a letter small, which needs all parts of the locale to be there.
+fn lower(letter: char) -> char {
+    // SAFETY: plain library calls; the name is terminated, and the mask is what glibc's headers call `LC_ALL_MASK`.
+    unsafe {
+        let locale = newlocale(0x1fbf, c"en_US.UTF-8".as_ptr(), std::ptr::null());
+        assert!(!locale.is_null(), "the image has no locale `en_US.UTF-8`");
+        char::from_u32(towlower_l(letter.into(), locale)).expect("a letter")
+    }
 }

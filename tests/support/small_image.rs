@@ -1,9 +1,14 @@
 //! An image with the real base and ONNX Runtime around a small program.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use nimify::cache::Cache;
 use nimify::image::{Architecture, BaseSource, Budget, Compression, ImageRequest, LARGEST_MODEL_LAYER, onnxruntime};
+
+/// The locale that the image's program asks for.
+pub(crate) static LOCALES: LazyLock<BTreeSet<String>> = LazyLock::new(|| BTreeSet::from(["en_US.UTF-8".into()]));
 
 /// The cache that tests share, so that ONNX Runtime is fetched and packed once.
 pub(crate) fn shared_cache() -> Cache {
@@ -25,9 +30,11 @@ pub(crate) fn request(binary: &Path, folder: &Path, cache: &Cache) -> ImageReque
         onnxruntime: library.expect("ONNX Runtime is to be had: run `tools/setup`").path,
         cuda: None,
         operators: Vec::new(),
+        locales: LOCALES.clone(),
         service_files: [("service.json".parse().expect("relative"), b"{}".to_vec())].into(),
         models: [("model.onnx".parse().expect("relative"), model)].into(),
         compression: Compression::Gzip,
+        side_files: Default::default(),
         model_compression: Compression::None,
         largest_model_layer: LARGEST_MODEL_LAYER,
         budget: Budget::default(),

@@ -11,7 +11,7 @@ use crate::codec::v2::protobuf::messages::{
     RepositoryIndexResponse, ServerLiveResponse, ServerMetadataResponse, ServerReadyResponse,
 };
 use crate::error::Error;
-use crate::http::EXTENSIONS;
+use crate::http::extensions;
 use crate::model_config::{PLATFORM, wire_shape};
 use crate::repository::{self, IndexEntry, IndexRequest};
 use crate::signature::ValueSpec;
@@ -30,7 +30,7 @@ pub(super) fn answer(app: &App, method: Method, message: &Message<'_>) -> Result
         Method::ServerMetadata => generated(&ServerMetadataResponse {
             name: "nimify".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            extensions: EXTENSIONS.map(String::from).into(),
+            extensions: extensions(&app.settings).into_iter().map(String::from).collect(),
         }),
         Method::ModelMetadata => {
             let ModelMetadataRequest { name, version } = read(message)?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::files::SideFiles;
 use super::{docs, nim, v2};
 use crate::settings::ServiceSettings;
 use crate::signature::ModelSignature;
@@ -20,6 +21,7 @@ pub(crate) struct Documents {
     pub(crate) openapi: Bytes,
     pub(crate) docs_model: Bytes,
     pub(crate) sample: Option<Bytes>,
+    pub(crate) side_files: SideFiles,
 }
 
 /// A file that `service.json` names and that can't be read.
@@ -47,17 +49,19 @@ impl Documents {
             None => None,
         };
         let sample = settings.sample.as_ref().map(|path| read("sample", path)).transpose()?.map(Bytes::from);
+        let side_files = SideFiles::open(&settings.model.side_files);
         Ok(Documents {
             models: nim::models(settings),
-            metadata: nim::metadata(settings, license.as_ref()),
+            metadata: nim::metadata(settings, license.as_ref(), &side_files),
             manifest: nim::manifest(settings, signature),
             license: license.as_ref().map(nim::LicenseText::document),
             version: nim::version(settings),
-            server: v2::server_metadata(),
+            server: v2::server_metadata(settings),
             model: v2::model_metadata(settings, signature),
             openapi: read("openapi", &settings.openapi)?.into(),
             docs_model: docs::model(settings, signature, sample.is_some()),
             sample,
+            side_files,
         })
     }
 }

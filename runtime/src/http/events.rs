@@ -4,7 +4,7 @@
 //! `event: rows` with the rows' range as its id (`0-32`, the end not included) and the very object that
 //! `/v1/predict` answers for them; at the end `event: done`, or `event: error` with NIM's error object. What goes wrong
 //! before the first part is there is an answer like any other, with its status. One part is made ahead of what the
-//! client has taken, and none for a client that has gone.
+//! client has taken, and none for a client that has gone. A session's request is one part.
 
 use std::sync::Arc;
 
@@ -104,14 +104,15 @@ async fn parts(work: &mut Work<'_>, head: Parts, body: Upload, streams: &mut Str
     work.admit()?;
     body::check_media_type(&head.headers, &["application/json"])?;
     let (body, held) = body::read(&head.headers, body, Limits::of(app)).await?;
-    if session::of(&head.headers)?.id.is_some() {
-        return Err(Error::Unsupported("the rows of a session's request can't be sent as events".into()));
-    }
+    work.sequence = session::of(&head.headers)?;
     let inputs = work.decode(body.len(), || predict::decode(&body, &app.requests))?;
     drop(body);
-    let (parts, mut row) = (batching::parts(inputs, &app.signature, app.settings.batching.max_batch_size), 0);
+    // A session's state is that of all rows: they run as one part.
+    let most = if work.sequence.id.is_some() { usize::MAX } else { app.settings.batching.max_batch_size };
+    let (parts, mut row) = (batching::parts(inputs, &app.signature, most), 0);
     for (inputs, rows) in parts {
-        let outputs = work.run(inputs).await?;
+        let mut outputs = work.run(inputs).await?;
+        work.leave_out_kept(&mut outputs);
         let text = encoded(work, &outputs);
         let id = format!("{row}-{}", row + rows);
         row += rows;

@@ -2,7 +2,7 @@
 //!
 //! There is no framework between hyper and the routes: a path is matched by [`route`], a body read by `body` and an
 //! error written by `respond`, so that a request pays for nothing that it doesn't use. One file a family of routes:
-//! `predict`, `nim`, `v2`, `extensions`, `docs`, `debug`.
+//! `predict`, `nim`, `files`, `v2`, `extensions`, `docs`, `debug`.
 
 mod body;
 mod connection;
@@ -12,6 +12,7 @@ mod documents;
 pub(crate) mod encoding;
 mod events;
 mod extensions;
+mod files;
 mod nim;
 mod predict;
 mod request_id;
@@ -38,12 +39,13 @@ pub(crate) use connection::front::{Closing, Entrance, connections};
 pub(crate) use connection::{Access, Door};
 pub use documents::Unreadable;
 pub(crate) use documents::{Documents, read as read_file};
+pub use files::media_type;
 pub(crate) use request_id::{REQUEST_ID, RequestIds, text as id_text};
 use respond::Response;
 use route::{Route, Target};
 use seen::Seen;
 use upload::Upload;
-pub(crate) use v2::EXTENSIONS;
+pub(crate) use v2::extensions;
 
 use crate::app::{App, Phase};
 use crate::error::Error;
@@ -138,6 +140,7 @@ async fn dispatch(
         Route::Metrics | Route::NimMetrics => Ok(nim::metrics(app, &head.headers)),
         Route::Models => Ok(respond::json(documents.models.clone())),
         Route::Metadata => Ok(respond::json(documents.metadata.clone())),
+        Route::SideFile => files::file(app, &target, &head.headers),
         Route::Manifest => Ok(respond::json(documents.manifest.clone())),
         Route::License => nim::license(app),
         Route::Version => Ok(respond::json(documents.version.clone())),

@@ -8,11 +8,12 @@ use hyper::header::{ACCEPT, HeaderValue, VARY};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
+use super::files::SideFiles;
 use super::respond::{self, Response};
 use crate::app::App;
 use crate::error::Error;
 use crate::metrics::Format;
-use crate::settings::{License, ServiceSettings};
+use crate::settings::{License, ServiceSettings, SideFile};
 use crate::signature::ModelSignature;
 
 pub(super) fn live() -> Response {
@@ -84,10 +85,10 @@ pub(super) fn models(settings: &ServiceSettings) -> Bytes {
 }
 
 /// `modelInfo` is never empty: NVIDIA's operator splits its first `shortName` at the colon.
-pub(super) fn metadata(settings: &ServiceSettings, license: Option<&LicenseText>) -> Bytes {
+pub(super) fn metadata(settings: &ServiceSettings, license: Option<&LicenseText>, sides: &SideFiles) -> Bytes {
     // An operator's typed client wants every field there, with a licence or without.
     let none = || json!({"name": "", "path": "", "sha": "", "size": 0, "url": "", "type": "file", "content": ""});
-    json!({
+    let mut metadata = json!({
         "version": settings.version,
         "assetInfo": [format!("sha256:{}", settings.model.sha256)],
         "licenseInfo": license.map_or_else(none, |license| license.0.clone()),
@@ -97,9 +98,20 @@ pub(super) fn metadata(settings: &ServiceSettings, license: Option<&LicenseText>
         }],
         "repository_override": "",
         "selectedModelProfileId": settings.model.sha256,
-    })
-    .to_string()
-    .into()
+    });
+    let sides: Vec<Value> = sides.list().map(side_file).collect();
+    if !sides.is_empty() {
+        metadata["sideFiles"] = sides.into();
+    }
+    if !settings.model.labels.is_empty() {
+        metadata["labels"] = json!(settings.model.labels);
+    }
+    metadata.to_string().into()
+}
+
+/// What NIM has no words for: a file that came with the model.
+fn side_file(side: &SideFile) -> Value {
+    json!({"name": side.name, "kind": side.kind, "size": side.size, "digest": format!("sha256:{}", side.sha256)})
 }
 
 pub(super) fn manifest(settings: &ServiceSettings, signature: &ModelSignature) -> Bytes {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::encoding;
+use super::files::Blocks;
 use super::route::Style;
 use crate::error::Error;
 use crate::inference::Budget;
@@ -33,6 +34,8 @@ pub(crate) enum Content {
     },
     /// Coming.
     Events(mpsc::Receiver<Bytes>),
+    /// In a file.
+    File(Blocks),
 }
 
 impl Content {
@@ -40,7 +43,7 @@ impl Content {
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match self {
             Content::Whole { bytes, .. } => Some(bytes),
-            Content::Events(_) => None,
+            Content::Events(_) | Content::File(_) => None,
         }
     }
 
@@ -89,6 +92,12 @@ impl From<mpsc::Receiver<Bytes>> for Content {
     }
 }
 
+impl From<Blocks> for Content {
+    fn from(file: Blocks) -> Content {
+        Content::File(file)
+    }
+}
+
 impl Body for Content {
     type Data = Bytes;
     type Error = Infallible;
@@ -101,15 +110,24 @@ impl Body for Content {
                 Poll::Ready(Some(Ok(Frame::data(bytes.split_to(length)))))
             }
             Content::Events(coming) => coming.poll_recv(cx).map(|event| event.map(|event| Ok(Frame::data(event)))),
+            Content::File(file) => file.poll_next(cx).map(|block| block.map(|block| Ok(Frame::data(block)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.whole().is_some_and(Bytes::is_empty)
+        match self {
+            Content::Whole { bytes, .. } => bytes.is_empty(),
+            Content::Events(_) => false,
+            Content::File(file) => file.left() == 0,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.whole().map_or_else(SizeHint::default, |whole| SizeHint::with_exact(whole.len() as u64))
+        match self {
+            Content::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+            Content::Events(_) => SizeHint::default(),
+            Content::File(file) => SizeHint::with_exact(file.left()),
+        }
     }
 }
 

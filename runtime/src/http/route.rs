@@ -56,6 +56,7 @@ routes! {
     NimMetrics GET "/v1/metrics", "The same under NIM's path.";
     Models GET "/v1/models", "The list of models, one long.";
     Metadata GET "/v1/metadata", "What is served.";
+    SideFile GET "/v1/metadata/files/{file}", "A file that came with the model.";
     Manifest GET "/v1/manifest", "What it was made of.";
     License GET "/v1/license", "The model's licence.";
     Version GET "/v1/version", "Versions of the model and of the API.";
@@ -92,6 +93,15 @@ pub struct Target {
     pub model: Option<String>,
     /// The version that the path names, decoded.
     pub version: Option<String>,
+    /// The file that the path names, decoded.
+    pub file: Option<String>,
+}
+
+impl Target {
+    /// A route whose path names nothing.
+    pub(super) fn plain(route: Route) -> Target {
+        Target { route, model: None, version: None, file: None }
+    }
 }
 
 impl Route {
@@ -125,11 +135,15 @@ impl Route {
 
     /// Finds the route of a path. The method is looked at afterwards.
     pub fn find(path: &str) -> Target {
-        let plain = |route| Target { route, model: None, version: None };
+        let plain = Target::plain;
         if let Some(route) = Route::exact(path)
             && !path.contains('{')
         {
             return plain(route);
+        }
+        if let Some(file) = path.strip_prefix("/v1/metadata/files/") {
+            let file = percent_decoded(file).filter(|file| !file.is_empty() && !path.contains('{'));
+            return file.map_or(plain(Route::Unknown), |file| Target { file: Some(file), ..plain(Route::SideFile) });
         }
         match path.strip_prefix("/v2/") {
             Some("") => plain(Route::ServerMetadata),
@@ -153,7 +167,7 @@ impl Route {
             _ => return None,
         };
         let model = percent_decoded(Some(model).filter(|m| !m.is_empty())?)?;
-        Some(Target { route, model: Some(model), version: None })
+        Some(Target { model: Some(model), ..Target::plain(route) })
     }
 
     /// `models/{model}[/versions/{version}][/ready|/infer|/stats|/config]`.
@@ -174,7 +188,7 @@ impl Route {
             Some("config") => Route::ModelConfig,
             Some(_) => return None,
         };
-        parts.next().is_none().then_some(Target { route, model, version })
+        parts.next().is_none().then_some(Target { model, version, ..Target::plain(route) })
     }
 }
 
@@ -203,7 +217,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn target(route: Route, model: &str, version: Option<&str>) -> Target {
-        Target { route, model: Some(model.into()), version: version.map(Into::into) }
+        Target { model: Some(model.into()), version: version.map(Into::into), ..Target::plain(route) }
     }
 
     #[test]
@@ -215,7 +229,20 @@ mod tests {
             }
         }
         assert_eq!(Route::find("/v2/").route, Route::ServerMetadata);
-        for path in ["", "/", "/v1", "/v1/predict/", "/v3", "/v2x", "/v2/models", "/v2/models/", "*", "/docs/x"] {
+        assert_eq!(Route::find("/v1/metadata/files/a%20b").file.as_deref(), Some("a b"));
+        for path in [
+            "",
+            "/",
+            "/v1",
+            "/v1/metadata/files/",
+            "/v1/predict/",
+            "/v3",
+            "/v2x",
+            "/v2/models",
+            "/v2/models/",
+            "*",
+            "/docs/x",
+        ] {
             assert_eq!(Route::find(path).route, Route::Unknown, "{path}");
         }
     }
@@ -226,7 +253,7 @@ mod tests {
         assert_eq!(Route::find("/v2/models/m/ready"), target(Route::ModelReady, "m", None));
         assert_eq!(Route::find("/v2/models/a%2Fb/versions/1.0/infer"), target(Route::ModelInfer, "a/b", Some("1.0")));
         assert_eq!(Route::find("/v2/models/{model}"), target(Route::ModelMetadata, "{model}", None));
-        assert_eq!(Route::find("/v2/models/stats"), Target { route: Route::Statistics, model: None, version: None });
+        assert_eq!(Route::find("/v2/models/stats"), Target::plain(Route::Statistics));
         assert_eq!(Route::find("/v2/models/stats/stats"), target(Route::ModelStatistics, "stats", None));
         assert_eq!(Route::find("/v2/models/m/versions/2/config"), target(Route::ModelConfig, "m", Some("2")));
         assert_eq!(Route::find("/v2/repository/models/a%2Fb/load"), target(Route::RepositoryLoad, "a/b", None));

@@ -62,18 +62,16 @@ pub(super) async fn infer(work: &mut Work<'_>, target: &Target, head: Parts, bod
     Ok(respond::header(response, body::JSON_LENGTH, HeaderValue::from(json_length)))
 }
 
-/// What is served of Triton's extensions, by their names there.
-pub(crate) const EXTENSIONS: [&str; 6] = [
-    "binary_tensor_data",
-    "classification",
-    "model_configuration",
-    "model_repository",
-    "schedule_policy",
-    "statistics",
-];
+/// What is served of Triton's extensions, by their names there; sessions are its sequences.
+pub(crate) fn extensions(settings: &ServiceSettings) -> Vec<&'static str> {
+    let always = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "schedule_policy"];
+    let sequence = (!settings.state.pairs.is_empty()).then_some("sequence");
+    always.into_iter().chain(sequence).chain(["statistics"]).collect()
+}
 
-pub(super) fn server_metadata() -> Bytes {
-    json!({"name": "nimify", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS}).to_string().into()
+pub(super) fn server_metadata(settings: &ServiceSettings) -> Bytes {
+    let extensions = extensions(settings);
+    json!({"name": "nimify", "version": env!("CARGO_PKG_VERSION"), "extensions": extensions}).to_string().into()
 }
 
 pub(super) fn model_metadata(settings: &ServiceSettings, signature: &ModelSignature) -> Bytes {

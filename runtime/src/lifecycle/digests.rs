@@ -47,9 +47,10 @@ pub(super) fn check(model: &ModelFile) -> Result<u64, NotTheModel> {
         return Err(NotTheModel::NoDigests);
     }
     let folder = model.path.parent().unwrap_or(Path::new(""));
+    let files = model.files.iter().map(|(name, wanted)| (folder.join(name), wanted));
+    let sides = model.side_files.iter().map(|side| (side.path.clone(), &side.sha256));
     let mut bytes = 0;
-    for (name, wanted) in &model.files {
-        let path = folder.join(name);
+    for (path, wanted) in files.chain(sides) {
         let (found, size) = match sha256(&path) {
             Ok(found) => found,
             Err(source) => return Err(NotTheModel::Unreadable { path, source }),
@@ -104,6 +105,8 @@ mod tests {
             derived: None,
             files: files.iter().map(|(name, digest)| (name.to_string(), digest.to_string())).collect(),
             tensorrt: None,
+            side_files: Vec::new(),
+            labels: Default::default(),
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Made {
     pub server: Value,
     pub batching: Value,
     pub license: bool,
+    /// Files that came with the model.
+    pub sides: Vec<(&'static str, Vec<u8>)>,
 }
 
 fn tensor(name: &str, element_type: &str, shape: Value) -> Value {
@@ -40,6 +42,7 @@ fn made(model: &'static str, inputs: Vec<Value>, outputs: Vec<Value>, axis: Opti
         server: json!({}),
         batching: json!({}),
         license: false,
+        sides: Vec::new(),
     }
 }
 
@@ -133,11 +136,16 @@ impl Made {
         std::fs::write(folder.join("LICENSE"), "Do what you like.\n").unwrap();
         let mut server = json!({"host": "127.0.0.1", "port": 0, "grpcPort": 0});
         server.as_object_mut().unwrap().extend(self.server.as_object().unwrap().clone());
+        let side = |(name, bytes): &(&str, Vec<u8>)| {
+            std::fs::write(folder.join(name), bytes).unwrap();
+            json!({"name": name, "kind": "tokenizer", "path": name, "size": bytes.len(), "sha256": "ab".repeat(32)})
+        };
+        let sides: Vec<Value> = self.sides.iter().map(side).collect();
         put(
             "service.json",
             &json!({
                 "name": "tiny", "version": "1.2.0",
-                "model": {"path": self.model, "sha256": "ab12", "source": "./tiny.onnx"},
+                "model": {"path": self.model, "sha256": "ab12", "source": "./tiny.onnx", "sideFiles": sides},
                 "signature": "signature.json", "openapi": "openapi.json",
                 "sample": self.sample.is_some().then_some("sample.json"),
                 "license": self.license.then(|| json!({"name": "Free", "path": "LICENSE"})),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::closure::{Closure, Host};
 use super::super::error::{Error, files};
 use super::super::layer::Contents;
-use super::super::packages;
+use super::super::{locale, packages};
 use super::{Base, BaseFile, CERTIFICATES, add_accounts, below_root, distribution};
 use crate::digest::Digest;
 
@@ -16,8 +16,8 @@ use crate::digest::Digest;
 const BUNDLES: [&str; 4] =
     [CERTIFICATES, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
 
-/// Lists the base layer around `closure`.
-pub(super) fn lay(host: &Host, closure: &Closure) -> Result<(Contents, Base), Error> {
+/// Lists the base layer around `closure`, with these locales.
+pub(super) fn lay(host: &Host, closure: &Closure, locales: &BTreeSet<String>) -> Result<(Contents, Base), Error> {
     let mut contents = Contents::default();
     let mut base = Base::default();
     let mut owned = BTreeSet::new();
@@ -29,6 +29,16 @@ pub(super) fn lay(host: &Host, closure: &Closure) -> Result<(Contents, Base), Er
         base.files.push(BaseFile { place: place.clone(), digest });
         owned.insert(host.absolute(file));
     }
+    let locales = locale::lacking(None, host, locales);
+    for (place, file) in &locales.files {
+        let digest = contents.file(below_root(place)?, 0o644, file)?;
+        base.files.push(BaseFile { place: place.clone(), digest });
+        owned.insert(host.absolute(file));
+    }
+    for (place, target) in &locales.links {
+        contents.link(below_root(place)?, target)?;
+    }
+    base.warnings.extend(locales.warning());
     add_accounts(&mut contents)?;
     if let Some(file) = host.resolve(Path::new("/etc/os-release"), |_, _| ()) {
         let digest = contents.file("etc/os-release", 0o644, &file)?;
@@ -75,7 +85,7 @@ mod tests {
     fn a_bare_host_gives_a_bare_base_with_a_warning() {
         let home = tempfile::tempdir().unwrap();
         let host = Host { root: home.path().into() };
-        let (_, base) = lay(&host, &Closure::default()).unwrap();
+        let (_, base) = lay(&host, &Closure::default(), &BTreeSet::new()).unwrap();
         assert_eq!((base.files.len(), base.packages.len(), base.warnings.len()), (0, 0, 1));
     }
 
@@ -89,7 +99,7 @@ mod tests {
         fs::write(host.at("/etc/pki/tls/certs/ca-bundle.crt"), "bundle").unwrap();
         fs::write(host.at("/usr/lib/os-release"), "ID=x").unwrap();
         std::os::unix::fs::symlink("../usr/lib/os-release", host.at("/etc/os-release")).unwrap();
-        let (_, base) = lay(&host, &Closure::default()).unwrap();
+        let (_, base) = lay(&host, &Closure::default(), &BTreeSet::new()).unwrap();
         let listed: Vec<_> = base.files.iter().map(|file| (file.place.to_str().unwrap(), file.digest)).collect();
         let expected =
             [("/etc/os-release", Digest::of("ID=x")), ("/etc/ssl/certs/ca-certificates.crt", Digest::of("bundle"))];

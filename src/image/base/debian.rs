@@ -13,6 +13,7 @@ pub(super) fn lay(debian: &DebianBase) -> Result<(Contents, Base), Error> {
         packages: debian.owners.clone(),
         distribution: Some("debian".into()),
         debian: Some(debian.packages.clone()),
+        warnings: debian.warnings.clone(),
         ..Base::default()
     };
     Ok((contents, base))

@@ -15,6 +15,7 @@ use super::super::closure::{self, Closure, Host};
 use super::super::compress::Compression;
 use super::super::error::{Error, files};
 use super::super::layer::{Contents, Layer};
+use super::super::locale::{self, Lacking};
 use super::super::rootfs::Rootfs;
 use super::super::validate::Limits;
 use super::super::{Architecture, ImageRequest, packages};
@@ -68,6 +69,14 @@ pub struct BaseLayer {
     pub blob: PathBuf,
 }
 
+/// What is looked at of a base's layers.
+struct LookedAt<'a> {
+    /// What the service needs, where this machine knows it.
+    needed: Option<&'a Closure>,
+    /// Whether locales count.
+    locales: bool,
+}
+
 /// What a base's layers were found to be.
 #[derive(Debug, Serialize, Deserialize)]
 struct Facts {
@@ -88,16 +97,20 @@ pub(super) fn lay(image: &BaseImage, request: &ImageRequest, cache: &Cache) -> R
         other => Ok(other?),
     };
     let compressions = image.layers.iter().map(|layer| compression(image, layer)).collect::<Result<Vec<_>, _>>()?;
-    let (root, facts) = unpack(image, &compressions, needed.as_ref().ok(), cache)?;
+    let looked_at = LookedAt { needed: needed.as_ref().ok(), locales: !request.locales.is_empty() };
+    let (root, facts) = unpack(image, &compressions, &looked_at, cache)?;
     let mut on =
         On { base: Host { root }, machine, contents: Contents::default(), placed: BTreeSet::new(), files: Vec::new() };
+    let lacking_locales = locale::lacking(Some(&on.base), &on.machine, &request.locales);
     let lacking = closure::lacking(&on.base, &on.machine, &from, request.architecture);
     let owned = match lacking.map_err(|error| unfit(image, &error.to_string()))? {
         Some(lacking) => on.libraries(&lacking)?,
         None => on.whole(&needed?, &request.binary)?,
     };
+    let owned = owned.into_iter().chain(on.locales(&lacking_locales)?).collect();
     on.accounts()?;
     let mut base = Base { distribution: machine_distribution(&on.machine)?, ..Base::default() };
+    base.warnings.extend(lacking_locales.warning());
     on.certificates(&mut base.warnings)?;
     base.packages = packages::owners(&on.machine, &owned, &[]);
     for package in &base.packages {
@@ -158,21 +171,22 @@ fn layers(image: &BaseImage, compressions: &[Compression], facts: &Facts) -> Vec
 fn unpack(
     image: &BaseImage,
     compressions: &[Compression],
-    needed: Option<&Closure>,
+    looked_at: &LookedAt<'_>,
     cache: &Cache,
 ) -> Result<(PathBuf, Facts), Error> {
-    let stems = needed.map(stems);
+    let stems = looked_at.needed.map(stems);
     let wanted = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         LOOKED_AT.contains(&&*name)
             || installed::is_read(path)
+            || (looked_at.locales && Path::new("/").join(path) == Path::new(locale::ARCHIVE))
             || match &stems {
                 Some(stems) => stems.iter().any(|stem| name.starts_with(stem.as_str())),
                 None => name.contains(".so"),
             }
     };
     // The word changes with what is looked at besides libraries.
-    let looked_at = "with packages";
+    let looked_at = if looked_at.locales { "with packages and locales" } else { "with packages" };
     let recipe = Digest::of(format!("nimify {} {} {stems:?} {looked_at}", env!("CARGO_PKG_VERSION"), image.manifest));
     let check = |entry: &Path| {
         let facts: Facts = serde_json::from_slice(&fs::read(entry.join("facts.json")).ok()?).ok()?;
@@ -293,6 +307,17 @@ impl On {
             }
         }
         Ok(owned)
+    }
+
+    /// Adds these locales; gives the files of this machine that they are.
+    fn locales(&mut self, lacking: &Lacking) -> Result<BTreeSet<PathBuf>, Error> {
+        for (place, file) in &lacking.files {
+            self.file(place, file, 0o644)?;
+        }
+        for (place, target) in &lacking.links {
+            self.link(place, target)?;
+        }
+        Ok(lacking.files.values().map(|file| self.machine.absolute(file)).collect())
     }
 
     /// The base's users and groups with the service's own among them.

@@ -80,7 +80,7 @@ pub(super) fn lay(request: &ImageRequest, cache: &Cache) -> Result<(Contents, Ba
             let host = Host { root: "/".into() };
             let libraries = request.libraries();
             let from = Roots { binary: &request.binary, libraries: &libraries, cuda: request.cuda.as_ref() };
-            closure::lay(&host, &walk(&host, &from, request.architecture)?)
+            closure::lay(&host, &walk(&host, &from, request.architecture)?, &request.locales)
         }
         BaseSource::Debian(debian) => debian::lay(debian),
         BaseSource::Image(image) => image::lay(image, request, cache),

@@ -26,6 +26,7 @@ use super::closure::{self, Host, Roots};
 use super::cuda::Cuda;
 use super::error::Architecture;
 use super::layer::Contents;
+use super::locale::{self, Lacking};
 use super::packages::{Package, Resolved, stanzas};
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -33,6 +34,9 @@ use crate::digest::Digest;
 /// What every base has. What else the service's libraries need is found by their names.
 const PACKAGES: [&str; 8] =
     ["base-files", "ca-certificates", "libc6", "libgcc-s1", "libstdc++6", "media-types", "netbase", "tzdata"];
+
+/// What has `C.UTF-8`, which stands in for the locales that a model names.
+const LOCALES: &str = "libc-bin";
 
 /// Largest package file that is read.
 const LARGEST_PACKAGE: u64 = 64 << 20;
@@ -50,6 +54,8 @@ pub struct Request<'a> {
     pub libraries: &'a [&'a Path],
     /// CUDA, whose needs it has to meet too.
     pub cuda: Option<&'a Cuda>,
+    /// Locales that the model names.
+    pub locales: &'a BTreeSet<String>,
     /// The packages of an earlier build, of which nothing may differ.
     pub locked: Option<&'a Packages>,
     /// Where indexes and packages are kept.
@@ -77,6 +83,8 @@ pub struct DebianBase {
     pub(super) contents: Contents,
     /// The packages as scanners and bills of materials have them.
     pub(super) owners: Vec<Package>,
+    /// What a person should know, in sentences.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Fetches the packages, or takes them from the cache, and joins their files.
@@ -86,15 +94,17 @@ pub fn provide(request: &Request<'_>) -> Result<DebianBase, super::Error> {
     let mut store = Store::new(request)?;
     let mut chosen = match request.locked {
         Some(locked) => locked.packages.clone(),
-        None => store.resolve_all(&PACKAGES)?,
+        None if request.locales.is_empty() => store.resolve_all(&PACKAGES)?,
+        None => store.resolve_all(&[&PACKAGES[..], &[LOCALES]].concat())?,
     };
     loop {
         let debs = store.take(&chosen)?;
         let root = root::merge(debs.iter().map(|(name, deb)| (name.as_str(), deb))).map_err(Error::from)?;
-        let missing = match needed(request, &root)? {
+        let (missing, locales) = needed(request, &root)?;
+        let missing = match missing {
             None => {
                 let packages = Packages { release: store.release()?, packages: chosen };
-                return assemble(packages, &debs, &root);
+                return assemble(packages, &debs, &root, &locales);
             }
             Some(missing) => missing,
         };
@@ -109,15 +119,18 @@ pub fn provide(request: &Request<'_>) -> Result<DebianBase, super::Error> {
     }
 }
 
-/// Walks from the service's files through the root: the library that is missing, as an error, or `None`.
-fn needed(request: &Request<'_>, root: &Root) -> Result<Option<super::Error>, super::Error> {
+/// Walks from the service's files through the root: the library that is missing, as an error, or `None`; and what the root
+/// lacks of the locales.
+fn needed(request: &Request<'_>, root: &Root) -> Result<(Option<super::Error>, Lacking), super::Error> {
     let folder = tempfile::tempdir().map_err(files("make", &std::env::temp_dir()))?;
     unpack(root, folder.path())?;
     let host = Host { root: folder.path().into() };
     let from = Roots { binary: request.binary, libraries: request.libraries, cuda: request.cuda };
+    // Nothing comes from this machine here: what the packages lack, the image lacks.
+    let lacking = locale::lacking(Some(&host), &host, request.locales);
     match closure::walk(&host, &from, request.architecture) {
-        Ok(_) => Ok(None),
-        Err(error @ super::Error::MissingLibrary { .. }) => Ok(Some(error)),
+        Ok(_) => Ok((None, lacking)),
+        Err(error @ super::Error::MissingLibrary { .. }) => Ok((Some(error), lacking)),
         Err(other) => Err(other),
     }
 }
@@ -148,7 +161,12 @@ fn unpack(root: &Root, folder: &Path) -> Result<(), Error> {
 }
 
 /// The layer, and what scanners find in it.
-fn assemble(packages: Packages, debs: &BTreeMap<String, Deb>, root: &Root) -> Result<DebianBase, super::Error> {
+fn assemble(
+    packages: Packages,
+    debs: &BTreeMap<String, Deb>,
+    root: &Root,
+    locales: &Lacking,
+) -> Result<DebianBase, super::Error> {
     let mut contents = Contents::default();
     for (path, entry) in root {
         match entry {
@@ -160,6 +178,10 @@ fn assemble(packages: Packages, debs: &BTreeMap<String, Deb>, root: &Root) -> Re
             }
             Entry::Link(target) => contents.link(path.as_str(), target)?,
         }
+    }
+    for (place, target) in &locales.links {
+        let place = place.strip_prefix("/").unwrap_or(place).to_string_lossy();
+        contents.link(&place, target)?;
     }
     let mut owners = Vec::new();
     for (name, deb) in debs {
@@ -178,7 +200,7 @@ fn assemble(packages: Packages, debs: &BTreeMap<String, Deb>, root: &Root) -> Re
         }
         owners.push(package);
     }
-    Ok(DebianBase { packages, contents, owners })
+    Ok(DebianBase { packages, contents, owners, warnings: locales.warning().into_iter().collect() })
 }
 
 /// apt and the cache; apt is asked only once something has to be.

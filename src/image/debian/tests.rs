@@ -35,7 +35,7 @@ fn a_package_becomes_files_and_what_scanners_read() {
     let root = root::merge(debs.iter().map(|(name, deb)| (name.as_str(), deb))).unwrap();
     let resolved = Resolved { version: "1-2".into(), digest: Digest::of(&bytes) };
     let packages = Packages { release: "x".into(), packages: BTreeMap::from([("liba1".to_string(), resolved)]) };
-    let base = assemble(packages, &debs, &root).unwrap();
+    let base = assemble(packages, &debs, &root, &Lacking::default()).unwrap();
     let [owner] = &base.owners[..] else { panic!("{:?}", base.owners) };
     assert_eq!((owner.name.as_str(), owner.source.as_str(), owner.digest), ("liba1", "a", Some(Digest::of(&bytes))));
     assert_eq!(owner.files, ["/usr/lib/x/liba.so.1", "/usr/lib/x/tool"].map(PathBuf::from).into());

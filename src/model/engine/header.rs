@@ -50,13 +50,13 @@ impl TryFrom<String> for TensorRtVersion {
 
 /// What the head of a file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::model) struct Header {
+pub struct Header {
     /// First byte of the engine.
-    pub(in crate::model) offset: u64,
+    pub offset: u64,
     /// What built it.
-    pub(in crate::model) tensorrt: Option<TensorRtVersion>,
+    pub tensorrt: Option<TensorRtVersion>,
     /// The exporter's description, its values as texts.
-    pub(in crate::model) metadata: BTreeMap<String, String>,
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Whether these are the first bytes of an engine, with an exporter's description before it or without.
@@ -72,8 +72,8 @@ fn description(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// Reads the head of an engine's file of `size` bytes.
-pub(in crate::model) fn header(bytes: &[u8], size: u64) -> Result<Header, Fault> {
+/// Reads the head of an engine's file of `size` bytes, of which these are the first.
+pub fn header(bytes: &[u8], size: u64) -> Result<Header, Fault> {
     let (metadata, engine) = match description(bytes) {
         Some((json, engine)) => (entries(json)?, engine),
         None => (BTreeMap::new(), bytes),

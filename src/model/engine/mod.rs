@@ -16,8 +16,8 @@ use nimify_runtime::signature::ModelSignature;
 use serde::{Deserialize, Serialize};
 
 pub use declared::{ComputeCapability, Declared, NotATensor, parse_tensor, tensor_text};
-pub use header::TensorRtVersion;
-pub(super) use header::{Header, header, is_engine};
+pub(super) use header::is_engine;
+pub use header::{Header, TensorRtVersion, header};
 pub use wrap::wrap;
 
 use super::batching::verdict;
@@ -80,6 +80,7 @@ fn contents(signature: ModelSignature, metadata: BTreeMap<String, String>) -> Co
         parameter_types: BTreeMap::new(),
         row_coupling: BTreeSet::new(),
         input_hints: BTreeMap::new(),
+        locales: BTreeSet::new(),
         warnings: vec![
             "a TensorRT engine is native code: trust it only as you would a program; it runs by the TensorRT and on the \
              GPUs that it was built for alone"

@@ -50,11 +50,7 @@ impl Door {
             Door::Metrics => route.is_metrics() || route.is_health(),
             Door::Grpc => false,
         };
-        if served && (server.debug_page || !route.is_debug()) {
-            target
-        } else {
-            Target { route: Route::Unknown, model: None, version: None }
-        }
+        if served && (server.debug_page || !route.is_debug()) { target } else { Target::plain(Route::Unknown) }
     }
 }
 

@@ -161,7 +161,7 @@ const start = async () => {
   const { inputs, outputs, batching } = model.signature;
   $("inputs").replaceChildren(table(inputs));
   $("outputs").replaceChildren(table(outputs));
-  const joined = batching.verdict === "proved" ? `Requests are joined along axis ${batching.axis}` : "Requests run one by one";
+  const joined = batching.axis !== undefined ? `Requests are joined along axis ${batching.axis}` : "Requests run one by one";
   $("batching").replaceChildren(...prose(`${joined}: ${batching.reason}`));
   const links = ["openapi.json", "v1/metadata", "v1/models", `v2/models/${encodeURIComponent(model.name)}`, "v1/health/ready", model.hasMetrics && "metrics", model.hasDebug && "debug", model.hasLicense && "v1/license"];
   for (const path of links.filter(Boolean)) {
