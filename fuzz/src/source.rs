@@ -1,49 +1,26 @@
-//! What `config` uses of a model's source: that it is a path or begins with a scheme. How each scheme's addresses are
-//! written is left out, since most of them need what speaks to their servers.
+//! How sources are written, and what is chosen of a repository's files. What speaks to their servers is left out.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+#[path = "../../src/source/choose.rs"]
+mod choose;
+#[path = "../../src/source/hf/name.rs"]
+mod hf;
+#[path = "../../src/source/https/name.rs"]
+mod https;
+#[path = "../../src/source/mlflow/name.rs"]
+mod mlflow;
+#[path = "../../src/source/name.rs"]
+mod name;
+#[path = "../../src/source/objects/location.rs"]
+mod objects;
 
-/// A model, by where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    Path(PathBuf),
-    Elsewhere(String),
-}
+pub use name::{NotASource, Source};
 
-/// A source that can't be one.
-#[derive(Debug, thiserror::Error)]
-#[error("the path of the model is empty")]
-pub struct Empty;
+use crate::files::RelativePath;
 
-impl FromStr for Source {
-    type Err = Empty;
-
-    fn from_str(text: &str) -> Result<Self, Empty> {
-        match text {
-            "" => Err(Empty),
-            text if text.contains("://") => Ok(Source::Elsewhere(text.into())),
-            text => Ok(Source::Path(text.into())),
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Path(path) => path.display().fmt(f),
-            Source::Elsewhere(text) => text.fmt(f),
-        }
-    }
-}
-
-impl Source {
-    /// The same, a relative path taken from `folder`.
-    pub fn from_folder(self, folder: &Path) -> Source {
-        match self {
-            Source::Path(path) => Source::Path(crate::files::plain(&folder.join(path))),
-            elsewhere => elsewhere,
-        }
-    }
+/// The model that is chosen of `paths`, and the files that belong to it; why there is no choice.
+pub fn choose(
+    paths: &[RelativePath],
+    wanted: Option<&RelativePath>,
+) -> Result<(RelativePath, Vec<RelativePath>), String> {
+    choose::choose(paths, wanted).map(|choice| (choice.model, choice.sides))
 }

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use crate::registry::{Fault, HostError};
 use crate::{
     bundle, cache, chart, cluster, compile, config, deploy, image, interrupt, model, pipeline, probe, registry, sign,
     source,
@@ -109,10 +110,16 @@ fn from_source(error: &source::Error) -> Failure {
         Error::PlainHttp { .. } => {
             failure(Exit::Usage, error, Some("give `https://`, or say `--plain-http` if it is to be so".into()))
         }
-        Error::Unauthorized { hint, .. } => failure(Exit::Network, error, Some((*hint).into())),
+        Error::Host { error: host, login } => {
+            let hint = match host.fault {
+                Fault::Unauthorized { .. } => Some((*login).into()),
+                Fault::Untrusted(_) => Some("name its authority's certificate in `SSL_CERT_FILE` to trust it".into()),
+                _ => None,
+            };
+            failure(Exit::Network, error, hint)
+        }
         Error::Credentials { .. } => failure(Exit::Config, error, None),
         Error::NotCached { .. } => failure(Exit::Network, error, Some("fetch it once without `--offline`".into())),
-        Error::NoAnswer { .. } | Error::Refused { .. } | Error::Answer { .. } => failure(Exit::Network, error, None),
     }
 }
 
@@ -269,25 +276,30 @@ fn from_registry(error: &registry::Error) -> Failure {
             Some("install the helper, or take its name out of that file and log in again with `docker login`".into()),
         ),
         Error::Certificate { .. } => (Exit::Config, None),
-        Error::Untrusted { host, .. } => {
-            (Exit::Network, Some(format!("put its authority's certificate into `/etc/docker/certs.d/{host}/ca.crt`")))
-        }
-        Error::PlainHttp { .. } => (Exit::Network, Some("`--plain-http` speaks to it without TLS".into())),
-        Error::Unauthorized { host, .. } => (
-            Exit::Network,
-            Some(format!(
-                "`docker login {host}` or `podman login {host}` stores credentials; check that they may push"
-            )),
-        ),
+        Error::Host(error) => (Exit::Network, at_registry(error)),
         Error::Changed { .. } => (Exit::Trust, None),
         Error::Platform { .. } => (Exit::Config, None),
         Error::NotCached { .. } => (Exit::Network, Some("build once without `--offline`".into())),
-        Error::Refused { words, .. } if words.contains("DIGEST_INVALID") => {
-            (Exit::Network, Some("`nimify verify` says whether the image's files are whole".into()))
-        }
         _ => (Exit::Network, None),
     };
     failure(exit, error, hint)
+}
+
+/// What to do about a registry's answer.
+fn at_registry(HostError { host, fault, .. }: &HostError) -> Option<String> {
+    match fault {
+        Fault::Untrusted(_) => {
+            Some(format!("put its authority's certificate into `/etc/docker/certs.d/{host}/ca.crt`"))
+        }
+        Fault::PlainHttp => Some("`--plain-http` speaks to it without TLS".into()),
+        Fault::Unauthorized { .. } => {
+            Some(format!("`docker login {host}` or `podman login {host}` stores credentials; check that they may push"))
+        }
+        Fault::Refused { words, .. } if words.contains("DIGEST_INVALID") => {
+            Some("`nimify verify` says whether the image's files are whole".into())
+        }
+        _ => None,
+    }
 }
 
 fn from_chart(error: &chart::Error) -> Failure {

@@ -17,7 +17,7 @@ use super::credentials::{self, Credentials, Found, Secret};
 use super::place::{self, Place};
 use super::retry::{self, Tries, Trouble};
 use super::transport::{Answer, Body, Request, Transport, host};
-use super::{Error, Repository};
+use super::{Error, Fault, HostError, Repository};
 use crate::digest::Digest;
 
 /// Largest manifest that is read, bytes: what registries take.
@@ -135,17 +135,10 @@ impl Client {
     /// Where an answer leads by its `Location`.
     pub(super) fn follow(&self, attempt: &str, answer: &Answer) -> Result<Place, Error> {
         let host = host(&answer.url);
-        let location = answer.header("location").ok_or_else(|| Error::Answer {
-            attempt: attempt.into(),
-            host: host.clone(),
-            reason: "has no `Location`".into(),
-        })?;
-        place::follow(&self.base, &answer.url, location).map_err(|(target, reason)| Error::Astray {
-            attempt: attempt.into(),
-            host,
-            target,
-            reason,
-        })
+        let location = answer.header("location");
+        let location = location.ok_or_else(|| HostError::odd(attempt, &host, "has no `Location`"))?;
+        let followed = place::follow(&self.base, &answer.url, location);
+        Ok(followed.map_err(|(target, reason)| HostError::new(attempt, host, Fault::Astray { target, reason }))?)
     }
 
     /// Sends a request until it is answered, and follows where the answer leads. Statuses other than `expected` are
@@ -208,15 +201,16 @@ impl Client {
         let host = host(&answer.url);
         let after = answer.header("retry-after").and_then(|text| retry::retry_after(text, SystemTime::now()));
         let (attempt, words) = (attempt.to_string(), words(&answer.bytes(LARGEST_WORDS).unwrap_or_default()));
-        let error = match answer.status {
+        let fault = match answer.status {
             401 | 403 => {
                 let who = self.found.as_ref().map_or("a request without credentials".to_string(), |found| {
                     format!("the credentials from {}", found.origin)
                 });
-                Error::Unauthorized { attempt, host, who, words }
+                Fault::Unauthorized { who, words }
             }
-            status => Error::Refused { attempt, host, status, words },
+            status => Fault::Refused { status, words },
         };
+        let error = HostError { attempt, host, fault }.into();
         Err(if retry::passes(answer.status) { Trouble::Passing { error, after } } else { Trouble::Lasting(error) })
     }
 
@@ -269,7 +263,7 @@ impl Client {
         request: &Request<'_>,
     ) -> Result<(Secret, u64), Trouble> {
         let attempt = format!("get a token to {}", request.attempt);
-        let odd = |host: String, reason: &str| Error::Answer { attempt: attempt.clone(), host, reason: reason.into() };
+        let odd = |host: String, reason: &str| HostError::odd(&attempt, host, reason);
         let own = host(&self.base);
         let mut url = Url::parse(realm).map_err(|_| odd(own.clone(), "names a token service that is no address"))?;
         // The password goes there: only as safely as to the registry itself.
@@ -345,7 +339,7 @@ impl Client {
         if answer.status == 404 {
             return Ok(None);
         }
-        let wrong = |host: String, reason: String| Error::Answer { attempt, host, reason };
+        let wrong = |host: String, reason: String| Error::from(HostError::odd(attempt, host, reason));
         let bytes = match answer.bytes(LARGEST_MANIFEST + 1) {
             Err(error) => return Err(wrong(host(&answer.url), format!("broke off ({error})"))),
             Ok(bytes) => bytes,

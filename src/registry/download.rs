@@ -10,7 +10,7 @@ use super::client::Client;
 use super::error::files;
 use super::retry::Trouble;
 use super::transport::{Answer, host};
-use super::{Error, Watch};
+use super::{Error, HostError, Watch};
 use crate::digest::Digest;
 use crate::{image, interrupt};
 
@@ -84,7 +84,7 @@ impl Download {
         }
         let mut answer = client.send(request, &[200, 206])?;
         let host = host(&answer.url);
-        let odd = |reason: &str| Error::Answer { attempt: attempt.clone(), host: host.clone(), reason: reason.into() };
+        let odd = |reason: &str| HostError::odd(&attempt, &host, reason);
         let begin = match answer.status {
             206 => begin(&answer).ok_or_else(|| odd("is a part that doesn't say where it begins"))?,
             _ => 0,
@@ -100,7 +100,7 @@ impl Download {
         }
         self.take(&mut body, watch).map_err(|broken| match broken {
             Broken::Here(error) => Trouble::Lasting(error),
-            Broken::Long => Trouble::Lasting(odd("has more bytes than the manifest says")),
+            Broken::Long => odd("has more bytes than the manifest says").into(),
             Broken::Off(reason) => Trouble::passing(odd(&format!("broke off ({reason})"))),
         })
     }

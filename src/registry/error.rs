@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::HostError;
 use crate::digest::Digest;
 use crate::interrupt::Interrupted;
 use crate::{cache, image, sign};
@@ -64,80 +65,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// Nobody answers, or the answer breaks off.
-    #[error("could not {attempt}: `{host}` {reason}")]
-    NoAnswer {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-        /// What happened instead of an answer.
-        reason: String,
-    },
-    /// The registry's certificate isn't trusted.
-    #[error("could not {attempt}: the certificate of `{host}` is not trusted ({reason})")]
-    Untrusted {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-        /// What is wrong with the certificate.
-        reason: String,
-    },
-    /// TLS was asked for, but the other side speaks without it.
-    #[error("could not {attempt}: `{host}` speaks plain HTTP, not TLS")]
-    PlainHttp {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-    },
-    /// The registry wants to know who asks, or doesn't let them.
-    #[error("could not {attempt}: `{host}` refuses {who}{words}")]
-    Unauthorized {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-        /// As whom it was asked: `a request without credentials`, `the credentials from …`.
-        who: String,
-        /// What it said, with a separator before it; empty where it said nothing.
-        words: String,
-    },
-    /// The registry answered with an error.
-    #[error("could not {attempt}: `{host}` answered {status}{words}")]
-    Refused {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-        /// The HTTP status.
-        status: u16,
-        /// What it said, with a separator before it; empty where it said nothing.
-        words: String,
-    },
-    /// An answer that isn't what the protocol asks for.
-    #[error("could not {attempt}: the answer of `{host}` {reason}")]
-    Answer {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The registry sends us where we don't go.
-    #[error("could not {attempt}: `{host}` leads to `{target}`, {reason}")]
-    Astray {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-        /// Where it leads, without a query: that may hold a signature.
-        target: String,
-        /// Why that isn't followed.
-        reason: &'static str,
-    },
+    /// What a host answered.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// What came isn't what its digest says.
     #[error("{what} from `{host}` is not what its digest {digest} says")]
     Changed {

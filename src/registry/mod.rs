@@ -22,6 +22,7 @@ mod download;
 mod error;
 mod fetch;
 mod helper;
+mod host_error;
 mod link;
 pub(crate) mod place;
 mod pull;
@@ -35,6 +36,7 @@ mod upload;
 
 pub use error::Error;
 pub use fetch::{FetchRequest, fetch, resolve};
+pub use host_error::{Fault, HostError};
 pub use pull::{Origin, PullRequest, Remote, pull};
 pub use push::{BlobRow, CHUNK, PushReport, PushRequest, Signing, push};
 pub use reference::{Reference, Repository};

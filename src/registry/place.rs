@@ -60,6 +60,17 @@ pub(crate) fn follow(registry: &Url, here: &Url, location: &str) -> Result<Place
     Ok(Place { url, own, foreign })
 }
 
+/// Whether nothing leaves this machine on the way to a host, written as in an address.
+pub(crate) fn is_here(host: &str) -> bool {
+    match Host::parse(host) {
+        Ok(Host::Ipv4(address)) => address.is_loopback(),
+        Ok(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        // Names below it are resolved elsewhere by some.
+        Ok(Host::Domain(name)) => name.trim_end_matches('.') == "localhost",
+        Err(_) => false,
+    }
+}
+
 fn is_inside(host: Host<&str>) -> bool {
     match host {
         Host::Ipv4(address) => !is_public(address.into()),
@@ -183,6 +194,17 @@ mod tests {
         assert!(!to("http://127.0.0.1:5000/", "http://127.0.0.1:9000/u").unwrap().1);
         assert!(to("http://127.0.0.1:5000/", "http://127.0.0.1:5000/u").unwrap().1);
         assert!(to("http://127.0.0.1:5000/", "http://127.0.0.2:5000/u").is_err());
+    }
+
+    #[test]
+    fn here_is_what_is_never_sent_anywhere() {
+        for here in ["localhost", "LOCALHOST.", "127.0.0.1", "127.0.0.2", "127.1", "[::1]", "[::ffff:127.0.0.1]"] {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in ["a.localhost", "localhost.example.com", "10.0.0.1", "0.0.0.0", "[::]", "[fe80::1]", "::1", ""]
+        {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::artifacts;
 use super::client::{Access, Client};
 use super::error::files;
 use super::upload::{Blob, Sent, Source, Uploads};
-use super::{Error, Reference, Watch, record};
+use super::{Error, HostError, Reference, Watch, record};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::image::{self, OpenedLayout, blob_path, open_layout};
@@ -314,11 +314,9 @@ impl Push<'_> {
     }
 
     fn odd(&self, tag: &str, reason: &str) -> Error {
-        Error::Answer {
-            attempt: format!("add to `{}:{tag}`", self.request.to.repository),
-            host: self.request.to.repository.host().into(),
-            reason: format!("is no manifest that can be added to ({reason})"),
-        }
+        let repository = &self.request.to.repository;
+        let reason = format!("is no manifest that can be added to ({reason})");
+        HostError::odd(format!("add to `{repository}:{tag}`"), repository.host(), reason).into()
     }
 }
 

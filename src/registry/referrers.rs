@@ -2,11 +2,11 @@
 
 use oci_spec::image::{Descriptor, ImageIndex};
 
-use super::Error;
 use super::client::Client;
 use super::link::next;
 use super::place::{self, Place};
 use super::transport::{Answer, host};
+use super::{Error, Fault, HostError};
 use crate::digest::Digest;
 
 /// Most pages that are read: a registry that lists without end is not followed without end.
@@ -18,7 +18,7 @@ impl Client {
     /// What refers to an image, of all pages; `None` where the registry keeps no such list.
     pub(super) fn referrers(&self, image: &Digest) -> Result<Option<Vec<Descriptor>>, Error> {
         let attempt = format!("list what refers to {image} in `{}`", self.repository);
-        let odd = |host: String, reason: String| Error::Answer { attempt: attempt.clone(), host, reason };
+        let odd = |host: String, reason: String| Error::from(HostError::odd(&attempt, host, reason));
         let mut place = self.at(&format!("referrers/{image}"));
         let mut all = Vec::new();
         for page in 0..MOST_PAGES {
@@ -45,8 +45,9 @@ impl Client {
     fn next_page(&self, attempt: &str, answer: &Answer) -> Result<Option<Place>, Error> {
         let links = answer.headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
         let Some(target) = links.filter_map(next).next() else { return Ok(None) };
-        let astray =
-            |(target, reason)| Error::Astray { attempt: attempt.into(), host: host(&answer.url), target, reason };
+        let astray = |(target, reason)| {
+            Error::from(HostError::new(attempt, host(&answer.url), Fault::Astray { target, reason }))
+        };
         let place = place::follow(self.base(), &answer.url, target).map_err(astray)?;
         if place.own { Ok(Some(place)) } else { Err(astray((target.into(), "which is another registry"))) }
     }

@@ -25,8 +25,8 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    pub(crate) fn passing(error: Error) -> Self {
-        Trouble::Passing { error, after: None }
+    pub(crate) fn passing(error: impl Into<Error>) -> Self {
+        Trouble::Passing { error: error.into(), after: None }
     }
 }
 
@@ -109,6 +109,7 @@ pub(crate) fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::HostError;
 
     #[test]
     fn waits_double_within_their_spread() {
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn lasting_trouble_and_too_long_a_wait_are_told_at_once() {
-        let error = || Error::Answer { attempt: "ask".into(), host: "r".into(), reason: "is odd".into() };
+        let error = || Error::from(HostError::odd("ask", "r", "is odd"));
         let mut tries = Tries::new(true);
         assert!(tries.wait(Trouble::Lasting(error()), &|| false).is_err());
         let after = Some(LONGEST_ASKED + Duration::from_secs(1));

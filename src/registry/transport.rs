@@ -17,7 +17,7 @@ use super::error::files;
 use super::place::{Inside, Place, PublicOnly};
 use super::retry::Trouble;
 use super::upload::Source;
-use super::{Error, Repository};
+use super::{Error, Fault, HostError, Repository};
 use crate::interrupt;
 
 const CONNECT: Duration = Duration::from_secs(15);
@@ -179,8 +179,8 @@ impl Read for Watched<'_> {
 }
 
 /// An answer, or an address, that isn't what it should be.
-fn answer(request: &Request<'_>, reason: String) -> Error {
-    Error::Answer { attempt: request.attempt.clone(), host: host(&request.place.url), reason }
+fn answer(request: &Request<'_>, reason: String) -> HostError {
+    HostError::odd(&request.attempt, host(&request.place.url), reason)
 }
 
 /// The host of an address, with its port where that isn't the usual one.
@@ -201,37 +201,33 @@ fn machine() -> Vec<Certificate<'static>> {
     machine.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
 }
 
-/// What happened instead of an answer, with the host as the subject, and whether it may pass.
-pub(crate) fn silence(error: &ureq::Error) -> (String, bool) {
+/// What happened instead of an answer, and whether it may pass.
+pub(crate) fn fault(error: &ureq::Error) -> (Fault, bool) {
+    let text = error.to_string();
+    let silent = |reason: &str| Fault::NoAnswer(reason.into());
     match error {
-        ureq::Error::HostNotFound => ("is not found".into(), false),
-        ureq::Error::Timeout(what) => (format!("did not answer in time ({what})"), true),
-        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            ("refuses connections".into(), true)
+        ureq::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Inside>()) => {
+            (Fault::NoAnswer(format!("is not asked: {Inside}")), false)
         }
-        ureq::Error::Io(error) if error.to_string().contains("lookup address") => ("is not found".into(), false),
-        other => (format!("did not answer ({other})"), true),
+        _ if text.contains("InvalidContentType") => (Fault::PlainHttp, false),
+        _ if text.contains("certificate") => {
+            (Fault::Untrusted(text.rsplit("certificate: ").next().unwrap_or(&text).into()), false)
+        }
+        ureq::Error::HostNotFound => (silent("is not found"), false),
+        ureq::Error::Timeout(what) => (Fault::NoAnswer(format!("did not answer in time ({what})")), true),
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            (silent("refuses connections"), true)
+        }
+        ureq::Error::Io(error) if error.to_string().contains("lookup address") => (silent("is not found"), false),
+        other => (Fault::NoAnswer(format!("did not answer ({other})")), true),
     }
 }
 
 /// What a failed try means.
 fn trouble(request: &Request<'_>, error: &ureq::Error) -> Trouble {
-    let (attempt, host) = (request.attempt.clone(), host(&request.place.url));
-    let text = error.to_string();
-    let inside = matches!(error, ureq::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Inside>()));
-    if inside {
-        return Trouble::Lasting(Error::NoAnswer { attempt, host, reason: format!("is not asked: {Inside}") });
-    }
-    if text.contains("InvalidContentType") {
-        return Trouble::Lasting(Error::PlainHttp { attempt, host });
-    }
-    if text.contains("certificate") {
-        let reason = text.rsplit("certificate: ").next().unwrap_or(&text).to_string();
-        return Trouble::Lasting(Error::Untrusted { attempt, host, reason });
-    }
-    let (reason, passes) = silence(error);
-    let error = Error::NoAnswer { attempt, host, reason };
-    if passes { Trouble::passing(error) } else { Trouble::Lasting(error) }
+    let (fault, passes) = fault(error);
+    let error = HostError::new(&request.attempt, host(&request.place.url), fault);
+    if passes { Trouble::passing(error) } else { error.into() }
 }
 
 fn config(roots: Vec<Certificate<'static>>, client: Option<ClientCert>, stalled: Duration) -> ureq::config::Config {

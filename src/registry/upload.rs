@@ -8,7 +8,7 @@ use super::client::Client;
 use super::place::Place;
 use super::retry::Trouble;
 use super::transport::{Answer, Body, Request};
-use super::{Error, Watch};
+use super::{Error, Fault, HostError, Watch};
 use crate::digest::Digest;
 
 /// Smallest chunk that is tried before a registry's "too large" is believed.
@@ -195,7 +195,7 @@ impl Uploads<'_> {
         }
         match closed {
             // A proxy before the registry has its own idea of large.
-            Err(Trouble::Lasting(Error::Refused { status: 413, .. })) if blob.size > SMALLEST_CHUNK => {
+            Err(Trouble::Lasting(error)) if status(&error) == Some(413) && blob.size > SMALLEST_CHUNK => {
                 Ok(Step::Again(Pieces::Chunks((blob.size / 4).clamp(SMALLEST_CHUNK, 8 << 20))))
             }
             closed => closed.map(|_| Step::Done),
@@ -224,15 +224,17 @@ impl Uploads<'_> {
             Err(trouble) => {
                 self.take_back(&sent, 0);
                 return match trouble {
-                    Trouble::Lasting(Error::Refused { status: 413, .. }) if chunk / 4 >= SMALLEST_CHUNK => {
+                    Trouble::Lasting(error) if status(&error) == Some(413) && chunk / 4 >= SMALLEST_CHUNK => {
                         Ok(Some(Step::Again(Pieces::Chunks(chunk / 4))))
                     }
                     // Not every registry takes chunks: in one piece, then.
-                    Trouble::Lasting(Error::Refused { status: 400 | 405 | 411 | 415 | 501, .. }) if begin == 0 => {
+                    Trouble::Lasting(error)
+                        if matches!(status(&error), Some(400 | 405 | 411 | 415 | 501)) && begin == 0 =>
+                    {
                         Ok(Some(Step::Again(Pieces::One)))
                     }
                     // The registry has lost the upload, or counts otherwise: it is asked how far it came.
-                    Trouble::Lasting(error @ Error::Refused { status: 400 | 404 | 416, .. }) => {
+                    Trouble::Lasting(error) if matches!(status(&error), Some(400 | 404 | 416)) => {
                         Err(Trouble::passing(error))
                     }
                     trouble => Err(trouble),
@@ -256,7 +258,7 @@ impl Uploads<'_> {
         let answer = self.client.once(&request, &[])?;
         self.client.expect(&attempt, answer, &[201, 204]).map_err(|trouble| match trouble {
             // An upload that the registry has lost is begun again.
-            Trouble::Lasting(error @ Error::Refused { status: 404 | 416, .. }) => Trouble::passing(error),
+            Trouble::Lasting(error) if matches!(status(&error), Some(404 | 416)) => Trouble::passing(error),
             trouble => trouble,
         })
     }
@@ -269,7 +271,7 @@ impl Uploads<'_> {
         let asked = self.client.once(&request, &[]).and_then(|answer| self.client.expect(&attempt, answer, &[204]));
         let answer = match asked {
             Ok(answer) => answer,
-            Err(Trouble::Lasting(Error::Refused { .. })) => return Ok(false),
+            Err(Trouble::Lasting(error)) if status(&error).is_some() => return Ok(false),
             Err(trouble) => return Err(trouble),
         };
         // `0-0` is what registries say of one byte, and of none.
@@ -314,6 +316,14 @@ fn has(range: &str) -> Option<u64> {
         return None;
     }
     end.trim().parse::<u64>().ok()?.checked_add(1)
+}
+
+/// The status with which a host refused, where it did.
+fn status(error: &Error) -> Option<u16> {
+    match error {
+        Error::Host(HostError { fault: Fault::Refused { status, .. }, .. }) => Some(*status),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

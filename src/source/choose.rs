@@ -1,6 +1,5 @@
 //! Which files of a repository of models are fetched: one model, and what belongs to it.
 
-use super::content::is_model;
 use crate::files::RelativePath;
 use crate::model;
 
@@ -20,12 +19,7 @@ const NAMED: usize = 12;
 /// is no choice, as the rest of a sentence.
 pub(super) fn choose(paths: &[RelativePath], wanted: Option<&RelativePath>) -> Result<Choice, String> {
     let model = model_of(paths, wanted)?;
-    let folder = folder_of(&model);
-    let is_side = |path: &&RelativePath| {
-        let place = folder_of(path);
-        (place.is_empty() || place == folder) && model::is_side_file(name_of(path))
-    };
-    let sides = paths.iter().filter(is_side).cloned().collect();
+    let sides = model::side_files(paths, &model).into_iter().map(|(path, _)| path.clone()).collect();
     Ok(Choice { model, sides })
 }
 
@@ -43,7 +37,7 @@ fn model_of(paths: &[RelativePath], wanted: Option<&RelativePath>) -> Result<Rel
         models.retain(is_onnx);
     }
     // What exporters call the model itself, beside variants of it.
-    let plain: Vec<&&RelativePath> = models.iter().filter(|path| name_of(path) == "model.onnx").collect();
+    let plain: Vec<&&RelativePath> = models.iter().filter(|path| path.split().1 == "model.onnx").collect();
     let all = |models: &[&RelativePath]| {
         let names = models.iter().take(NAMED).map(|path| format!("`{}`", path.as_str())).collect::<Vec<_>>().join(", ");
         if models.len() > NAMED { format!("{names}, …") } else { names }
@@ -66,7 +60,7 @@ fn model_of(paths: &[RelativePath], wanted: Option<&RelativePath>) -> Result<Rel
 
 /// The paths as seen from the folder of `model`.
 pub(super) fn beside(model: &RelativePath, paths: &[RelativePath]) -> Vec<RelativePath> {
-    let folder = folder_of(model);
+    let (folder, _) = model.split();
     let joined = |path: &RelativePath| match folder {
         "" => path.clone(),
         folder => format!("{folder}/{}", path.as_str()).parse().expect("two relative paths make one"),
@@ -74,12 +68,10 @@ pub(super) fn beside(model: &RelativePath, paths: &[RelativePath]) -> Vec<Relati
     paths.iter().map(joined).collect()
 }
 
-fn folder_of(path: &RelativePath) -> &str {
-    path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder)
-}
-
-fn name_of(path: &RelativePath) -> &str {
-    path.as_str().rsplit('/').next().unwrap_or_default()
+/// Whether a file could be one to serve, by its name.
+pub(super) fn is_model(path: &RelativePath) -> bool {
+    let end = path.as_str().rsplit_once('.').map(|(_, end)| end.to_lowercase());
+    end.is_some_and(|end| model::EXTENSIONS.concat().contains(&end.as_str()))
 }
 
 #[cfg(test)]

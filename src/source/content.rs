@@ -7,11 +7,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use super::choose::is_model;
 use super::error::files;
 use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::interrupt::Stoppable;
-use crate::model;
 
 /// Most files of a model.
 pub(super) const MOST_FILES: usize = 10_000;
@@ -182,12 +182,6 @@ impl ModelFiles {
         };
         self.files.iter().map(digest).collect()
     }
-}
-
-/// Whether a file could be one to serve, by its name.
-pub(super) fn is_model(path: &RelativePath) -> bool {
-    let end = path.as_str().rsplit_once('.').map(|(_, end)| end.to_lowercase());
-    end.is_some_and(|end| model::EXTENSIONS.concat().contains(&end.as_str()))
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use super::listed::Order;
 use super::web::{Ask, Client};
 use crate::digest::Digest;
 use crate::interrupt;
+use crate::registry::HostError;
 use crate::registry::retry::Trouble;
-use crate::registry::transport::Answer;
+use crate::registry::transport::{Answer, host};
 
 const BUFFER: usize = 1 << 16;
 /// Longest entity tag that is kept.
@@ -192,11 +193,7 @@ impl<'a> Transfer<'a> {
 
     fn take(&mut self, ask: &Ask, answer: &mut Answer) -> Result<(), Trouble> {
         let url = answer.url.clone();
-        let odd = |reason: String| crate::registry::Error::Answer {
-            attempt: ask.attempt.clone(),
-            host: crate::registry::transport::host(&url),
-            reason,
-        };
+        let odd = |reason: String| HostError::odd(&ask.attempt, host(&url), reason);
         let mut body = answer.body.as_reader();
         let mut buffer = vec![0; BUFFER];
         loop {

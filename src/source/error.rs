@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cache;
 use crate::digest::Digest;
 use crate::interrupt::Interrupted;
-use crate::registry;
+use crate::registry::{self, HostError};
 
 /// Why a model could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -58,51 +58,13 @@ pub enum Error {
         /// The source.
         source_name: String,
     },
-    /// Nobody answers, or the answer breaks off.
-    #[error("could not {attempt}: `{host}` {reason}")]
-    NoAnswer {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-        /// What happened instead of an answer, with the host as the subject.
-        reason: String,
-    },
-    /// The other side wants to know who asks, or doesn't let them.
-    #[error("could not {attempt}: `{host}` refuses {who}{words}")]
-    Unauthorized {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-        /// As whom it was asked: `a request without credentials`, `the credentials from …`.
-        who: String,
-        /// What it said, with a separator before it; empty where it said nothing.
-        words: String,
+    /// What a host answered.
+    #[error("{error}")]
+    Host {
+        /// What it answered.
+        error: HostError,
         /// Where credentials go for this source.
-        hint: &'static str,
-    },
-    /// The other side answered with an error.
-    #[error("could not {attempt}: `{host}` answered {status}{words}")]
-    Refused {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-        /// The HTTP status.
-        status: u16,
-        /// What it said, with a separator before it; empty where it said nothing.
-        words: String,
-    },
-    /// An answer that isn't what it should be.
-    #[error("could not {attempt}: the answer of `{host}` {reason}")]
-    Answer {
-        /// What was attempted.
-        attempt: String,
-        /// The host that was asked.
-        host: String,
-        /// What is wrong with it.
-        reason: String,
+        login: &'static str,
     },
     /// Credentials that can't be used. Their contents are never told.
     #[error("{origin} can't be used: {reason}")]

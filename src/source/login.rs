@@ -33,6 +33,20 @@ impl Login {
     pub(super) fn bearer(token: &str, origin: String) -> Self {
         Login { header: format!("Bearer {token}").into(), origin }
     }
+
+    /// By a token as somebody has set it: one word, with white space around it perhaps.
+    pub(super) fn token(text: &str, origin: String) -> Result<Self, Error> {
+        let token = text.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::Credentials { origin, reason: "it isn't one word of ASCII".into() });
+        }
+        Ok(Login::bearer(token, origin))
+    }
+
+    pub(super) fn basic(user: &str, password: &str, origin: String) -> Self {
+        let pair = Zeroizing::new(format!("{user}:{password}"));
+        Login { header: format!("Basic {}", STANDARD.encode(pair.as_bytes())).into(), origin }
+    }
 }
 
 /// The user's credentials for `host`, by what `variable` says of the environment.
@@ -40,14 +54,7 @@ pub(super) fn find(host: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> R
     let name = format!("{TOKEN}{}", host.replace('-', "__").replace(['.', ':'], "_"));
     if let Some(token) = variable(&name).filter(|token| !token.is_empty()) {
         let token = Zeroizing::new(token.into_string().unwrap_or_default());
-        let token = token.trim();
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::Credentials {
-                origin: format!("`{name}`"),
-                reason: "it isn't one word of ASCII".into(),
-            });
-        }
-        return Ok(Some(Login::bearer(token, format!("`{name}`"))));
+        return Login::token(&token, format!("`{name}`")).map(Some);
     }
     let path = match variable("NETRC").filter(|path| !path.is_empty()) {
         Some(path) => Some(PathBuf::from(path)),
@@ -60,10 +67,7 @@ pub(super) fn find(host: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> R
     file.take(LARGEST)
         .read_to_string(&mut text)
         .map_err(|error| Error::Credentials { origin: origin.clone(), reason: error.to_string() })?;
-    Ok(machine(&text, host).map(|(login, password)| {
-        let pair = Zeroizing::new(format!("{login}:{password}"));
-        Login { header: format!("Basic {}", STANDARD.encode(pair.as_bytes())).into(), origin }
-    }))
+    Ok(machine(&text, host).map(|(login, password)| Login::basic(login, password, origin)))
 }
 
 /// Login and password for a host in the text of a `.netrc`.

@@ -22,6 +22,7 @@ mod mlflow;
 mod name;
 mod objects;
 mod oci;
+mod surroundings;
 mod triton;
 mod web;
 

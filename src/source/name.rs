@@ -77,6 +77,9 @@ impl FromStr for Source {
     type Err = NotASource;
 
     fn from_str(text: &str) -> Result<Self, NotASource> {
+        if let Some(model) = MlflowModel::own(text) {
+            return model.map(Source::Mlflow);
+        }
         match text.split_once("://") {
             Some(("oci", rest)) => {
                 let registry = rest.split_once('/').map_or("", |(registry, _)| registry);

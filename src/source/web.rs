@@ -7,10 +7,10 @@ use url::Url;
 
 use super::Error;
 use super::login::Login;
-use crate::registry;
 use crate::registry::place::{self, Place};
 use crate::registry::retry::{self, Tries, Trouble};
 use crate::registry::transport::{Answer, Body, Request, Transport, host};
+use crate::registry::{self, Fault, HostError};
 
 /// Most of an error's text that is read, and most of it that is told.
 const LARGEST_WORDS: u64 = 4 << 10;
@@ -24,6 +24,7 @@ pub(super) struct Client {
     login: Option<Login>,
     /// Where credentials for it go.
     hint: &'static str,
+    most_redirects: usize,
 }
 
 /// What is asked for.
@@ -36,15 +37,20 @@ pub(super) struct Ask {
 
 impl Ask {
     /// What is wrong with an answer, with the answer as the subject.
-    pub(super) fn odd(&self, answer: &Answer, reason: impl Into<String>) -> registry::Error {
-        registry::Error::Answer { attempt: self.attempt.clone(), host: host(&answer.url), reason: reason.into() }
+    pub(super) fn odd(&self, answer: &Answer, reason: impl Into<String>) -> HostError {
+        HostError::odd(&self.attempt, host(&answer.url), reason)
     }
 }
 
 impl Client {
     /// For the host of `base`. Nothing is asked yet.
     pub(super) fn new(base: &Url, login: Option<Login>, hint: &'static str) -> Self {
-        Client { base: base.clone(), transport: Transport::plain(), login, hint }
+        Client { base: base.clone(), transport: Transport::plain(), login, hint, most_redirects: MOST_REDIRECTS }
+    }
+
+    /// For a host that has no reason to lead elsewhere, and isn't followed there.
+    pub(super) fn unmoved(base: &Url, login: Option<Login>, hint: &'static str) -> Self {
+        Client { most_redirects: 0, ..Client::new(base, login, hint) }
     }
 
     /// Does something until it is done, or it is clear that it won't be. A try that got somewhere counts as the first.
@@ -88,39 +94,25 @@ impl Client {
                 return expect(ask, login, answer, expected);
             }
             redirects += 1;
-            if redirects > MOST_REDIRECTS {
+            if redirects > self.most_redirects {
                 return Err(ask.odd(&answer, "leads on and on").into());
             }
             request.place = self.follow(ask, &answer)?;
         }
     }
 
-    fn follow(&self, ask: &Ask, answer: &Answer) -> Result<Place, registry::Error> {
+    fn follow(&self, ask: &Ask, answer: &Answer) -> Result<Place, HostError> {
         let location = answer.header("location").ok_or_else(|| ask.odd(answer, "has no `Location`"))?;
-        let (attempt, host) = (ask.attempt.clone(), host(&answer.url));
-        place::follow(&self.base, &answer.url, location).map_err(|(target, reason)| registry::Error::Astray {
-            attempt,
-            host,
-            target,
-            reason,
-        })
+        let astray =
+            |(target, reason)| HostError::new(&ask.attempt, host(&answer.url), Fault::Astray { target, reason });
+        place::follow(&self.base, &answer.url, location).map_err(astray)
     }
 
     /// The error in the words of a source.
     pub(super) fn told(&self, error: registry::Error) -> Error {
-        use registry::Error as E;
         match error {
-            E::Unauthorized { attempt, host, who, words } => {
-                Error::Unauthorized { attempt, host, who, words, hint: self.hint }
-            }
-            E::Untrusted { attempt, host, reason } => {
-                let trust = "name its authority's certificate in `SSL_CERT_FILE` to trust it";
-                Error::NoAnswer { attempt, host, reason: format!("shows a bad certificate ({reason}): {trust}") }
-            }
-            E::PlainHttp { attempt, host } => {
-                Error::NoAnswer { attempt, host, reason: "speaks plain HTTP, not TLS".into() }
-            }
-            E::Interrupted(stop) => stop.into(),
+            registry::Error::Host(error) => Error::Host { error, login: self.hint },
+            registry::Error::Interrupted(stop) => stop.into(),
             other => other.into(),
         }
     }
@@ -133,14 +125,15 @@ fn expect(ask: &Ask, login: Option<&Login>, mut answer: Answer, expected: &[u16]
     let after = answer.header("retry-after").and_then(|text| retry::retry_after(text, SystemTime::now()));
     let (attempt, host) = (ask.attempt.clone(), host(&answer.url));
     let words = words(&answer.bytes(LARGEST_WORDS).unwrap_or_default());
-    let error = match answer.status {
+    let fault = match answer.status {
         401 | 403 => {
             let credentials = |login: &Login| format!("the credentials from {}", login.origin);
             let who = login.map_or("a request without credentials".into(), credentials);
-            registry::Error::Unauthorized { attempt, host, who, words }
+            Fault::Unauthorized { who, words }
         }
-        status => registry::Error::Refused { attempt, host, status, words },
+        status => Fault::Refused { status, words },
     };
+    let error = HostError { attempt, host, fault }.into();
     Err(if retry::passes(answer.status) { Trouble::Passing { error, after } } else { Trouble::Lasting(error) })
 }
 

@@ -4,10 +4,14 @@
     fake-gcs-server    Google Cloud Storage, which asks nobody who they are
     azurite-blob       Azure Blob Storage, with the key that its documentation gives everyone
     mlflow             a tracking server with its registry of models
+
+What MLflow asks its users' names with wants all that models are trained with: a StandIn is before it and asks instead.
 """
 import base64
 import hashlib
 import hmac
+import http.client
+import http.server
 import json
 import os
 import re
@@ -71,6 +75,8 @@ class Server:
 
 
 class S3(Server):
+    # A role of the account that the server is for.
+    ROLE = "arn:aws:iam::123456789012:role/reader"
     # Which of its services is meant, the server reads off a signature, whose value counts for nothing yet.
     UNCHECKED = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{}/aws4_request, SignedHeaders=host, Signature=x"
 
@@ -92,17 +98,31 @@ class S3(Server):
     def give_keys(self):
         """A user who may do all, and from now on nothing goes without signatures."""
 
-        def iam(action, **parameters):
-            body = urllib.parse.urlencode({"Action": action, "Version": "2010-05-08", **parameters}).encode()
+        def ask(service, version, action, **parameters):
+            body = urllib.parse.urlencode({"Action": action, "Version": version, **parameters}).encode()
             form = {"Content-Type": "application/x-www-form-urlencoded"}
-            return self.unchecked("iam", "POST", "/", body, **form)[1].decode()
+            return self.unchecked(service, "POST", "/", body, **form)[1].decode()
+
+        def iam(action, **parameters):
+            return ask("iam", "2010-05-08", action, **parameters)
 
         iam("CreateUser", UserName="ada")
         policy = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
         iam("PutUserPolicy", UserName="ada", PolicyName="all", PolicyDocument=policy)
+        trust = policy.replace('"Action":"*","Resource":"*"', '"Action":"sts:AssumeRole","Principal":{"AWS":"*"}')
+        iam("CreateRole", RoleName="reader", AssumeRolePolicyDocument=trust)
+        iam("PutRolePolicy", RoleName="reader", PolicyName="all", PolicyDocument=policy)
         answer = iam("CreateAccessKey", UserName="ada")
+        # It takes no token of a web identity any more once it holds signatures against keys.
+        self.identity = ask("sts", "2011-06-15", "AssumeRoleWithWebIdentity", RoleArn=self.ROLE, RoleSessionName="nimify",
+                            WebIdentityToken="t0ken").encode()
         self.ask("POST", "/moto-api/reset-auth", b"0")
-        return [re.search(f"<{name}>(.*?)</{name}>", answer).group(1) for name in ("AccessKeyId", "SecretAccessKey")]
+
+        def parts(text, *names):
+            return [re.search(f"<{name}>(.*?)</{name}>", text).group(1) for name in names]
+
+        self.role_keys = parts(self.identity.decode(), "AccessKeyId", "SecretAccessKey", "SessionToken")
+        return parts(answer, "AccessKeyId", "SecretAccessKey")
 
 
 class GoogleStorage(Server):
@@ -124,6 +144,8 @@ class Azure(Server):
         super().__init__(home, "azurite-blob", "--blobHost", "127.0.0.1", "--blobPort", "{port}",
                          "--inMemoryPersistence", "--silent", "--skipApiVersionCheck")
         self.signed("PUT", "/models", "restype:container", "?restype=container")
+        public = {"x-ms-blob-public-access": "container"}
+        self.signed("PUT", "/public", "restype:container", "?restype=container", **public)
 
     def signed(self, method, path, query="", shown="", body=b"", **more):
         headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2023-11-03", **more}
@@ -137,8 +159,16 @@ class Azure(Server):
         headers["Authorization"] = f"SharedKey {self.ACCOUNT}:{base64.b64encode(signature).decode()}"
         self.ask(method, path + shown, body, headers)
 
-    def put(self, key, content):
-        self.signed("PUT", f"/models/{key}", body=content, **{"x-ms-blob-type": "BlockBlob"})
+    def put(self, key, content, container="models"):
+        self.signed("PUT", f"/{container}/{key}", body=content, **{"x-ms-blob-type": "BlockBlob"})
+
+    def shared_access(self):
+        """A signature of the account's: to read and to list blobs, for as long as these tests may last."""
+        said = {"sv": "2020-08-04", "ss": "b", "srt": "sco", "sp": "rl", "se": "2099-01-01T00:00:00Z"}
+        parts = [self.ACCOUNT, said["sp"], said["ss"], said["srt"], "", said["se"], "", "", said["sv"], ""]
+        text = "".join(f"{part}\n" for part in parts[:-1])
+        signature = hmac.new(base64.b64decode(self.KEY), text.encode(), hashlib.sha256).digest()
+        return urllib.parse.urlencode(said | {"sig": base64.b64encode(signature).decode()})
 
     def connection(self, key=KEY):
         endpoint = f"http://{self.address}/{self.ACCOUNT}"
@@ -172,17 +202,91 @@ class Mlflow(Server):
         for path, content in contents.items():
             self.ask("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{place}/{name}/{path}", content)
 
+    def log(self, name, source):
+        """A model of its own, as MLflow 3 logs them, for which the run has its identifier alone."""
+        made = self.api("logged-models", experiment_id=self.run["experiment_id"], name=name,
+                        source_run_id=self.run["run_id"])["model"]["info"]
+        for path, content in source.items():
+            place = made["artifact_uri"].partition(":")[2].lstrip("/")
+            self.ask("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{place}/{path}", content)
+        models = [{"model_id": made["model_id"], "step": 0}]
+        self.api("runs/outputs", run_id=self.run["run_id"], models=models)
+        return made["model_id"]
+
     def register(self, model, name):
-        """A version of a registered model, of what the run has logged under a name."""
+        """A version of a registered model: of what the run has logged under a name, or of what is at an address."""
         if model not in self.models:
             self.api("registered-models/create", name=model)
             self.models.add(model)
-        source = f"{self.run['artifact_uri']}/{name}"
+        source = name if ":" in name else f"{self.run['artifact_uri']}/{name}"
         made = self.api("model-versions/create", name=model, source=source, run_id=self.run["run_id"])
         return made["model_version"]["version"]
 
     def alias(self, model, alias, version):
         self.api("registered-models/alias", name=model, alias=alias, version=version)
+
+
+class StandIn:
+    """What nobody has at home, made up: `answer(method, path, headers)` gives a status, a body and more headers, or nothing,
+    and then the request goes on to a server as it came.
+    """
+
+    def __init__(self, answer, server=None):
+        stand_in, self.asked = self, []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def pass_on(self):
+                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                stand_in.asked.append((self.command, self.path, self.headers))
+                status, content, more = answer(self.command, self.path, self.headers) or (None, b"", {})
+                if status is None:
+                    assert server, f"nobody is there for {self.path}"
+                    there = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+                    there.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                    for name, value in self.headers.items():
+                        there.putheader(name, value)
+                    there.endheaders(body)
+                    found = there.getresponse()
+                    status, content, more = found.status, found.read(), dict(found.getheaders())
+                self.send_response(status)
+                more = {name: value for name, value in more.items() if name.lower() not in DROPPED}
+                more.setdefault("Content-Length", str(len(content)))
+                for name, value in more.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(content)
+
+            do_GET = do_HEAD = do_PUT = do_POST = pass_on
+
+            def log_message(self, *_):
+                pass
+
+        self.listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.listener.daemon_threads = True
+        self.port = self.listener.server_port
+        self.address = f"127.0.0.1:{self.port}"
+        threading.Thread(target=self.listener.serve_forever, args=(0.05,), daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown()
+        self.listener.server_close()
+
+
+# Headers of the connection to a server, which say nothing of the one to us.
+DROPPED = {"connection", "transfer-encoding", "server", "date"}
+
+
+def asking(server, *shown):
+    """A way to a server for those who show what it is to be shown, and for nobody else."""
+    refusal = b'{"error_code": "UNAUTHENTICATED", "message": "You are not authenticated."}'
+    return StandIn(lambda _, __, headers: None if headers["Authorization"] in shown else (401, refusal, {}), server)
 
 
 class CutOff:

@@ -196,6 +196,18 @@ fn a_service_of_a_hubs_model_is_pinned_to_its_commit() {
     let lock = fs::read_to_string(folder.join("nimify.lock")).unwrap();
     let source = "source:\n  name: hf://org/repo\n  digest: sha256:";
     assert!(lock.contains(source) && lock.contains(&format!("  revision: '{}'\n", COMMITS[1])), "{lock}");
+    // What belongs to the model is pinned and in the image, in a layer of its own beside the model.
+    let sides: Vec<String> = ["config.json", "tokenizer.json"]
+        .map(|name| format!("  {name}: {}\n", nimify::digest::Digest::of(file(name).unwrap())))
+        .into();
+    assert!(lock.contains(&format!("sideFiles:\n{}", sides.concat())), "{lock}");
+    let report: Value = serde_json::from_slice(&fs::read(folder.join("dist/report.json")).unwrap()).unwrap();
+    let layer = report["layers"].as_array().unwrap().iter().find(|layer| layer["title"] == "sides").unwrap();
+    let layer = layer["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    let packed = fs::read(folder.join("dist/image/blobs/sha256").join(layer)).unwrap();
+    let mut tar = tar::Archive::new(flate2::read::MultiGzDecoder::new(&packed[..]));
+    let paths = tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string());
+    assert_eq!(paths.collect::<Vec<_>>(), ["models/", "models/config.json", "models/tokenizer.json"]);
     let build = |hub: Option<&Odd>, cache: &Path, more: &[&str]| {
         let mut build = hub.map_or_else(|| nimify(home.path()), |hub| asking(home.path(), hub));
         build
@@ -211,4 +223,11 @@ fn a_service_of_a_hubs_model_is_pinned_to_its_commit() {
     };
     let first = built(&mut build(None, &cache, &["--offline"]));
     assert_eq!(built(&mut build(Some(&hub), &cache, &[])), first);
+
+    // A changed byte of them is a changed byte of the image.
+    let mut tampered = packed.clone();
+    tampered[20] ^= 1;
+    fs::write(folder.join("dist/image/blobs/sha256").join(layer), tampered).unwrap();
+    let stderr = fails(nimify(home.path()).arg("verify").arg(&folder), 7);
+    assert!(stderr.contains(layer), "{stderr}");
 }

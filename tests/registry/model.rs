@@ -11,12 +11,12 @@ use crate::server::{Registry, Wishes};
 use crate::{cosign_verifies, docker, fails, judge, judges, layout, nimify, passes, skopeo_copies};
 
 /// What `create` writes of a fixture, with the service that is the same for every model.
-fn created(home: &Path, model: &str) {
+fn created(home: &Path, model: &str, folder: &str) {
     // The service is compiled once for all tests.
     let cache = nimify::cache::root(|name| std::env::var_os(name)).unwrap();
     let mut command = nimify(home);
     command.env("NIMIFY_CACHE", &cache).args(["create", model, "--yes", "--quiet", "--service", "generic", "--output"]);
-    passes(command.arg(home.join(Path::new(model).file_stem().unwrap())));
+    passes(command.arg(home.join(folder)));
 }
 
 fn manifest(reference: &str) -> Value {
@@ -57,8 +57,13 @@ fn one_image_serves_models_that_are_deployed_apart() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name);
     let registry = Registry::start(&Wishes::default());
-    created(home.path(), "fixtures/digits/digits.onnx");
-    created(home.path(), "fixtures/models/external.onnx");
+    created(home.path(), "fixtures/digits/digits.onnx", "digits");
+    fs::create_dir(at("model")).unwrap();
+    for name in ["external.onnx", "external.bin"] {
+        fs::copy(format!("fixtures/models/{name}"), at("model").join(name)).unwrap();
+    }
+    fs::write(at("model/tokenizer.json"), "{}").unwrap();
+    created(home.path(), at("model").to_str().unwrap(), "external");
     let repository = registry.at("models/external");
     let push = |to: &str, form: &str| {
         let mut command = nimify(home.path());
@@ -97,11 +102,17 @@ fn one_image_serves_models_that_are_deployed_apart() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, blob(&repository, &layer["digest"])).unwrap();
         let kind = layer["mediaType"].as_str().unwrap();
-        let wanted = if path.starts_with("models/") { "weight.v1.raw" } else { "weight.config.v1.raw" };
+        let wanted = if path.starts_with("models/external") { "weight.v1.raw" } else { "weight.config.v1.raw" };
         assert_eq!(kind, format!("application/vnd.cncf.model.{wanted}"), "{path}");
     }
     let served = fs::read(at("pulled/models/external.bin")).unwrap();
     assert!(served == fs::read("fixtures/models/external.bin").unwrap());
+    assert_eq!(fs::read_to_string(at("pulled/models/tokenizer.json")).unwrap(), "{}");
+    let mut inspect = nimify(home.path());
+    let source = format!("oci://{repository}:0.1.0");
+    inspect.args(["inspect", &source, "--plain-http", "--format", "json"]);
+    let found: Value = serde_json::from_str(&passes(&mut inspect)).unwrap();
+    assert_eq!(found["sideFiles"][0]["name"], "tokenizer.json");
     let recorded: Value =
         serde_json::from_str(&fs::read_to_string(at("external/samples/response.json")).unwrap()).unwrap();
     let engine = docker::Engine::get();

@@ -5,14 +5,16 @@
 //! says where. Without any, requests go unsigned, which public containers take.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
 
+use super::fit::fit;
 use super::http::Connector;
 use super::location::Location;
-use super::surroundings::Surroundings;
 use super::{Opened, retry};
 use crate::source::Error;
+use crate::source::surroundings::Surroundings;
 
 const HINT: &str = "set `AZURE_STORAGE_CONNECTION_STRING`, or `AZURE_STORAGE_ACCOUNT` with `AZURE_STORAGE_KEY` or \
     `AZURE_STORAGE_SAS_TOKEN`";
@@ -46,16 +48,20 @@ pub(super) fn open(location: &Location, around: &Surroundings, connector: &Conne
     let store = store.with_http_connector(connector.clone()).build();
     let store = store.map_err(|error| super::unusable("the settings for Azure", &error))?;
     let who = who.unwrap_or_else(|| "a request without credentials".into());
-    Ok(Opened { store: Box::new(store), who, hint: HINT })
+    Ok(Opened { store: Arc::new(store), who, hint: HINT })
 }
 
 /// What the environment says, by the names of `object_store`'s own settings.
 fn settings(around: &Surroundings) -> Result<BTreeMap<String, String>, Error> {
     let mut settings = BTreeMap::new();
-    let mut set = |key: Key, value: &str| _ = settings.insert(key.as_ref().to_string(), value.to_string());
+    let mut set = |origin: &str, key: Key, value: &str| {
+        fit(origin, key.as_ref(), value)?;
+        settings.insert(key.as_ref().to_string(), value.to_string());
+        Ok::<(), Error>(())
+    };
     for (name, value) in around.beginning("AZURE_") {
         if let Ok(key) = name.to_ascii_lowercase().parse::<Key>() {
-            set(key, value);
+            set(name, key, value)?;
         }
     }
     // What `az` and Azure's own libraries call them.
@@ -66,12 +72,12 @@ fn settings(around: &Surroundings) -> Result<BTreeMap<String, String>, Error> {
     ];
     for (name, key) in others {
         if let Some(value) = around.get(name) {
-            set(key, value);
+            set(name, key, value)?;
         }
     }
     if let Some(text) = around.get(CONNECTION) {
         for (key, value) in connection(text)? {
-            set(key, &value);
+            set(CONNECTION, key, &value)?;
         }
     }
     Ok(settings)

@@ -4,13 +4,16 @@
 //! application-default login` leaves them). The machine's own are asked for only where `GCE_METADATA_HOST` says where.
 //! Without any, requests go unsigned, which public buckets take.
 
+use std::sync::Arc;
+
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey as Key};
 
+use super::fit::fit;
 use super::http::Connector;
 use super::location::Location;
-use super::surroundings::Surroundings;
 use super::{Opened, retry};
 use crate::source::Error;
+use crate::source::surroundings::Surroundings;
 
 const HINT: &str = "set `GOOGLE_APPLICATION_CREDENTIALS` to a service account's file, or run `gcloud auth \
     application-default login`";
@@ -19,26 +22,53 @@ pub(super) fn open(location: &Location, around: &Surroundings, connector: &Conne
     let mut builder = GoogleCloudStorageBuilder::new();
     for (name, value) in around.beginning("GOOGLE_") {
         if let Ok(key) = name.to_ascii_lowercase().parse::<Key>() {
+            // A whole JSON document, which may have lines.
+            if key != Key::ServiceAccountKey {
+                fit(name, key.as_ref(), value)?;
+            }
             builder = builder.with_config(key, value);
         }
     }
     // What the clients of Google take for an emulator, or for another way to the real thing.
     if let Some(host) = around.get("STORAGE_EMULATOR_HOST") {
         let url = if host.contains("://") { host.to_string() } else { format!("http://{host}") };
+        fit("STORAGE_EMULATOR_HOST", "base_url", &url)?;
         builder = builder.with_base_url(url.trim_end_matches('/'));
     }
     let token = ["CLOUDSDK_AUTH_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN"];
-    if let Some(token) = token.iter().find_map(|name| around.get(name)) {
+    if let Some((name, token)) = token.iter().find_map(|name| Some((name, around.get(name)?.trim()))) {
+        fit(name, "token", token)?;
         builder = builder.with_bearer_token(token);
+    }
+    // Who pays where the bucket's owner doesn't.
+    let mut connector = connector.clone();
+    for (name, project) in around.beginning("GOOGLE_CLOUD_QUOTA_PROJECT") {
+        let unfit = |_| Error::Credentials { origin: format!("`{name}`"), reason: "it names no project".into() };
+        connector.headers.push(("x-goog-user-project", project.parse().map_err(unfit)?));
     }
     let who = signer(around);
     if who.is_none() {
         builder = builder.with_skip_signature(true);
     }
-    let store = builder.with_bucket_name(&location.bucket).with_retry(retry()).with_http_connector(connector.clone());
-    let store = store.build().map_err(|error| super::unusable("the settings for Google Cloud Storage", &error))?;
+    let store = builder.with_bucket_name(&location.bucket).with_retry(retry()).with_http_connector(connector);
+    let store = store.build().map_err(|error| unusable(who.as_deref(), &error))?;
     let who = who.unwrap_or_else(|| "a request without credentials".into());
-    Ok(Opened { store: Box::new(store), who, hint: HINT })
+    Ok(Opened { store: Arc::new(store), who, hint: HINT })
+}
+
+/// What `object_store` says of a file of credentials may hold a part of it, and is kept back.
+fn unusable(who: Option<&str>, error: &object_store::Error) -> Error {
+    let text = error.to_string();
+    let reason = match who {
+        Some(_) if text.contains("unknown variant") => {
+            "they are neither a `service_account` nor an `authorized_user`: `CLOUDSDK_AUTH_ACCESS_TOKEN` takes what \
+             `gcloud auth print-access-token` prints for them"
+        }
+        Some(_) if text.contains("decode service account") => "they are not the JSON that they should be",
+        _ => return super::unusable("the settings for Google Cloud Storage", error),
+    };
+    let origin = who.unwrap_or("the settings for Google Cloud Storage").to_string();
+    Error::Credentials { origin, reason: reason.into() }
 }
 
 /// Whose credentials requests carry, for messages.

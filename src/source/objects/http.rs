@@ -7,11 +7,13 @@ use std::fmt;
 use std::future::Future;
 use std::io::Read;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use http::HeaderName;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use object_store::ClientOptions;
@@ -23,34 +25,55 @@ use ureq::Agent;
 
 use super::said::words;
 use crate::interrupt;
-use crate::registry::transport;
+use crate::registry::{Fault, place, transport};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 18;
+/// Most bytes of an answer that is no object: a page of a listing, a token.
+const LARGEST_LISTING: u64 = 16 << 20;
+/// Most pages of listings that are asked for.
+const MOST_PAGES: usize = 500;
 /// Most bytes of an answer that refuses something.
 const LARGEST_REFUSAL: u64 = 64 << 10;
 
-/// What last went wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Said {
-    /// Nobody answered, or not in full: why, with the host as the subject.
-    Nothing { host: String, reason: String },
-    /// An answer that refuses.
-    Refusal { host: String, status: u16, words: String },
-}
-
 /// What happened on the way, for messages.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trail(Arc<Mutex<Option<Said>>>);
+pub(super) struct Trail {
+    said: Arc<Mutex<Option<(String, Fault)>>>,
+    region: Arc<Mutex<Option<String>>>,
+    pages: Arc<AtomicUsize>,
+}
+
+/// Marks a request whose answer is an object, and may be as large as one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfObject;
 
 impl Trail {
-    /// What went wrong since this was last asked.
-    pub(super) fn take(&self) -> Option<Said> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What went wrong since this was last asked, and with which host.
+    pub(super) fn take(&self) -> Option<(String, Fault)> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn note(&self, said: Said) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+    /// The region that the bucket is in, where Amazon has said since this was last asked that it isn't where we asked.
+    pub(super) fn region(&self) -> Option<String> {
+        self.region.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn note(&self, host: &str, fault: Fault) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((host.into(), fault));
+    }
+
+    /// From an answer that says no: in another region, or signed for another one.
+    fn note_region(&self, status: u16, headers: &http::HeaderMap) {
+        let named = headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
+        // It becomes a part of a host's name.
+        let fit = |name: &&str| {
+            (1..=32).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        };
+        if let (301 | 307 | 400, Some(name)) = (status, named.filter(fit)) {
+            *self.region.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.into());
+        }
     }
 }
 
@@ -61,6 +84,8 @@ pub(super) struct Connector {
     pub(super) trail: Trail,
     /// Whether hosts elsewhere may be asked without TLS.
     pub(super) plain_http: bool,
+    /// What every request carries.
+    pub(super) headers: Vec<(&'static str, http::HeaderValue)>,
 }
 
 impl fmt::Debug for Connector {
@@ -99,17 +124,30 @@ impl HttpService for Carrier {
 #[error("it would go without TLS")]
 struct WithoutTls;
 
+/// Why the rest of an answer was not read.
+#[derive(Debug, thiserror::Error)]
+#[error("it is too long")]
+struct TooLong;
+
 impl Carrier {
     fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let stop = |error| HttpError::new(HttpErrorKind::Unknown, error);
         interrupt::check().map_err(stop)?;
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        head.headers.extend(self.0.headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.clone())));
+        let limit = if head.extensions.get::<OfObject>().is_some() { u64::MAX } else { LARGEST_LISTING };
         let host = head.uri.authority().map(|authority| authority.host().to_string()).unwrap_or_default();
         let shown = head.uri.authority().map(ToString::to_string).unwrap_or_default();
-        if head.uri.scheme_str() == Some("http") && !self.0.plain_http && !is_this_machine(&host) {
+        if head.uri.scheme_str() == Some("http") && !self.0.plain_http && !place::is_here(&host) {
             let reason = "is not asked without TLS unless `--plain-http` is given".into();
-            self.0.trail.note(Said::Nothing { host: shown, reason });
+            self.0.trail.note(&shown, Fault::NoAnswer(reason));
             return Err(HttpError::new(HttpErrorKind::Unknown, WithoutTls));
+        }
+        // A listing may have pages without end, and nothing on them.
+        let is_page = head.uri.query().is_some_and(|query| query.contains("list-type=") || query.contains("comp=list"));
+        if is_page && self.0.trail.pages.fetch_add(1, Ordering::Relaxed) >= MOST_PAGES {
+            self.0.trail.note(&shown, Fault::NoAnswer("leads on from page to page without end".into()));
+            return Err(HttpError::new(HttpErrorKind::Unknown, TooLong));
         }
         let sent = match body.as_bytes().filter(|bytes| !bytes.is_empty()) {
             Some(bytes) => self.0.agent.run(http::Request::from_parts(head, bytes.to_vec())),
@@ -118,26 +156,35 @@ impl Carrier {
         interrupt::check().map_err(stop)?;
         let (head, mut body) = sent.map_err(|error| self.trouble(&shown, error))?.into_parts();
         if head.status.is_success() {
-            return Ok(HttpResponse::from_parts(head, self.body(shown, body)));
+            return Ok(HttpResponse::from_parts(head, self.body(shown, body, limit)));
         }
+        self.0.trail.note_region(head.status.as_u16(), &head.headers);
         let mut bytes = Vec::new();
         _ = body.as_reader().take(LARGEST_REFUSAL).read_to_end(&mut bytes);
-        let said = Said::Refusal { host: shown, status: head.status.as_u16(), words: words(&bytes) };
-        self.0.trail.note(said);
+        let fault = Fault::Refused { status: head.status.as_u16(), words: words(&bytes) };
+        self.0.trail.note(&shown, fault);
         Ok(HttpResponse::from_parts(head, HttpResponseBody::from(bytes)))
     }
 
-    /// The rest of an answer, read as it is asked for.
-    fn body(&self, host: String, body: ureq::Body) -> HttpResponseBody {
+    /// The rest of an answer, read as it is asked for; none may have more than `limit` bytes.
+    fn body(&self, host: String, body: ureq::Body, limit: u64) -> HttpResponseBody {
         let trail = self.0.trail.clone();
-        let begun = (body.into_reader(), false);
-        let chunks = stream::unfold(begun, move |(mut reader, ended)| {
-            let next = if ended { None } else { chunk(&mut reader).transpose() };
-            let next = next.map(|chunk| match chunk {
-                Ok(bytes) => (Ok(Frame::data(bytes)), (reader, false)),
+        let begun = (body.into_reader(), Some(limit));
+        let chunks = stream::unfold(begun, move |(mut reader, left)| {
+            let next = left.and_then(|left| Some((chunk(&mut reader).transpose()?, left)));
+            let next = next.map(|(chunk, left)| match chunk {
+                Ok(bytes) if bytes.len() as u64 <= left => {
+                    let left = left - bytes.len() as u64;
+                    (Ok(Frame::data(bytes)), (reader, Some(left)))
+                }
+                Ok(_) => {
+                    let reason = format!("answered more than {limit} bytes, which is no listing");
+                    trail.note(&host, Fault::NoAnswer(reason));
+                    (Err(HttpError::new(HttpErrorKind::Unknown, TooLong)), (reader, None))
+                }
                 Err(error) => {
-                    trail.note(Said::Nothing { host: host.clone(), reason: format!("broke off ({error})") });
-                    (Err(HttpError::new(HttpErrorKind::Interrupted, error)), (reader, true))
+                    trail.note(&host, Fault::NoAnswer(format!("broke off ({error})")));
+                    (Err(HttpError::new(HttpErrorKind::Interrupted, error)), (reader, None))
                 }
             });
             std::future::ready(next)
@@ -146,21 +193,14 @@ impl Carrier {
     }
 
     fn trouble(&self, host: &str, error: ureq::Error) -> HttpError {
-        let text = error.to_string();
-        let (reason, passes) = transport::silence(&error);
-        let (kind, reason) = match &error {
-            ureq::Error::Timeout(_) => (HttpErrorKind::Timeout, reason),
-            _ if !passes => (HttpErrorKind::Unknown, reason),
-            ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
-                (HttpErrorKind::Connect, reason)
-            }
-            _ if text.contains("certificate") => {
-                let reason = text.rsplit("certificate: ").next().unwrap_or(&text);
-                (HttpErrorKind::Unknown, format!("has a certificate that is not trusted ({reason})"))
-            }
-            _ => (HttpErrorKind::Request, reason),
+        let (fault, passes) = transport::fault(&error);
+        let kind = match &error {
+            ureq::Error::Timeout(_) => HttpErrorKind::Timeout,
+            _ if !passes => HttpErrorKind::Unknown,
+            ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => HttpErrorKind::Connect,
+            _ => HttpErrorKind::Request,
         };
-        self.0.trail.note(Said::Nothing { host: host.into(), reason });
+        self.0.trail.note(host, fault);
         HttpError::new(kind, error)
     }
 }
@@ -170,12 +210,6 @@ fn chunk(reader: &mut impl Read) -> std::io::Result<Option<Bytes>> {
     let read = reader.read(&mut buffer)?;
     buffer.truncate(read);
     Ok((read > 0).then(|| Bytes::from(buffer)))
-}
-
-/// Whether nothing leaves the machine on the way to a host.
-fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// A connection on which nothing moves for so long is dead.

@@ -69,25 +69,32 @@ impl Location {
         };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let (bucket, account) = match bucket.split_once('@') {
-            Some((bucket, account)) if kind == StoreKind::Az => (bucket, Some(account)),
+            // `ACCOUNT.blob.core.windows.net` is as good as `ACCOUNT`.
+            Some((bucket, host)) if kind == StoreKind::Az => {
+                (bucket, Some(host.split_once('.').map_or(host, |(account, _)| account)))
+            }
             _ => (bucket, None),
         };
         let plain = |name: &str| {
             !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '$'))
         };
-        if !plain(bucket) || account.is_some_and(|account| !plain(account)) {
+        if !plain(bucket) {
             return Err(wrong("it should begin with the name of a bucket, such as `models` in `models/digits.onnx`"));
+        }
+        if account.is_some_and(|account| !plain(account)) {
+            return Err(wrong("an account should follow the `@`, such as `acme` in `models@acme/digits.onnx`"));
         }
         let key = key.trim_start_matches('/');
         if version.is_some() && (key.is_empty() || key.ends_with('/')) {
             return Err(wrong("a folder has no version"));
         }
-        if object_store::path::Path::parse(key).is_err() {
-            return Err(wrong("its key has empty parts, or one that is `.` or `..`"));
+        // As `object_store` has it.
+        let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(|c| c.is_ascii_control());
+        let inside = key.strip_suffix('/').unwrap_or(key);
+        if !inside.is_empty() && !inside.split('/').all(plain) {
+            return Err(wrong("its key has empty parts, one that is `.` or `..`, or control characters"));
         }
-        // `ACCOUNT.blob.core.windows.net` is as good as `ACCOUNT`.
-        let account = account.map(|account| account.split('.').next().unwrap_or_default().to_string());
-        Ok(Location { kind, bucket: bucket.into(), account, key: key.into(), version })
+        Ok(Location { kind, bucket: bucket.into(), account: account.map(Into::into), key: key.into(), version })
     }
 
     /// Whether all below [`Location::key`] is meant, and no object of that name.
@@ -140,6 +147,7 @@ mod tests {
         };
         assert!(refused("s3:///a.onnx").contains("the name of a bucket"));
         assert!(refused("s3://key:secret@models/a.onnx").contains("the name of a bucket"));
+        assert!(refused("az://models@.blob.core.windows.net/a.onnx").contains("an account should follow the `@`"));
         assert!(refused("s3://models/../a.onnx").contains("`..`"));
         assert!(refused("s3://models/a/?versionId=1").contains("a folder has no version"));
         assert!(refused("gs://models/a.onnx#").contains("no version follows"));

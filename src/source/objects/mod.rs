@@ -5,20 +5,20 @@
 //! for each kind of store. Everything happens on the calling thread.
 
 mod az;
+mod fit;
 mod gs;
 mod http;
 mod location;
-mod process;
-mod profile;
 mod s3;
 mod said;
-mod surroundings;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -27,23 +27,26 @@ use object_store::{BackoffConfig, GetOptions, GetRange, ObjectMeta, ObjectStore,
 
 pub use location::{Location, StoreKind};
 
-use self::http::{Connector, Said, Trail};
-use self::surroundings::Surroundings;
+use self::http::{Connector, OfObject, Trail};
 use super::Error;
-use super::content::{MOST_FILES, is_model};
+use super::choose::is_model;
+use super::content::{LARGEST_MODEL, MOST_FILES};
 use super::error::files;
 use super::listed::{Bring, Brought, Order};
+use super::surroundings::Surroundings;
 use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::interrupt;
 use crate::model;
+use crate::registry::{Fault, HostError};
 
 /// Times that a download which doesn't get on is begun again.
 const MOST_TRIES: u32 = 4;
 
 /// A store that can be asked.
+#[derive(Clone)]
 struct Opened {
-    store: Box<dyn ObjectStore>,
+    store: Arc<dyn ObjectStore>,
     /// As whom, for messages.
     who: String,
     /// Where credentials go.
@@ -70,6 +73,16 @@ fn unusable(origin: &str, error: &object_store::Error) -> Error {
     Error::Credentials { origin: origin.into(), reason: reason.to_lowercase() }
 }
 
+/// Opens a bucket by what the process's surroundings say.
+fn open(location: &Location, connector: &Connector, region: Option<&str>) -> Result<Opened, Error> {
+    let around = Surroundings::of_process();
+    match location.kind {
+        StoreKind::S3 => s3::open(location, &around, connector, region),
+        StoreKind::Gs => gs::open(location, &around, connector),
+        StoreKind::Az => az::open(location, &around, connector),
+    }
+}
+
 /// What is at a location.
 pub(super) struct Objects<'a> {
     location: &'a Location,
@@ -84,7 +97,7 @@ impl<'a> Objects<'a> {
 
 impl Bring for Objects<'_> {
     fn bring(&self, order: &mut Order<'_>) -> Result<Brought, Error> {
-        let bucket = Bucket::open(self.location, self.plain_http)?;
+        let bucket = self.open()?;
         let version = self.location.version.as_deref().or(order.locked);
         let one = if self.location.is_folder() { None } else { bucket.head(&self.location.key, version)? };
         match one {
@@ -95,6 +108,21 @@ impl Bring for Objects<'_> {
 }
 
 impl Objects<'_> {
+    /// The bucket, for those who know what they want of it. Nothing is asked yet.
+    pub(super) fn open(&self) -> Result<Bucket, Error> {
+        Bucket::open(self.location, self.plain_http)
+    }
+
+    /// Downloads one object below the key.
+    pub(super) fn file(&self, bucket: &Bucket, path: &str, order: &Order<'_>) -> Result<PathBuf, Error> {
+        let key = format!("{}/{path}", self.location.key.trim_end_matches('/'));
+        let key = key.trim_start_matches('/');
+        let missing = || order.wrong(format!("has no `{path}`: `{}/{key}` is not there", bucket.name));
+        let object = bucket.head(key, None)?.ok_or_else(missing)?;
+        order.watch.expects(object.size);
+        bucket.part(&object, None, order)
+    }
+
     /// Brings all that is below the key.
     fn folder(&self, bucket: &Bucket, order: &mut Order<'_>) -> Result<Brought, Error> {
         let objects = bucket.below(&self.location.key, order)?;
@@ -104,7 +132,11 @@ impl Objects<'_> {
         if order.known.is_some_and(|known| known.validator.as_deref() == Some(&validator)) {
             return Ok(Brought::Unchanged);
         }
-        objects.values().for_each(|object| order.watch.expects(object.size));
+        let size = objects.values().fold(0u64, |size, object| size.saturating_add(object.size));
+        if size > LARGEST_MODEL {
+            return Err(order.wrong(format!("has objects of more than {LARGEST_MODEL} bytes")));
+        }
+        order.watch.expects(size);
         for (path, object) in &objects {
             bucket.fetch(object, None, path, order)?;
         }
@@ -165,6 +197,12 @@ fn text(tags: &Tags) -> String {
     serde_json::to_string(tags).expect("texts are JSON")
 }
 
+/// The object whose name is that of a folder which `path` is in.
+fn above<'a>(path: &RelativePath, objects: &'a BTreeMap<RelativePath, ObjectMeta>) -> Option<&'a RelativePath> {
+    let folders = path.as_str().match_indices('/').filter_map(|(end, _)| path.as_str()[..end].parse().ok());
+    folders.filter_map(|folder: RelativePath| Some(objects.get_key_value(&folder)?.0)).next()
+}
+
 /// The last part of an object's key, which its file is called by.
 fn name_of(object: &ObjectMeta, order: &Order<'_>) -> Result<RelativePath, Error> {
     let name = object.location.filename().unwrap_or_default();
@@ -172,28 +210,38 @@ fn name_of(object: &ObjectMeta, order: &Order<'_>) -> Result<RelativePath, Error
 }
 
 /// One bucket, and what is told of it.
-struct Bucket {
-    opened: Opened,
-    trail: Trail,
+pub(super) struct Bucket {
+    opened: RefCell<Opened>,
+    connector: Connector,
+    location: Location,
     name: String,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Bucket {
     fn open(location: &Location, plain_http: bool) -> Result<Self, Error> {
-        let trail = Trail::default();
-        let connector = Connector { agent: http::agent(), trail: trail.clone(), plain_http };
-        let around = Surroundings::of_process();
-        let open = match location.kind {
-            StoreKind::S3 => s3::open,
-            StoreKind::Gs => gs::open,
-            StoreKind::Az => az::open,
-        };
-        let opened = open(location, &around, &connector)?;
+        let connector = Connector { agent: http::agent(), trail: Trail::default(), plain_http, headers: Vec::new() };
+        let opened = open(location, &connector, None)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(files("start a runtime for", Path::new(&location.to_string())))?;
         let name = format!("{}://{}", location.kind.scheme(), location.bucket);
-        Ok(Bucket { opened, trail, name, runtime })
+        Ok(Bucket { opened: RefCell::new(opened), connector, location: location.clone(), name, runtime })
+    }
+
+    fn opened(&self) -> Opened {
+        self.opened.borrow().clone()
+    }
+
+    /// Asks for something, and once again where the bucket turns out to be in another region.
+    fn ask<T>(&self, ask: impl Fn(&Opened) -> Result<T, Error>) -> Result<T, Error> {
+        let first = ask(&self.opened());
+        match (&first, self.connector.trail.region()) {
+            (Err(_), Some(region)) => {
+                self.opened.replace(open(&self.location, &self.connector, Some(&region))?);
+                ask(&self.opened())
+            }
+            _ => first,
+        }
     }
 
     /// Waits for `future`; what it says went wrong is what was noted on the way.
@@ -215,25 +263,36 @@ impl Bucket {
         let attempt = format!("look for `{}/{key}`", self.name);
         let options = GetOptions { head: true, version: version.map(String::from), ..GetOptions::default() };
         let key = self.key(key)?;
-        let found = self.runtime.block_on(self.opened.store.get_opts(&key, options));
-        interrupt::check()?;
-        match found {
-            Ok(found) => Ok(Some(found.meta)),
-            // A version is of an object, and never of what is below a prefix.
-            Err(object_store::Error::NotFound { .. }) if version.is_none() => {
-                self.trail.take();
-                Ok(None)
+        self.ask(|opened| {
+            let found = self.runtime.block_on(opened.store.get_opts(&key, options.clone()));
+            interrupt::check()?;
+            match found {
+                Ok(found) => Ok(Some(found.meta)),
+                // A version is of an object, and never of what is below a prefix.
+                Err(object_store::Error::NotFound { .. }) if version.is_none() => {
+                    self.connector.trail.take();
+                    Ok(None)
+                }
+                Err(error) => Err(self.trouble(&attempt, &error)),
             }
-            Err(error) => Err(self.trouble(&attempt, &error)),
-        }
+        })
     }
 
     /// All objects below a prefix, by their paths from there.
     fn below(&self, prefix: &str, order: &Order<'_>) -> Result<BTreeMap<RelativePath, ObjectMeta>, Error> {
+        self.ask(|opened| self.list(opened, prefix, order))
+    }
+
+    fn list(
+        &self,
+        opened: &Opened,
+        prefix: &str,
+        order: &Order<'_>,
+    ) -> Result<BTreeMap<RelativePath, ObjectMeta>, Error> {
         let shown = prefix.trim_end_matches('/');
         let attempt = format!("list what is below `{}/{shown}`", self.name);
         let prefix = self.key(shown)?;
-        let mut listed = self.opened.store.list((!shown.is_empty()).then_some(&prefix));
+        let mut listed = opened.store.list((!shown.is_empty()).then_some(&prefix));
         let mut objects = BTreeMap::new();
         while let Some(object) = self.wait(&attempt, async { listed.next().await.transpose() })? {
             let parts: Option<Vec<String>> =
@@ -252,13 +311,17 @@ impl Bucket {
         if objects.is_empty() {
             return Err(order.wrong("is not there: neither an object of that name, nor one below it"));
         }
+        if let Some((file, path)) = objects.keys().find_map(|path| Some((above(path, &objects)?, path))) {
+            let (file, path) = (file.as_str(), path.as_str());
+            return Err(order.wrong(format!("has both `{file}` and `{path}`: a file is no folder")));
+        }
         if !objects.keys().any(is_model) {
             return Err(order.wrong(format!("holds no model: none of {} objects is `.onnx`", objects.len())));
         }
         Ok(objects)
     }
 
-    /// Brings one object to its place in the model, on from where an earlier run broke off.
+    /// Brings one object to its place in the model.
     fn fetch(
         &self,
         object: &ObjectMeta,
@@ -266,6 +329,15 @@ impl Bucket {
         path: &RelativePath,
         order: &mut Order<'_>,
     ) -> Result<(), Error> {
+        let part = self.part(object, version, order)?;
+        order.take(path, &part)
+    }
+
+    /// Downloads one object, on from where an earlier run broke off.
+    fn part(&self, object: &ObjectMeta, version: Option<&str>, order: &Order<'_>) -> Result<PathBuf, Error> {
+        if object.size > LARGEST_MODEL {
+            return Err(order.wrong(format!("has an object of more than {LARGEST_MODEL} bytes: `{}`", object.location)));
+        }
         let part = order.part(&format!("{}/{}\0{}\0{}", self.name, object.location, tag(object), object.size));
         let mut file = OpenOptions::new().create(true).append(true).open(&part).map_err(files("write", &part))?;
         let mut have = file.metadata().map_err(files("read", &part))?.len();
@@ -280,13 +352,12 @@ impl Bucket {
             let Err(error) = self.go_on(object, version, (&mut file, &part), &mut have, order) else { break };
             interrupt::check()?;
             tries = if have > before { 0 } else { tries + 1 };
-            let lasting = !matches!(error, Error::NoAnswer { .. });
+            let lasting = !matches!(&error, Error::Host { error, .. } if matches!(error.fault, Fault::NoAnswer(_)));
             if lasting || tries >= MOST_TRIES {
                 return Err(error);
             }
         }
-        drop(file);
-        order.take(path, &part)
+        Ok(part)
     }
 
     /// Adds to a file what is missing of an object.
@@ -299,14 +370,15 @@ impl Bucket {
         order: &Order<'_>,
     ) -> Result<(), Error> {
         let attempt = format!("fetch `{}/{}`", self.name, object.location);
-        let options = GetOptions {
+        let mut options = GetOptions {
             // What was looked at, and nothing that was put there since.
             if_match: object.e_tag.clone(),
             range: (*have > 0).then_some(GetRange::Bounded(*have..object.size)),
             version: version.map(String::from),
             ..GetOptions::default()
         };
-        let answer = self.wait(&attempt, self.opened.store.get_opts(&object.location, options))?;
+        options.extensions.insert(OfObject);
+        let answer = self.wait(&attempt, self.opened().store.get_opts(&object.location, options))?;
         let mut stream = answer.into_stream();
         while let Some(bytes) = self.wait(&attempt, async { stream.next().await.transpose() })? {
             if *have + bytes.len() as u64 > object.size {
@@ -323,28 +395,27 @@ impl Bucket {
     }
 
     fn odd(&self, attempt: &str, reason: &str) -> Error {
-        Error::Answer { attempt: attempt.into(), host: self.name.clone(), reason: reason.into() }
+        self.told(attempt, &self.name, Fault::Answer(reason.into()))
+    }
+
+    fn told(&self, attempt: &str, host: &str, fault: Fault) -> Error {
+        Error::Host { error: HostError::new(attempt, host, fault), login: self.opened().hint }
     }
 
     /// What an error of `object_store` means, from what was noted when it happened.
     fn trouble(&self, attempt: &str, error: &object_store::Error) -> Error {
-        let attempt = attempt.to_string();
-        match self.trail.take() {
-            Some(Said::Nothing { host, reason }) => Error::NoAnswer { attempt, host, reason },
-            Some(Said::Refusal { host, status: 401 | 403, words }) => {
-                Error::Unauthorized { attempt, host, who: self.opened.who.clone(), words, hint: self.opened.hint }
+        let Some((host, fault)) = self.connector.trail.take() else {
+            let reason = error.to_string();
+            let reason = reason.split_once(" error: ").map_or(reason.as_str(), |(_, rest)| rest);
+            return self.odd(attempt, &format!("can't be used ({reason})"));
+        };
+        let fault = match fault {
+            Fault::Refused { status: 401 | 403, words } => Fault::Unauthorized { who: self.opened().who, words },
+            Fault::Refused { status: 412, .. } => {
+                Fault::Answer("is of another object than before: it has just been replaced".into())
             }
-            Some(Said::Refusal { host, status: 412, words: _ }) => Error::Answer {
-                attempt,
-                host,
-                reason: "is of another object than before: it has just been replaced".into(),
-            },
-            Some(Said::Refusal { host, status, words }) => Error::Refused { attempt, host, status, words },
-            None => {
-                let reason = error.to_string();
-                let reason = reason.split_once(" error: ").map_or(reason.as_str(), |(_, rest)| rest);
-                Error::Answer { attempt, host: self.name.clone(), reason: format!("can't be used ({reason})") }
-            }
-        }
+            other => other,
+        };
+        self.told(attempt, &host, fault)
     }
 }

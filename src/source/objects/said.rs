@@ -13,7 +13,8 @@ pub(super) fn words(body: &[u8]) -> String {
     if line.is_empty() { line } else { format!(": {line}") }
 }
 
-fn element(text: &str, name: &str) -> Option<String> {
+/// What stands between the first tags of a name.
+pub(super) fn element(text: &str, name: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (inner, _) = rest.split_once(&format!("</{name}>"))?;
     let plain = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&apos;", "'"), ("&amp;", "&")];

@@ -4,28 +4,31 @@
 //! What is fetched is one commit. Files that the hub's own tools have in their cache are taken from there, which without
 //! a network is the only place but nimify's own cache.
 
+mod name;
+
 use std::env;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use hf_hub::{Cache as HubCache, Repo, RepoType, api::sync::ApiBuilder};
 use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
 
+pub use name::HubModel;
+
+use super::Error;
 use super::choose::{self, Choice};
 use super::download::{Downloaded, Wanted, download};
 use super::error::files;
 use super::listed::{Bring, Brought, Order};
 use super::login::Login;
 use super::web::{Ask, Client};
-use super::{Error, NotASource};
 use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::model;
+use crate::registry::HostError;
 
 /// Largest answer about a repository, bytes.
 const LARGEST_ANSWER: u64 = 16 << 20;
@@ -34,71 +37,6 @@ const LARGEST_WORD: u64 = 4 << 10;
 
 /// Where credentials for the hub go.
 const HINT: &str = "`HF_TOKEN`, or the token file that `hf auth login` writes, says who asks; some models want their terms accepted first";
-
-/// A model on the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubModel {
-    /// `ORG/REPOSITORY`.
-    repository: String,
-    /// A branch, a tag or a commit; the main branch where none is given.
-    revision: Option<String>,
-    /// The model file, or a folder that has one.
-    file: Option<RelativePath>,
-}
-
-impl FromStr for HubModel {
-    type Err = NotASource;
-
-    fn from_str(text: &str) -> Result<Self, NotASource> {
-        let wrong = |reason: &str| NotASource::Form { text: text.into(), reason: reason.into() };
-        let rest = text.strip_prefix("hf://").unwrap_or(text);
-        let mut parts = rest.splitn(3, '/');
-        let (organisation, repository) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let (repository, revision) = match repository.split_once('@') {
-            Some((repository, revision)) => (repository, Some(revision)),
-            None => (repository, None),
-        };
-        let name = |text: &str| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            !text.is_empty() && text.len() <= 96 && text.chars().all(plain) && !text.starts_with('.')
-        };
-        if !name(organisation) || !name(repository) {
-            return Err(wrong(
-                "it should be `hf://ORG/REPOSITORY`, with `@REVISION` and `/FILE` after it where wanted",
-            ));
-        }
-        // A branch may have a `/` in its name, which would begin the file here.
-        let revision = revision.map(|revision| revision.replace("%2F", "/"));
-        let branch = |text: &str| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
-            text.parse::<RelativePath>().is_ok() && text.len() <= 255 && text.chars().all(plain)
-        };
-        if revision.as_deref().is_some_and(|revision| !branch(revision)) {
-            return Err(wrong("what follows `@` is no branch, tag or commit"));
-        }
-        let file = parts.next().filter(|file| !file.is_empty());
-        let file =
-            file.map(|file| file.parse().map_err(|_| wrong("what follows the repository is no path"))).transpose()?;
-        Ok(HubModel { repository: format!("{organisation}/{repository}"), revision, file })
-    }
-}
-
-impl fmt::Display for HubModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "hf://{}", self.repository)?;
-        if let Some(revision) = &self.revision {
-            write!(f, "@{}", revision.replace('/', "%2F"))?;
-        }
-        self.file.as_ref().map_or(Ok(()), |file| write!(f, "/{}", file.as_str()))
-    }
-}
-
-impl HubModel {
-    /// The repository without its owner.
-    pub(super) fn title(&self) -> &str {
-        self.repository.rsplit('/').next().unwrap_or_default()
-    }
-}
 
 /// Where the hub is, and what it is shown.
 pub(super) struct Hub<'a> {
@@ -163,7 +101,7 @@ impl<'a> Hub<'a> {
         let ask = Ask { url, headers: Vec::new(), attempt: format!("look up `{}`", self.model) };
         let bytes = client.text(&ask, LARGEST_ANSWER)?;
         let host = base.host_str().unwrap_or_default().to_string();
-        let odd = |reason: String| Error::Answer { attempt: ask.attempt.clone(), host: host.clone(), reason };
+        let odd = |reason: String| Error::Host { error: HostError::odd(&ask.attempt, &host, reason), login: HINT };
         let info: Info = serde_json::from_slice(&bytes).map_err(|error| odd(format!("is not the hub's: {error}")))?;
         let commit = info.sha.len() == 40 && info.sha.bytes().all(|byte| byte.is_ascii_hexdigit());
         if commit { Ok(info) } else { Err(odd("names no commit".into())) }
@@ -308,10 +246,7 @@ fn login(home: Option<&Path>) -> Result<Option<Login>, Error> {
     if word.is_empty() {
         return Ok(None);
     }
-    if !word.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Error::Credentials { origin, reason: "it isn't one word of ASCII".into() });
-    }
-    Ok(Some(Login::bearer(word, origin)))
+    Login::token(word, origin).map(Some)
 }
 
 /// A small text file; `None` where there is none.
@@ -335,25 +270,6 @@ fn paths_below(folder: &Path) -> Vec<RelativePath> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_model_of_the_hub_comes_back_from_its_text() {
-        for text in [
-            "hf://org/repo",
-            "hf://org/repo@v1.0",
-            "hf://org/repo@refs%2Fpr%2F1/onnx/model.onnx",
-            "hf://org/repo/onnx/model.onnx",
-        ] {
-            assert_eq!(text.parse::<HubModel>().unwrap().to_string(), text);
-        }
-        let model: HubModel = "hf://org/repo@refs%2Fpr%2F1/a.onnx".parse().unwrap();
-        assert_eq!(model.revision.as_deref(), Some("refs/pr/1"));
-        for bad in
-            ["hf://", "hf://org", "hf://org/", "hf://../x", "hf://org/repo@", "hf://org/repo@../x", "hf://o/r/../x"]
-        {
-            assert!(bad.parse::<HubModel>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn the_hub_has_an_address_without_ours_knowing_it() {

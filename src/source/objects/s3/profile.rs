@@ -1,17 +1,18 @@
 //! The files in which Amazon's tools keep profiles, `~/.aws/config` and `~/.aws/credentials` → one profile's settings.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::surroundings::Surroundings;
 use crate::source::Error;
 use crate::source::error::files;
+use crate::source::surroundings::Surroundings;
 
 /// Largest file that is read, bytes.
 const LARGEST: u64 = 1 << 20;
 
 /// One profile's settings, of both files; `credentials` wins.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Profile {
     /// What it is called.
     pub(super) name: String,
@@ -20,18 +21,31 @@ pub(super) struct Profile {
     settings: BTreeMap<String, String>,
 }
 
+impl fmt::Debug for Profile {
+    /// Without its settings, among which there are keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profile").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Profile {
     /// The profile that the environment names, or the one called `default`; `None` where there is none of that name
     /// and none was asked for.
     pub(super) fn find(around: &Surroundings) -> Result<Option<Self>, Error> {
-        let asked = around.get("AWS_PROFILE").or(around.get("AWS_DEFAULT_PROFILE"));
-        let name = asked.unwrap_or("default");
-        let place = |variable: &str, file: &str| {
-            let home = around.home.as_deref().unwrap_or(Path::new("/"));
-            around.get(variable).map_or_else(|| home.join(".aws").join(file), PathBuf::from)
+        let Some(name) = around.get("AWS_PROFILE").or(around.get("AWS_DEFAULT_PROFILE")) else {
+            return Profile::named(around, "default");
         };
-        let config = place("AWS_CONFIG_FILE", "config");
-        let credentials = place("AWS_SHARED_CREDENTIALS_FILE", "credentials");
+        let found = Profile::named(around, name)?;
+        found.map(Some).ok_or_else(|| {
+            let [config, credentials] = places(around);
+            let reason = format!("it is neither in `{}` nor in `{}`", config.display(), credentials.display());
+            Error::Credentials { origin: format!("the profile `{name}`"), reason }
+        })
+    }
+
+    /// The profile of this name; `None` where there is none.
+    pub(super) fn named(around: &Surroundings, name: &str) -> Result<Option<Self>, Error> {
+        let [config, credentials] = places(around);
         let mut settings = BTreeMap::new();
         let mut origins = Vec::new();
         let section = if name == "default" { "default".into() } else { format!("profile {name}") };
@@ -41,20 +55,37 @@ impl Profile {
                 origins.push(format!("`{}`", path.display()));
             }
         }
-        match (origins.is_empty(), asked) {
-            (false, _) => Ok(Some(Profile { name: name.into(), origin: origins.join(" and "), settings })),
-            (true, None) => Ok(None),
-            (true, Some(_)) => Err(Error::Credentials {
-                origin: format!("the profile `{name}`"),
-                reason: format!("it is neither in `{}` nor in `{}`", config.display(), credentials.display()),
-            }),
-        }
+        let origin = origins.join(" and ");
+        Ok((!origins.is_empty()).then(|| Profile { name: name.into(), origin, settings }))
+    }
+
+    /// What is wrong with it, as the rest of a sentence.
+    pub(super) fn wrong(&self, reason: impl Into<String>) -> Error {
+        Error::Credentials { origin: format!("the profile `{}`", self.name), reason: reason.into() }
+    }
+
+    /// Because of `setting` it gives no keys that could be had here.
+    pub(super) fn needs_exchange(&self, setting: &str) -> Error {
+        self.wrong(format!(
+            "it needs to be exchanged for keys first (`{setting}`): `aws configure export-credentials --profile {} \
+             --format env` gives them",
+            self.name
+        ))
     }
 
     /// A setting that isn't empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.settings.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
+}
+
+/// The two files.
+fn places(around: &Surroundings) -> [PathBuf; 2] {
+    let place = |variable: &str, file: &str| {
+        let home = around.home.as_deref().unwrap_or(Path::new("/"));
+        around.get(variable).map_or_else(|| home.join(".aws").join(file), PathBuf::from)
+    };
+    [place("AWS_CONFIG_FILE", "config"), place("AWS_SHARED_CREDENTIALS_FILE", "credentials")]
 }
 
 fn read(path: &Path) -> Result<Option<String>, Error> {

@@ -3,27 +3,19 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::keys::Keys;
 use crate::interrupt::OwnedChild;
 use crate::source::Error;
 
 /// Most that it may answer, bytes.
 const LARGEST_ANSWER: u64 = 1 << 20;
 
-/// What it hands out.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Keys {
-    pub(super) access_key_id: String,
-    pub(super) secret_access_key: String,
-    pub(super) session_token: Option<String>,
-}
-
 /// Runs the line `command`, which the user's own file `origin` names, as Amazon's tools run it: by the shell.
 pub(super) fn ask(command: &str, origin: &str) -> Result<Keys, Error> {
-    let failed = |reason: String| Error::Credentials { origin: format!("`credential_process` in {origin}"), reason };
+    let origin = format!("`credential_process` in {origin}");
+    let failed = |reason: String| Error::Credentials { origin: origin.clone(), reason };
     let mut program = Command::new("/bin/sh");
     // Its words go where the user reads ours: it may have something to say.
     program.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -36,8 +28,7 @@ pub(super) fn ask(command: &str, origin: &str) -> Result<Keys, Error> {
     if !status.success() {
         return Err(failed(format!("it ended with {status}")));
     }
-    // What the parser would say could hold a key.
-    serde_json::from_slice(&text).map_err(|_| failed("its answer is not the JSON that it should be".into()))
+    Keys::from_json(&text, &origin)
 }
 
 #[cfg(test)]
