@@ -7,7 +7,7 @@ use crate::pipeline::{self, BuildReport, BuildRequest, Signer};
 use crate::plan::ServiceName;
 use crate::registry::Reference;
 use crate::sign::{Algorithm, Error, KeySource, KeyStore, Password, SigningKey};
-use crate::source::{Source, TritonModel};
+use crate::source::{OpLibrary, Source, TritonModel};
 use crate::{config, files};
 
 use super::args::{CreateArgs, Format, HowArgs, Service};
@@ -28,7 +28,8 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     let triton = super::model::triton(&args.model)?;
     let (mut config, output) = settle(args, &description.path, triton.as_ref())?;
     if let Some(triton) = &triton {
-        let left = config.carry_over(&triton.config, description.engine.is_some());
+        let mut left = config.carry_over(&triton.config, &description.contents.signature, description.engine.is_some());
+        left.extend(operators(&mut config, &triton.op_libraries, &output)?);
         left.iter().for_each(|what| eprintln!("warning: of `{}`: {what}", crate::triton::CONFIG));
     }
     engine::write(&description, &mut config);
@@ -118,6 +119,24 @@ fn settle(args: &CreateArgs, model: &Path, triton: Option<&TritonModel>) -> Resu
     config.engine.custom_ops = operators.collect::<Result<_, _>>()?;
     config.batching.max_batch_size = args.max_batch_size;
     Ok((config, output))
+}
+
+/// Takes over the libraries of operators that Triton's configuration names, where the config names none; what is to be
+/// said of them.
+fn operators(config: &mut Config, libraries: &[OpLibrary], output: &Path) -> Result<Vec<String>, Failure> {
+    let own = !config.engine.custom_ops.is_empty();
+    let mut said = Vec::new();
+    for OpLibrary { named, found } in libraries.iter().filter(|_| !own) {
+        let word = format!("`model_operations.op_library_filename` `{named}`");
+        match found {
+            Ok(path) => {
+                config.engine.custom_ops.push(relative(path, output)?);
+                said.push(format!("{word} is native code, which runs with the model: trust it as you would a program"));
+            }
+            Err(why) => said.push(format!("{word} {why}: give it with `--custom-ops`")),
+        }
+    }
+    Ok(said)
 }
 
 /// The registries that the config names: `--plain-http` is meant for them.

@@ -1,15 +1,17 @@
 //! `nimify run MODEL`: serves at once, in this process.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use nimify_runtime::service::Generic;
 
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::model;
+use crate::model::{self, ModelDescription};
 use crate::pipeline::{self, ServeRequest};
 use crate::probe;
+use crate::source::{OpLibrary, TritonModel};
 
 use super::args::RunArgs;
 use super::create;
@@ -18,13 +20,17 @@ use super::failure::Failure;
 
 /// gRPC's usual port.
 const GRPC_PORT: u16 = 8001;
+/// Where the C library looks for locales.
+const LOCALE_PATH: &str = "LOCPATH";
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let path = super::model::fetch(&args.model, args.offline, args.plain_http, false)?.path;
     let description = super::model::read(&path, &args.tensorrt.config())?;
+    know_locales(&description)?;
     let cache = Cache::from_environment()?;
     let library = pipeline::locate_onnxruntime(&cache, args.offline)?;
-    let operators = super::model::operators(&args.custom_ops)?;
+    let triton = super::model::triton(&args.model)?;
+    let operators = super::model::operators(&operators(args, triton.as_ref()))?;
     let derived = model::wrap(&description)?;
     let probe = if let Some(unseen) = probe::unseen(&description) {
         Some(unseen)
@@ -34,10 +40,10 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         let sample = args.sample.as_deref().map(pipeline::read_sample).transpose()?;
         Some(probe::probe(&pipeline::probe_request(&description, &library.path, &operators, sample)?)?)
     };
-    for warning in probe.iter().flat_map(|report| &report.warnings) {
+    let of_probe = probe.iter().flat_map(|report| &report.warnings);
+    for warning in description.contents.warnings.iter().chain(of_probe) {
         eprintln!("warning: {warning}");
     }
-    let triton = super::model::triton(&args.model)?;
     let config = config(args, &description.path, triton.map(|triton| triton.name))?;
     let folder = pipeline::service_folder(&ServeRequest {
         config: &config,
@@ -55,11 +61,39 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(ended.exit())
 }
 
+/// The libraries that flags name, else those that Triton's configuration does.
+fn operators(args: &RunArgs, triton: Option<&TritonModel>) -> Vec<PathBuf> {
+    if !args.custom_ops.is_empty() {
+        return args.custom_ops.clone();
+    }
+    let named = triton.map(|triton| triton.op_libraries.as_slice()).unwrap_or_default();
+    for OpLibrary { named, found } in named {
+        match found {
+            Ok(_) => eprintln!("warning: of `config.pbtxt`: `{named}` is native code, which runs with the model"),
+            Err(why) => eprintln!("warning: of `config.pbtxt`: `{named}` {why}: give it with `--custom-ops`"),
+        }
+    }
+    named.iter().filter_map(|library| library.found.clone().ok()).collect()
+}
+
+/// Has the process know the locales that the model names. The C library reads from the environment where it finds them,
+/// and what a process changes there while it runs isn't safe to read: so the process begins anew.
+fn know_locales(description: &ModelDescription) -> Result<(), Failure> {
+    let path = pipeline::locale_path(description)?;
+    let Some(path) = path.filter(|path| std::env::var_os(LOCALE_PATH).as_ref() != Some(path)) else { return Ok(()) };
+    let itself = std::env::current_exe();
+    let begun =
+        itself.map(|itself| Command::new(itself).args(std::env::args_os().skip(1)).env(LOCALE_PATH, path).exec());
+    let error = begun.unwrap_or_else(|error| error);
+    Err(Failure::say(Exit::Internal, format!("can't start `nimify run` again with the model's locales: {error}")))
+}
+
 fn config(args: &RunArgs, model: &Path, own_name: Option<String>) -> Result<Config, Failure> {
     let own_name = || own_name.unwrap_or_else(|| create::default_name(&args.model, model));
     let name = args.name.clone().unwrap_or_else(own_name);
     let mut config = Config::new(create::word(&name, "--name")?, create::word(&model.to_string_lossy(), "MODEL")?);
     config.server.host = Some(args.host.clone());
+    config.state.pairs.clone_from(&args.state);
     // The service's own paths are relative to its folder.
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     config.server.tls.certificate = args.tls_cert.as_ref().map(absolute);

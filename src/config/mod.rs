@@ -19,6 +19,7 @@ mod settings;
 mod side_files;
 mod state;
 mod triton;
+mod triton_state;
 mod trusted_key;
 mod variables;
 mod words;

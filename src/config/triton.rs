@@ -4,18 +4,20 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::time;
 
 use nimify_runtime::settings::MOST_PRIORITY_LEVELS;
+use nimify_runtime::signature::ModelSignature;
 
 use super::measures::{Count, Duration};
 use super::settings::{Accelerator, Batching, Config};
+use super::triton_state;
 use crate::triton::{DynamicBatching, InstanceKind, ModelConfig};
 
 /// Parameters of Triton's ONNX Runtime backend that say how many threads there are.
 const THREADS: &str = "intra_op_thread_count";
 
 impl Config {
-    /// Takes over what `triton` asks for, where this config says nothing yet. `engine` where the model is a TensorRT
-    /// engine. What could not be taken over comes back, a sentence each.
-    pub fn carry_over(&mut self, triton: &ModelConfig, engine: bool) -> Vec<String> {
+    /// Takes over what `triton` asks for a model of this signature, where this config says nothing yet. `engine` where it is
+    /// a TensorRT engine. What could not be taken over comes back, a sentence each. Libraries of operators are files, which whoever has found the model looks for.
+    pub fn carry_over(&mut self, triton: &ModelConfig, signature: &ModelSignature, engine: bool) -> Vec<String> {
         let mut left = Vec::new();
         batching(&mut self.batching, triton, &mut left);
         self.carry_instances(triton, engine, &mut left);
@@ -27,10 +29,6 @@ impl Config {
         left.extend(parameters.map(|name| format!("`parameters` `{name}` is not taken over")));
         let mut without = |there: bool, what: &str| left.extend(there.then(|| what.to_string()));
         without(triton.decoupled, "`model_transaction_policy.decoupled`: a request has one answer");
-        without(
-            !triton.op_libraries.is_empty(),
-            "`model_operations.op_library_filename`: the libraries of the model's own operators are not taken over",
-        );
         let tensors = || triton.inputs.iter().chain(&triton.outputs);
         without(
             tensors().any(|tensor| tensor.reshape.is_some()),
@@ -38,11 +36,8 @@ impl Config {
         );
         without(triton.inputs.iter().any(|tensor| tensor.optional), "`optional`: a request brings every input");
         without(tensors().any(|tensor| tensor.label_filename.is_some()), "`label_filename`: answers carry no labels");
-        if let Some(sequence) = &triton.sequence_batching {
-            let states: Vec<_> =
-                sequence.states.iter().map(|state| format!("`{}` to `{}`", state.output, state.input)).collect();
-            let states = if states.is_empty() { String::new() } else { format!(" ({})", states.join(", ")) };
-            left.push(format!("`sequence_batching`: state{states} is given back and sent again by the client"));
+        if triton.sequence_batching.is_some() {
+            triton_state::carry_over(&mut self.state, triton, signature, &mut left);
         }
         left.extend(triton.left_out.iter().map(|field| format!("`{field}` is not taken over")));
         left
@@ -135,18 +130,64 @@ fn batching(own: &mut Batching, triton: &ModelConfig, left: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use nimify_runtime::signature::Batching;
+
     use super::*;
 
     fn carried(text: &str, engine: bool) -> (serde_json::Value, Vec<String>) {
         let triton = crate::triton::read(text).unwrap();
         let mut config = Config::new("m".parse().unwrap(), "m.onnx".parse().unwrap());
-        let left = config.carry_over(&triton, engine);
+        let left = config.carry_over(&triton, &signature(), engine);
         config.check().unwrap();
         let mut json = serde_json::to_value(&config).unwrap();
         for known in ["apiVersion", "name", "model", "version"] {
             json.as_object_mut().unwrap().remove(known);
         }
         (json, left)
+    }
+
+    /// `h` [N, L, 4] and `c` [N, 4] → `hn`, `cn` of the same, and a text.
+    fn signature() -> ModelSignature {
+        let tensor = |name: &str, kind: &str, dims: &[&str]| {
+            crate::model::parse_tensor(&format!("{name}:{kind}[{}]", dims.join(","))).unwrap()
+        };
+        let pair = |h: &str, c: &str| vec![tensor(h, "float32", &["N", "L", "4"]), tensor(c, "int64", &["N", "4"])];
+        let mut outputs = pair("hn", "cn");
+        outputs.push(tensor("text", "string", &["N"]));
+        ModelSignature { inputs: pair("h", "c"), outputs, batching: Batching::Unproved { reason: String::new() } }
+    }
+
+    #[test]
+    fn state_is_kept_where_sessions_can_and_the_rest_is_for_clients() {
+        let (config, left) = carried(
+            "max_batch_size: 4 dynamic_batching { } sequence_batching { max_sequence_idle_microseconds: 5000000
+               control_input [ { name: 'START' control { kind: CONTROL_SEQUENCE_START } }, { name: 'id' control { kind: 3 } } ]
+               state [ { input_name: 'h' output_name: 'hn' dims: [ -1, 4 ] }, { input_name: 'c' output_name: 'cn' dims: 4
+                 initial_state { dims: 4 data_file: 'c.raw' } } ] }",
+            false,
+        );
+        let pairs = serde_json::json!([
+            { "output": "hn", "input": "h", "shape": ["N", 1, 4] }, { "output": "cn", "input": "c" }
+        ]);
+        assert_eq!(config["state"], serde_json::json!({ "pairs": pairs, "idleTimeout": "5s" }));
+        let said = [
+            "`START` (CONTROL_SEQUENCE_START): nobody fills it in: clients send it as an input, whether it is the sequence's first",
+            "`id` (CONTROL_SEQUENCE_CORRID): nobody fills it in: clients send it as an input, the sequence's id",
+            "begins with zeros and not with the file `c.raw`: clients send that as `c` with its first request",
+        ];
+        assert_eq!(left.len(), 3);
+        assert!(said.iter().zip(&left).all(|(said, left)| left.contains(said)), "{left:#?}");
+        let empty = "sequence_batching { state { input_name: 'h' output_name: 'hn' initial_state { dims: [ 1, 0, 4 ] zero_data: true } } }";
+        assert_eq!(carried(empty, false).0["state"]["pairs"][0]["shape"], serde_json::json!([1, 0, 4]));
+        let (config, left) = carried("sequence_batching { state { input_name: 'h' output_name: 'text' } }", false);
+        assert_eq!(config, serde_json::json!({}));
+        assert_eq!(
+            left,
+            [
+                "`sequence_batching.state` (`text` to `h`) is not kept, since `text` is string and `h` float32: clients send it with each request"
+            ]
+        );
+        assert!(carried("sequence_batching { oldest { } }", false).1[0].contains("nothing is kept between requests"));
     }
 
     #[test]
@@ -190,8 +231,7 @@ mod tests {
     fn what_has_no_counterpart_is_named() {
         let (_, left) = carried(
             "input { name: 'x' optional: true reshape { shape: [ ] } } output { name: 'y' label_filename: 'l' format: 1 }
-             model_transaction_policy { decoupled: true } model_operations { op_library_filename: 'a.so' }
-             sequence_batching { state { input_name: 'h' output_name: 'hn' } } response_cache { enable: true }
+             model_transaction_policy { decoupled: true } response_cache { enable: true }
              dynamic_batching { priority_levels: 900 default_queue_policy { default_timeout_microseconds: 1 } }
              parameters { key: 'a' value: { string_value: 'b' } } instance_group [ { kind: KIND_CPU }, { kind: KIND_GPU } ]",
             false,
@@ -199,11 +239,9 @@ mod tests {
         for word in [
             "`parameters` `a`",
             "decoupled",
-            "op_library_filename",
             "`reshape`",
             "`optional`",
             "`label_filename`",
-            "state (`hn` to `h`)",
             "`response_cache` is not",
             "`output.format` is not",
             "is 900, more than 64",

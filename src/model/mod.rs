@@ -1,6 +1,7 @@
 //! ModelFile → [`ModelDescription`]: what a model takes, gives, needs and weighs, read from its file alone.
 //!
 //! ONNX, and ONNX Runtime's own format, are read over a memory map: nothing is loaded or run, weights are skipped, and hostile
+//! files meet [`Limits`]. What only a run can tell (does it load, which rows may be joined) is the `probe` stage's. A
 //! TensorRT engine says little of itself, and comes with an ONNX model that runs it: that is [`engine`]'s.
 //!
 //! ```text
@@ -21,6 +22,7 @@ mod flatbuffer;
 mod foreign;
 mod graph;
 mod hints;
+mod join;
 mod labels;
 mod limits;
 mod locales;
@@ -57,6 +59,7 @@ pub use fault::Fault;
 pub use file::EXTENSIONS;
 pub use foreign::Foreign;
 pub use hints::{Hint, MOST_VALUES};
+pub use join::{JoinError, JoinRequest, JoinStep, MOST_STEPS, Wire, join, step_folder};
 pub use limits::Limits;
 pub use opset::ONNX_RUNTIME;
 pub use ort::read as read_ort;

@@ -36,6 +36,8 @@ pub(super) struct Field<'a> {
     pub(super) number: u32,
     /// Where its tag stands in the file.
     pub(super) offset: u64,
+    /// Its bytes, with the tag.
+    pub(super) raw: &'a [u8],
     value: Payload<'a>,
     parent: Message<'a>,
 }
@@ -93,8 +95,8 @@ impl<'a> Iterator for Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn field(&mut self) -> Result<Field<'a>, Fault> {
-        let message = self.message;
-        let offset = message.offset + self.at as u64;
+        let (message, start) = (self.message, self.at);
+        let offset = message.offset + start as u64;
         message.budget.fields.take(1)?;
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).ok().filter(|n| (1..1 << 29).contains(n));
@@ -115,7 +117,7 @@ impl<'a> Fields<'a> {
                 return Err(message.fault(offset, format!("field {number} has the wire type {wire_type}")));
             }
         };
-        Ok(Field { number, offset, value, parent: message })
+        Ok(Field { number, offset, raw: &message.bytes[start..self.at], value, parent: message })
     }
 
     fn varint(&mut self) -> Result<u64, Fault> {

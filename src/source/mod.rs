@@ -12,6 +12,7 @@
 mod choose;
 mod content;
 mod download;
+mod ensemble;
 mod error;
 mod hf;
 mod https;
@@ -28,13 +29,14 @@ mod web;
 
 use std::path::PathBuf;
 
+pub use ensemble::Ensemble;
 pub use error::Error;
 pub use hf::HubModel;
 pub use https::WebAddress;
 pub use mlflow::MlflowModel;
 pub use name::{NotASource, SCHEMES, Source};
 pub use objects::{Location, StoreKind};
-pub use triton::{TritonModel, triton_model};
+pub use triton::{OpLibrary, TritonFiles, TritonModel, triton_model};
 
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -85,7 +87,11 @@ pub fn fetch(request: &FetchRequest<'_>, cache: &Cache, watch: &dyn Watch) -> Re
             listed::fetch(request, &objects::Objects::at(location, request.plain_http), cache, watch)
         }
         Source::Triton { folder, version } => {
-            Ok(Fetched { path: triton::triton_model(folder, *version)?.path, pinned: None })
+            let path = match triton::triton_model(folder, *version)?.files {
+                TritonFiles::One(path) => path,
+                TritonFiles::Steps(ensemble) => ensemble.fetch(&request.source.to_string(), cache)?,
+            };
+            Ok(Fetched { path, pinned: None })
         }
     }
 }

@@ -4,18 +4,19 @@
 //! Nothing is copied: the files are here.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::Error;
+use super::ensemble::{self, Ensemble};
 use super::error::files;
 use crate::files::RelativePath;
-use crate::triton::{self, EnsembleStep, ModelConfig, VersionPolicy};
+use crate::triton::{self, ModelConfig, VersionPolicy};
 
 /// A version of a model that Triton would serve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TritonModel {
-    /// The model's file, or the folder that holds it with its weights.
-    pub path: PathBuf,
+    /// What is served.
+    pub files: TritonFiles,
     /// Its name: the configuration's, or the folder's.
     pub name: String,
     /// Its version.
@@ -24,6 +25,41 @@ pub struct TritonModel {
     pub others: Vec<u64>,
     /// What its configuration says; nothing where there is none.
     pub config: ModelConfig,
+    /// The libraries of operators that it names.
+    pub op_libraries: Vec<OpLibrary>,
+}
+
+/// What of a model repository is served.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TritonFiles {
+    /// The model's file, or the folder that holds it with its weights.
+    One(PathBuf),
+    /// Several models, to be joined.
+    Steps(Box<Ensemble>),
+}
+
+/// Why there is nothing to serve.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The system refused something.
+    Files(Error),
+    /// What is there, as the rest of a sentence.
+    Model(String),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Refusal::Files(error)
+    }
+}
+
+/// A library with operators of a model's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpLibrary {
+    /// What the configuration calls it.
+    pub named: String,
+    /// Where it is, or why there is none to take, as the rest of a sentence.
+    pub found: Result<PathBuf, String>,
 }
 
 /// Most entries of a folder that are looked at.
@@ -39,14 +75,31 @@ pub fn triton_model(place: &Path, version: Option<u64>) -> Result<TritonModel, E
     let config = config(&folder)?.map_err(wrong)?;
     let folder_name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = config.name.clone().filter(|name| !name.is_empty()).unwrap_or(folder_name);
-    if let Some(steps) = &config.ensemble {
-        return Err(wrong(ensemble(place, &folder, steps)));
+    let there = versions(&folder)?;
+    if config.ensemble.is_some() {
+        let taken = ensemble::take_apart(&folder, &name, &config).map_err(|refusal| match refusal {
+            Refusal::Files(error) => error,
+            Refusal::Model(reason) => wrong(reason),
+        })?;
+        // The folder of its version is empty, and git keeps none that is.
+        let there = if there.is_empty() { vec![1] } else { there };
+        let (version, others) = choose(&there, &config.version_policy, version).map_err(wrong)?;
+        let (config, op_libraries) = (taken.settings(), taken.libraries());
+        return Ok(TritonModel {
+            files: TritonFiles::Steps(Box::new(taken)),
+            name,
+            version,
+            others,
+            config,
+            op_libraries,
+        });
     }
     let backend = backend(&config).map_err(wrong)?;
-    let there = versions(&folder)?;
     let (version, others) = choose(&there, &config.version_policy, version).map_err(wrong)?;
-    let path = model_file(&folder.join(version.to_string()), &config, backend).map_err(wrong)?;
-    Ok(TritonModel { path, name, version, others, config })
+    let of_version = folder.join(version.to_string());
+    let path = model_file(&of_version, &config, backend).map_err(wrong)?;
+    let op_libraries = op_libraries(&config, &folder, &of_version);
+    Ok(TritonModel { files: TritonFiles::One(path), name, version, others, config, op_libraries })
 }
 
 /// The names in a folder that folders have, sorted.
@@ -59,7 +112,7 @@ fn folders(folder: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// The versions in a model's folder: Triton takes numbers that don't begin with 0.
-fn versions(folder: &Path) -> Result<Vec<u64>, Error> {
+pub(super) fn versions(folder: &Path) -> Result<Vec<u64>, Error> {
     let number = |name: String| name.parse().ok().filter(|number: &u64| number.to_string() == name && *number > 0);
     let mut versions: Vec<u64> = folders(folder)?.into_iter().filter_map(number).collect();
     versions.sort_unstable();
@@ -96,7 +149,7 @@ fn model_folder(place: &Path) -> Result<Result<PathBuf, String>, Error> {
     })
 }
 
-fn config(folder: &Path) -> Result<Result<ModelConfig, String>, Error> {
+pub(super) fn config(folder: &Path) -> Result<Result<ModelConfig, String>, Error> {
     let path = folder.join(triton::CONFIG);
     let size = match fs::metadata(&path) {
         Ok(metadata) => metadata.len(),
@@ -112,14 +165,14 @@ fn config(folder: &Path) -> Result<Result<ModelConfig, String>, Error> {
 
 /// What runs a model, as far as nimify can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Backend {
+pub(super) enum Backend {
     OnnxRuntime,
     TensorRt,
     /// The configuration leaves it to the file's name.
     Unsaid,
 }
 
-fn backend(config: &ModelConfig) -> Result<Backend, String> {
+pub(super) fn backend(config: &ModelConfig) -> Result<Backend, String> {
     let said = [&config.backend, &config.platform].into_iter().flatten().find(|word| !word.is_empty());
     match said.map(String::as_str) {
         None => Ok(Backend::Unsaid),
@@ -131,25 +184,8 @@ fn backend(config: &ModelConfig) -> Result<Backend, String> {
     }
 }
 
-/// Why an ensemble is none to serve, and what is.
-fn ensemble(place: &Path, folder: &Path, steps: &[EnsembleStep]) -> String {
-    let map = |map: &std::collections::BTreeMap<String, String>| {
-        map.iter().map(|(own, whole)| format!("{own}={whole}")).collect::<Vec<_>>().join(", ")
-    };
-    let step = |step: &EnsembleStep| format!("`{}` ({} to {})", step.model, map(&step.inputs), map(&step.outputs));
-    let shown: Vec<_> = steps.iter().take(NAMED).map(step).collect();
-    let repository = if folder == place { folder.parent().unwrap_or(folder) } else { place };
-    let first = repository.join(steps.first().map_or("MODEL", |step| &step.model));
-    format!(
-        "is an ensemble, and a service is one model: its steps are {}; make a service of each, beginning with \
-         `triton://{}`, or join their graphs into one ONNX model with `onnx.compose.merge_models`",
-        shown.join(", then "),
-        first.display()
-    )
-}
-
 /// The version to serve, and those that Triton would serve besides.
-fn choose(there: &[u64], policy: &VersionPolicy, asked: Option<u64>) -> Result<(u64, Vec<u64>), String> {
+pub(super) fn choose(there: &[u64], policy: &VersionPolicy, asked: Option<u64>) -> Result<(u64, Vec<u64>), String> {
     let list = |versions: &[u64]| versions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     if let Some(asked) = asked {
         return match there.contains(&asked) {
@@ -169,7 +205,7 @@ fn choose(there: &[u64], policy: &VersionPolicy, asked: Option<u64>) -> Result<(
     }
 }
 
-fn model_file(folder: &Path, config: &ModelConfig, backend: Backend) -> Result<PathBuf, String> {
+pub(super) fn model_file(folder: &Path, config: &ModelConfig, backend: Backend) -> Result<PathBuf, String> {
     let by_gpu: std::collections::BTreeSet<&String> = config.cc_model_filenames.values().collect();
     let named = match (&config.default_model_filename, by_gpu.len()) {
         (Some(name), _) if !name.is_empty() => vec![name.as_str()],
@@ -202,6 +238,27 @@ fn model_file(folder: &Path, config: &ModelConfig, backend: Backend) -> Result<P
     Err(format!("has no {} in `{}`", named.join(" or "), folder.display()))
 }
 
+/// The libraries of operators that the configuration names: files in the folder of the version, of the model, or of the
+/// repository. They are native code, so that none is taken from anywhere else.
+pub(super) fn op_libraries(config: &ModelConfig, folder: &Path, of_version: &Path) -> Vec<OpLibrary> {
+    let repository = folder.canonicalize().ok().and_then(|folder| folder.parent().map(Path::to_path_buf));
+    let repository = repository.unwrap_or_else(|| folder.into());
+    let find = |named: &str| {
+        let places = [of_version, folder, &repository];
+        // An absolute path stays what it is as it is joined.
+        let path = places.into_iter().map(|place| place.join(named)).find(|path| path.is_file());
+        let path =
+            path.ok_or_else(|| "is in none of the folders of the version, the model and the repository".to_string())?;
+        let resolved = path.canonicalize().map_err(|error| format!("can't be read: {error}"))?;
+        let up = Path::new(named).components().any(|part| part == Component::ParentDir);
+        if up || !resolved.starts_with(&repository) {
+            return Err("leads out of the model repository".to_string());
+        }
+        Ok(path)
+    };
+    config.op_libraries.iter().map(|named| OpLibrary { named: named.clone(), found: find(named) }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +271,13 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         home
+    }
+
+    fn path(place: &Path) -> PathBuf {
+        match triton_model(place, None).unwrap().files {
+            TritonFiles::One(path) => path,
+            TritonFiles::Steps(steps) => panic!("{steps:?}"),
+        }
     }
 
     fn refused(home: &tempfile::TempDir, place: &str, version: Option<u64>) -> String {
@@ -233,7 +297,7 @@ mod tests {
         ]);
         let found = triton_model(home.path(), None).unwrap();
         assert_eq!((found.name.as_str(), found.version, found.others.as_slice()), ("other", 10, &[][..]));
-        assert_eq!(found.path, home.path().join("a/10/model.onnx"));
+        assert_eq!(path(home.path()), home.path().join("a/10/model.onnx"));
         let config = home.path().join("a/config.pbtxt");
         for (words, version, others) in [
             ("latest { num_versions: 2 }", 10, vec![2]),
@@ -267,7 +331,7 @@ mod tests {
             ("out/config.pbtxt", "default_model_filename: '../../own/1/net.onnx'"),
             ("none/1/net.onnx", ""),
         ]);
-        let file = |name: &str| triton_model(&home.path().join(name), None).unwrap().path;
+        let file = |name: &str| path(&home.path().join(name));
         assert_eq!(file("plain"), home.path().join("plain/1/model.plan"));
         assert_eq!(file("own"), home.path().join("own/1/net.onnx"));
         assert_eq!(file("folder"), home.path().join("folder/1/model.onnx"));
@@ -281,26 +345,38 @@ mod tests {
     }
 
     #[test]
+    fn libraries_of_operators_are_taken_from_the_repository_alone() {
+        let home = repository(&[
+            ("models/a/1/model.onnx", ""),
+            ("models/a/1/first.so", ""),
+            ("models/a/second.so", ""),
+            ("models/third.so", ""),
+            ("out.so", ""),
+        ]);
+        std::os::unix::fs::symlink(home.path().join("out.so"), home.path().join("models/a/link.so")).unwrap();
+        let whole = home.path().canonicalize().unwrap();
+        let names = ["first.so", "./second.so", "third.so", "link.so", "../../out.so", "no.so", "/nowhere/x.so"];
+        let absolute = [whole.join("models/third.so"), whole.join("out.so")].map(|path| path.display().to_string());
+        let named: Vec<_> = names.iter().copied().chain(absolute.iter().map(String::as_str)).collect();
+        let words: Vec<_> = named.iter().map(|name| format!("op_library_filename: '{name}'")).collect();
+        let config = format!("backend: 'onnxruntime' model_operations {{ {} }}", words.join(" "));
+        fs::write(home.path().join("models/a/config.pbtxt"), config).unwrap();
+        let found = triton_model(&whole.join("models/a"), None).unwrap().op_libraries;
+        let found: Vec<_> = found.into_iter().map(|library| library.found.is_ok()).collect();
+        assert_eq!(found, [true, true, true, false, false, false, false, true, false]);
+    }
+
+    #[test]
     fn what_no_service_can_be_says_why_and_what_to_do() {
-        let steps =
-            "{ model_name: 'first' input_map { key: 'x' value: 'image' } output_map { key: 'y' value: 'mid' } }";
         let home = repository(&[
             ("py/1/model.py", ""),
             ("py/config.pbtxt", "backend: 'python'"),
-            ("both/1/x", ""),
-            (
-                "both/config.pbtxt",
-                &format!("platform: 'ensemble' ensemble_scheduling {{ step [ {steps}, {{ model_name: 'second' }} ] }}"),
-            ),
             ("bad/config.pbtxt", "name: 3"),
             ("bare/config.pbtxt", ""),
             ("file", ""),
             ("empty/x", ""),
         ]);
         assert!(refused(&home, "py", None).contains("is run by `python`, and nimify serves ONNX models"));
-        let ensemble = refused(&home, "both", None);
-        assert!(ensemble.contains("its steps are `first` (x=image to y=mid), then `second` ( to )"), "{ensemble}");
-        assert!(ensemble.contains("beginning with `triton://<repository>/first`"), "{ensemble}");
         assert!(refused(&home, "bad", None).contains("can't be read: line 1, column 7: `name` should be a text"));
         assert!(refused(&home, "bare", None).ends_with("has no folder of a version, such as `1`"));
         assert!(refused(&home, "file", None).contains("is no folder"));

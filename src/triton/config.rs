@@ -6,6 +6,7 @@ use std::str::FromStr;
 use nimify_runtime::signature::{Dim, ElementType, Shape, ValueSpec, ValueType};
 
 use super::fields::{Fields, integer, member, text, truth};
+use super::sequence::{SequenceBatching, sequence_batching};
 use super::text::{self, Fault, Field};
 
 /// What a `config.pbtxt` says of a model. What it leaves out has Triton's own default.
@@ -100,24 +101,6 @@ pub struct DynamicBatching {
     pub max_queue_size: u32,
     /// How long a request may wait, microseconds; 0 for no limit.
     pub default_timeout_us: u64,
-}
-
-/// How requests of one sequence are kept together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SequenceBatching {
-    /// How long a sequence may be idle, microseconds; 0 for Triton's second.
-    pub max_sequence_idle_us: u64,
-    /// What is carried from one request to the next.
-    pub states: Vec<StatePair>,
-}
-
-/// An output that is an input of the next request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StatePair {
-    /// The input.
-    pub input: String,
-    /// The output.
-    pub output: String,
 }
 
 /// Where a model runs, and how often.
@@ -400,27 +383,6 @@ fn dynamic_batching<'a>(fields: &mut Fields<'a>, field: &'a Field) -> Result<Dyn
     Ok(batching)
 }
 
-fn sequence_batching<'a>(fields: &mut Fields<'a>, field: &'a Field) -> Result<SequenceBatching, Fault> {
-    let mut batching = SequenceBatching::default();
-    fields.inside(field, |fields, field| match field.name.as_str() {
-        "max_sequence_idle_microseconds" => fields.once(field, &mut batching.max_sequence_idle_us, integer(field)?),
-        "state" => {
-            let mut state = StatePair::default();
-            fields.inside(field, |fields, field| match field.name.as_str() {
-                "input_name" => fields.once(field, &mut state.input, text(field)?),
-                "output_name" => fields.once(field, &mut state.output, text(field)?),
-                // The model's own signature says these.
-                "data_type" | "dims" => Ok(true),
-                _ => Ok(false),
-            })?;
-            batching.states.push(state);
-            Ok(true)
-        }
-        _ => Ok(false),
-    })?;
-    Ok(batching)
-}
-
 fn instance_group<'a>(fields: &mut Fields<'a>, field: &'a Field) -> Result<InstanceGroup, Fault> {
     let mut group = InstanceGroup { kind: InstanceKind::Auto, count: 1, gpus: Vec::new() };
     fields.inside(field, |fields, field| match field.name.as_str() {
@@ -521,6 +483,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::triton::{ControlInput, InitialState, StatePair};
 
     const WHOLE: &str = r#"
         name: "detector"
@@ -610,16 +573,23 @@ mod tests {
             "platform: 'ensemble' ensemble_scheduling { step [ { model_name: 'a' model_version: -1
                input_map { key: 'x' value: 'image' } output_map { key: 'y' value: 'scores' } }, { model_name: 'b' } ] }
              sequence_batching { max_sequence_idle_microseconds: 7 direct { }
-               state [ { input_name: 'h' output_name: 'hn' data_type: TYPE_FP32 dims: 4 initial_state { name: 'z' } } ] }",
+               state [ { input_name: 'h' output_name: 'hn' data_type: TYPE_FP32 dims: 4 initial_state { name: 'z' dims: [ 2, 0 ] data_file: 'h.raw' } } ]
+               control_input [ { name: 'START' control [ { kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] }, { kind: 3 } ] } ] }",
         )
         .unwrap();
         let steps = config.ensemble.unwrap();
         assert_eq!((steps[0].inputs["x"].as_str(), steps[0].outputs["y"].as_str()), ("image", "scores"));
         assert_eq!((steps[1].model.as_str(), steps[1].version), ("b", -1));
         let sequence = config.sequence_batching.unwrap();
-        assert_eq!(sequence.states, [StatePair { input: "h".into(), output: "hn".into() }]);
+        let initial = InitialState { dims: vec![2, 0], file: Some("h.raw".into()) };
+        assert_eq!(
+            sequence.states,
+            [StatePair { input: "h".into(), output: "hn".into(), dims: vec![4], initial: Some(initial) }]
+        );
+        let kinds = vec!["CONTROL_SEQUENCE_START".to_string(), "CONTROL_SEQUENCE_CORRID".to_string()];
+        assert_eq!(sequence.controls, [ControlInput { name: "START".into(), kinds }]);
         let left_out: Vec<_> = config.left_out.iter().map(String::as_str).collect();
-        assert_eq!(left_out, ["sequence_batching.direct", "sequence_batching.state.initial_state"]);
+        assert_eq!(left_out, ["sequence_batching.direct"]);
     }
 
     #[test]

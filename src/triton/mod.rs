@@ -5,12 +5,13 @@
 
 mod config;
 mod fields;
+mod sequence;
 mod text;
 
 pub use config::{
-    DynamicBatching, EnsembleStep, InstanceGroup, InstanceKind, ModelConfig, SequenceBatching, StatePair, TensorConfig,
-    Unfit, VersionPolicy, read,
+    DynamicBatching, EnsembleStep, InstanceGroup, InstanceKind, ModelConfig, TensorConfig, Unfit, VersionPolicy, read,
 };
+pub use sequence::{ControlInput, InitialState, SequenceBatching, StatePair};
 pub use text::{Fault, LARGEST, Place};
 
 /// What the file is called in a model's folder.

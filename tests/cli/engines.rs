@@ -81,7 +81,7 @@ fn a_service_of_a_made_engine_is_built_whole_and_asks_for_a_gpu() {
     let ended = place.run(["create", "1/cats.engine", "--yes", "--service", "generic"]).with(0);
     assert_snapshot!(ended.stderr, @"
     warning: a TensorRT engine is native code: trust it only as you would a program; it runs by the TensorRT and on the GPUs that it was built for alone
-    warning: requests will run one by one: an engine runs on its GPU alone: nothing was run
+    warning: requests will be joined, on the word of whoever says that up to 4 rows run at once: an engine runs on its GPU alone: nothing was run
     warning: the image has no TensorRT, without which the service ends as it starts: ask for `image.accelerator: tensorrt`, or build on a base that has it
     ");
     assert_snapshot!(place.read("cats/nimify.yaml"), @"
@@ -99,8 +99,10 @@ fn a_service_of_a_made_engine_is_built_whole_and_asks_for_a_gpu() {
       outputs:
       - scores:float32[batch,10]
       computeCapability: '8.6'
+      maxBatchSize: 4
     ");
     let lock = place.read("cats/nimify.lock");
+    assert!(lock.contains("verdict: stated"), "{lock}");
     let derived = lock.split("derived:").nth(1).and_then(|rest| rest.split("onnxruntime:").next()).unwrap();
     assert!(
         derived.contains("    cats.engine: sha256:") && derived.contains("    cats.engine.onnx: sha256:"),

@@ -1,0 +1,93 @@
+//! What the sizes that have names are called in the joined graph.
+//!
+//! A name means one size within a model, and nothing in another: two steps may both say `N` and mean different things. A
+//! tensor that goes from one to the other makes two names one size. What of this shows in the whole's inputs and outputs
+//! keeps the name that it has there, made different where two sizes would have one; the rest gets the step's prefix.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nimify_runtime::signature::{Dim, ValueSpec, ValueType};
+
+use super::wiring::Ends;
+use super::{JoinRequest, Wire};
+
+/// A named size of one step.
+type Named<'f> = (usize, &'f str);
+
+/// For each step the names of its sizes that are called something else than prefix and name.
+pub(super) fn names<'f>(
+    request: &JoinRequest<'_>,
+    tensors: &BTreeMap<Wire, Ends<'f>>,
+    prefixes: &[String],
+) -> Vec<BTreeMap<&'f str, String>> {
+    let mut groups = Groups::default();
+    for ends in tensors.values() {
+        let all: Vec<_> = ends.writer.iter().chain(&ends.readers).collect();
+        for pair in all.windows(2) {
+            let ((a, one), (b, other)) = (pair[0], pair[1]);
+            for (x, y) in dims(one).iter().zip(dims(other)) {
+                if let (Dim::Symbolic(x), Dim::Symbolic(y)) = (x, y) {
+                    groups.unite((*a, x), (*b, y));
+                }
+            }
+        }
+    }
+    let (mut taken, mut called) = (BTreeSet::new(), BTreeMap::new());
+    let whole = |name: &String| tensors.get(&Wire { scope: 0, name: name.clone() });
+    let inputs = request.inputs.iter().filter_map(whole).filter_map(|ends| ends.readers.first());
+    let outputs = request.outputs.iter().filter_map(whole).filter_map(|ends| ends.writer.as_ref());
+    for (at, spec) in inputs.chain(outputs) {
+        for dim in dims(spec) {
+            let Dim::Symbolic(name) = dim else { continue };
+            called.entry(groups.root((*at, name))).or_insert_with(|| {
+                let plain = name.clone();
+                let own = if taken.contains(&plain) { format!("{}{name}", prefixes[*at]) } else { plain };
+                taken.insert(own.clone());
+                own
+            });
+        }
+    }
+    let mut steps = vec![BTreeMap::new(); request.steps.len()];
+    let all: BTreeSet<Named<'f>> = tensors
+        .values()
+        .flat_map(|ends| ends.writer.iter().chain(&ends.readers))
+        .flat_map(|(at, spec)| dims(spec).iter().map(move |dim| (*at, dim)))
+        .filter_map(|(at, dim)| if let Dim::Symbolic(name) = dim { Some((at, name.as_str())) } else { None })
+        .collect();
+    for (at, name) in all {
+        let root = groups.root((at, name));
+        // Sizes between the steps: one name for both sides of a tensor.
+        let own = called.get(&root).cloned().unwrap_or_else(|| format!("{}{}", prefixes[root.0], root.1));
+        steps[at].insert(name, own);
+    }
+    steps
+}
+
+/// A tensor's sizes; none of what has no shape.
+fn dims(spec: &ValueSpec) -> &[Dim] {
+    match &spec.value_type {
+        ValueType::Tensor { shape, .. } => shape.dims().unwrap_or_default(),
+        _ => &[],
+    }
+}
+
+/// Which named sizes are the same.
+#[derive(Debug, Default)]
+struct Groups<'f>(BTreeMap<Named<'f>, Named<'f>>);
+
+impl<'f> Groups<'f> {
+    fn root(&self, mut named: Named<'f>) -> Named<'f> {
+        while let Some(up) = self.0.get(&named) {
+            named = *up;
+        }
+        named
+    }
+
+    fn unite(&mut self, one: Named<'f>, other: Named<'f>) {
+        let (one, other) = (self.root(one), self.root(other));
+        // The smaller is the root, so that a group has one whatever the order.
+        if one != other {
+            self.0.insert(one.max(other), one.min(other));
+        }
+    }
+}

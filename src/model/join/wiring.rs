@@ -1,0 +1,172 @@
+//! Which tensor goes from where to where: the order of the steps, what can't be, and what dimensions are called.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nimify_runtime::signature::{Dim, Shape, ValueSpec, ValueType};
+
+use super::{JoinError, JoinRequest, JoinStep, Wire};
+
+/// What a step's model takes and gives.
+#[derive(Debug)]
+pub(super) struct Faces {
+    /// All of its graph's inputs, with those that an initializer gives.
+    pub(super) inputs: Vec<ValueSpec>,
+    /// Which of them have to be given.
+    pub(super) asked: BTreeSet<String>,
+    /// Its outputs.
+    pub(super) outputs: Vec<ValueSpec>,
+}
+
+impl Faces {
+    fn find<'s>(specs: &'s [ValueSpec], name: &str) -> Option<&'s ValueSpec> {
+        specs.iter().find(|spec| spec.name == name)
+    }
+
+    pub(super) fn input(&self, name: &str) -> Option<&ValueSpec> {
+        Faces::find(&self.inputs, name)
+    }
+
+    pub(super) fn output(&self, name: &str) -> Option<&ValueSpec> {
+        Faces::find(&self.outputs, name)
+    }
+}
+
+/// Refuses maps that don't fit the models.
+pub(super) fn check_maps(step: &JoinStep<'_>, faces: &Faces) -> Result<(), JoinError> {
+    let unknown = |what: &'static str, name: &String, specs: &[ValueSpec]| {
+        let known: Vec<String> = specs.iter().take(20).map(|spec| format!("`{}`", spec.name)).collect();
+        JoinError::Unknown { step: step.name.clone(), what, name: name.clone(), known: known.join(", ") }
+    };
+    if let Some(name) = step.inputs.keys().find(|name| faces.input(name).is_none()) {
+        return Err(unknown("input", name, &faces.inputs));
+    }
+    if let Some(name) = step.outputs.keys().find(|name| faces.output(name).is_none()) {
+        return Err(unknown("output", name, &faces.outputs));
+    }
+    match faces.asked.iter().find(|name| !step.inputs.contains_key(*name)) {
+        Some(name) => Err(JoinError::Unfed { step: step.name.clone(), name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The steps in an order in which each has what it takes, by their places in the request.
+pub(super) fn order(request: &JoinRequest<'_>) -> Result<Vec<usize>, JoinError> {
+    let writers = writers(request)?;
+    let whole = |name: &String| Wire { scope: 0, name: name.clone() };
+    let inputs: BTreeSet<Wire> = request.inputs.iter().map(whole).collect();
+    let mut waits: Vec<BTreeSet<usize>> = Vec::new();
+    for step in &request.steps {
+        let mut before = BTreeSet::new();
+        for wire in step.inputs.values().filter(|wire| !inputs.contains(wire)) {
+            let unwritten =
+                || JoinError::Unwritten { tensor: wire.name.clone(), reader: format!("the step `{}`", step.name) };
+            before.insert(*writers.get(wire).ok_or_else(unwritten)?);
+        }
+        waits.push(before);
+    }
+    for output in &request.outputs {
+        if !writers.contains_key(&whole(output)) {
+            return Err(JoinError::Unwritten { tensor: output.clone(), reader: "the answer".into() });
+        }
+    }
+    let read: BTreeSet<&Wire> = request.steps.iter().flat_map(|step| step.inputs.values()).collect();
+    if let Some(unread) = request.inputs.iter().find(|name| !read.contains(&whole(name))) {
+        return Err(JoinError::Unread(unread.clone()));
+    }
+    let (mut done, mut order) = (BTreeSet::new(), Vec::new());
+    while let Some(next) = (0..waits.len()).find(|step| !done.contains(step) && waits[*step].is_subset(&done)) {
+        done.insert(next);
+        order.push(next);
+    }
+    if order.len() < waits.len() {
+        let open = request.steps.iter().enumerate().filter(|(at, _)| !done.contains(at));
+        let names: Vec<String> = open.map(|(_, step)| format!("`{}`", step.name)).collect();
+        return Err(JoinError::Cycle(names.join(", ")));
+    }
+    Ok(order)
+}
+
+/// The step that writes each tensor.
+fn writers<'r>(request: &'r JoinRequest<'_>) -> Result<BTreeMap<&'r Wire, usize>, JoinError> {
+    let mut writers: BTreeMap<&Wire, usize> = BTreeMap::new();
+    for (at, step) in request.steps.iter().enumerate() {
+        for wire in step.outputs.values() {
+            let own = format!("the step `{}`", step.name);
+            if wire.scope == 0 && request.inputs.contains(&wire.name) {
+                return Err(JoinError::Twice { tensor: wire.name.clone(), first: "the request".into(), second: own });
+            }
+            if let Some(other) = writers.insert(wire, at) {
+                let first = format!("the step `{}`", request.steps[other].name);
+                return Err(JoinError::Twice { tensor: wire.name.clone(), first, second: own });
+            }
+        }
+    }
+    Ok(writers)
+}
+
+/// Where one tensor stands in a step: the step's place, and what it is there.
+pub(super) type End<'f> = (usize, &'f ValueSpec);
+
+/// All places of one tensor: who writes it, unless it is an input of the whole, and who reads it.
+#[derive(Debug, Default)]
+pub(super) struct Ends<'f> {
+    pub(super) writer: Option<End<'f>>,
+    pub(super) readers: Vec<End<'f>>,
+}
+
+/// The tensors that go between steps. The maps fit the models already.
+pub(super) fn tensors<'f>(request: &JoinRequest<'_>, faces: &'f [Faces]) -> BTreeMap<Wire, Ends<'f>> {
+    let mut tensors: BTreeMap<Wire, Ends<'f>> = BTreeMap::new();
+    for (at, (step, faces)) in request.steps.iter().zip(faces).enumerate() {
+        for (name, wire) in &step.inputs {
+            tensors.entry(wire.clone()).or_default().readers.extend(faces.input(name).map(|spec| (at, spec)));
+        }
+        for (name, wire) in &step.outputs {
+            tensors.entry(wire.clone()).or_default().writer = faces.output(name).map(|spec| (at, spec));
+        }
+    }
+    tensors
+}
+
+/// Refuses a tensor that is one thing where it is written and another where it is read.
+pub(super) fn check_types(request: &JoinRequest<'_>, tensors: &BTreeMap<Wire, Ends<'_>>) -> Result<(), JoinError> {
+    let label = |(at, _): &End<'_>| format!("the step `{}`", request.steps[*at].name);
+    for (wire, ends) in tensors {
+        let all: Vec<&End<'_>> = ends.writer.iter().chain(&ends.readers).collect();
+        for (k, one) in all.iter().enumerate() {
+            if let Some(other) = all[k + 1..].iter().find(|other| !fits(&one.1.value_type, &other.1.value_type)) {
+                return Err(JoinError::Type {
+                    tensor: wire.name.clone(),
+                    writer: label(one),
+                    written: one.1.value_type.to_string(),
+                    reader: label(other),
+                    read: other.1.value_type.to_string(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether one value can be of both types.
+fn fits(one: &ValueType, other: &ValueType) -> bool {
+    match (one, other) {
+        (ValueType::Tensor { element_type: a, shape: one }, ValueType::Tensor { element_type: b, shape: other })
+        | (
+            ValueType::SparseTensor { element_type: a, shape: one },
+            ValueType::SparseTensor { element_type: b, shape: other },
+        ) => a == b && shapes_fit(one, other),
+        (ValueType::Sequence { element: one }, ValueType::Sequence { element: other })
+        | (ValueType::Optional { element: one }, ValueType::Optional { element: other }) => fits(one, other),
+        (ValueType::Map { key: a, value: one, .. }, ValueType::Map { key: b, value: other, .. }) => {
+            a == b && fits(one, other)
+        }
+        _ => false,
+    }
+}
+
+fn shapes_fit(one: &Shape, other: &Shape) -> bool {
+    let (Some(one), Some(other)) = (one.dims(), other.dims()) else { return true };
+    let clash = |(a, b): (&Dim, &Dim)| matches!((a, b), (Dim::Fixed(a), Dim::Fixed(b)) if a != b);
+    one.len() == other.len() && !one.iter().zip(other).any(clash)
+}
