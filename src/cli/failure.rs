@@ -60,6 +60,8 @@ impl Failure {
         if let Some(hint) = &self.hint {
             let _ = writeln!(text, " hint: {}", hint.trim_end().replace('\n', "\n       "));
         }
+        // Names of others' files are told as they are, but for what a terminal takes as an order.
+        text.retain(|c| !c.is_control() || c == '\n');
         text
     }
 }

@@ -318,7 +318,7 @@ impl CollectorUrl {
 
 word! {
     /// Where the model is: a path, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`.
-    ModelReference, r"^((https?|hf|s3|gs|az|mlflow|oci)://\S+|(?!.*://).+)$",
+    ModelReference, r"^((https?|hf|s3|gs|az|mlflow|oci|triton)://.+|(?!.*://).+)$",
     |text| text.parse::<Source>().map(drop).map_err(|error| error.to_string())
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,19 +12,19 @@ use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::answer;
 use super::challenge::{self, Challenge};
 use super::credentials::{self, Credentials, Found, Secret};
-use super::place::{self, Place};
-use super::retry::{self, Tries, Trouble};
+use super::place::Place;
+use super::retry::{Tries, Trouble};
 use super::transport::{Answer, Body, Request, Transport, host};
-use super::{Error, Fault, HostError, Repository};
+use super::{Error, HostError, Repository};
 use crate::digest::Digest;
 
 /// Largest manifest that is read, bytes: what registries take.
 pub(super) const LARGEST_MANIFEST: u64 = 4 << 20;
-/// Most of an error's text that is read, and most that is told.
-const LARGEST_WORDS: u64 = 64 << 10;
-const MOST_WORDS: usize = 400;
+/// Largest answer of a service of tokens that is read, bytes.
+const LARGEST_TOKEN: u64 = 64 << 10;
 const MOST_REDIRECTS: usize = 4;
 /// What the specification says of a token that doesn't tell its life.
 const USUAL_LIFE: u64 = 60;
@@ -134,11 +134,7 @@ impl Client {
 
     /// Where an answer leads by its `Location`.
     pub(super) fn follow(&self, attempt: &str, answer: &Answer) -> Result<Place, Error> {
-        let host = host(&answer.url);
-        let location = answer.header("location");
-        let location = location.ok_or_else(|| HostError::odd(attempt, &host, "has no `Location`"))?;
-        let followed = place::follow(&self.base, &answer.url, location);
-        Ok(followed.map_err(|(target, reason)| HostError::new(attempt, host, Fault::Astray { target, reason }))?)
+        Ok(answer::location(&self.base, attempt, answer)?)
     }
 
     /// Sends a request until it is answered, and follows where the answer leads. Statuses other than `expected` are
@@ -194,24 +190,8 @@ impl Client {
     }
 
     /// The answer if its status is one of these; else the error that it is.
-    pub(super) fn expect(&self, attempt: &str, mut answer: Answer, expected: &[u16]) -> Result<Answer, Trouble> {
-        if expected.contains(&answer.status) {
-            return Ok(answer);
-        }
-        let host = host(&answer.url);
-        let after = answer.header("retry-after").and_then(|text| retry::retry_after(text, SystemTime::now()));
-        let (attempt, words) = (attempt.to_string(), words(&answer.bytes(LARGEST_WORDS).unwrap_or_default()));
-        let fault = match answer.status {
-            401 | 403 => {
-                let who = self.found.as_ref().map_or("a request without credentials".to_string(), |found| {
-                    format!("the credentials from {}", found.origin)
-                });
-                Fault::Unauthorized { who, words }
-            }
-            status => Fault::Refused { status, words },
-        };
-        let error = HostError { attempt, host, fault }.into();
-        Err(if retry::passes(answer.status) { Trouble::Passing { error, after } } else { Trouble::Lasting(error) })
+    pub(super) fn expect(&self, attempt: &str, answer: Answer, expected: &[u16]) -> Result<Answer, Trouble> {
+        answer::expect(attempt, answer, expected, self.found.as_ref().map(|found| found.origin.as_str()), words)
     }
 
     fn scope(&self, mounts: &[&str]) -> String {
@@ -300,7 +280,7 @@ impl Client {
         let answer = self.transport.send(&asked, authorization.as_ref().map(Secret::reveal))?;
         let mut answer = self.expect(&attempt, answer, &[200])?;
         let host = host(&answer.url);
-        let bytes = Zeroizing::new(answer.bytes(LARGEST_WORDS).unwrap_or_default());
+        let bytes = Zeroizing::new(answer.bytes(LARGEST_TOKEN).unwrap_or_default());
         // The library's own words could quote the token.
         let token: Token = serde_json::from_slice(&bytes).map_err(|_| odd(host.clone(), "is no token"))?;
         let life = token.expires_in.unwrap_or(USUAL_LIFE).max(USUAL_LIFE);
@@ -406,17 +386,14 @@ fn words(bytes: &[u8]) -> String {
         #[serde(default)]
         message: String,
     }
-    let text = match serde_json::from_slice::<Errors>(bytes) {
+    match serde_json::from_slice::<Errors>(bytes) {
         Ok(all) => {
             let one = |one: &One| [one.code.as_str(), &one.message].join(" ").trim().to_string();
             all.errors.iter().map(one).collect::<Vec<_>>().join("; ")
         }
         Err(_) if bytes.trim_ascii_start().starts_with(b"<") => String::new(),
         Err(_) => String::from_utf8_lossy(bytes).into_owned(),
-    };
-    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let text: String = text.chars().filter(|c| !c.is_control()).take(MOST_WORDS).collect();
-    if text.is_empty() { text } else { format!(": {text}") }
+    }
 }
 
 #[cfg(test)]
@@ -425,14 +402,10 @@ mod tests {
 
     #[test]
     fn errors_are_told_in_the_registrys_words() {
-        let json = br#"{"errors":[{"code":"DENIED","message":"no\u001b[31m rights"},{"code":"UNKNOWN"}]}"#;
-        assert_eq!(words(json), ": DENIED no[31m rights; UNKNOWN");
-        assert_eq!(
-            words(b"Client sent an HTTP request to an HTTPS server.\n"),
-            ": Client sent an HTTP request to an HTTPS server."
-        );
+        let json = br#"{"errors":[{"code":"DENIED","message":"no rights"},{"code":"UNKNOWN"}]}"#;
+        assert_eq!(words(json), "DENIED no rights; UNKNOWN");
+        assert_eq!(words(b"Client sent an HTTP request\n"), "Client sent an HTTP request\n");
         assert_eq!(words(b"<html>proxy</html>"), "");
         assert_eq!(words(b""), "");
-        assert_eq!(words(&[b'x'; 1000]).len(), MOST_WORDS + 2);
     }
 }

@@ -10,10 +10,11 @@
 //! to whatever host a `Location` names, never asks how far an upload came, and can't rewind what it streams. Grammar and
 //! documents are those of `oci-spec`.
 //!
-//! Sources of other kinds ask their hosts by the same rules: [`place`], [`retry`], [`transport`].
+//! Sources of other kinds ask their hosts by the same rules: [`place`], [`retry`], [`answer`], [`transport`].
 //!
 //! Not here: who signs with what (`sign`), what an image consists of (`image`).
 
+pub(crate) mod answer;
 mod artifacts;
 mod challenge;
 mod client;

@@ -25,7 +25,7 @@ pub(crate) struct Place {
 
 /// Where `location` leads from `here`, by a registry at `registry`; the reason where it isn't followed.
 pub(crate) fn follow(registry: &Url, here: &Url, location: &str) -> Result<Place, (String, &'static str)> {
-    let mut url = here.join(location).map_err(|_| (location.chars().take(100).collect(), "which is no address"))?;
+    let mut url = here.join(location).map_err(|_| (shown(location), "which is no address"))?;
     let said = |url: &Url| {
         let mut plain = url.clone();
         plain.set_query(None);
@@ -60,6 +60,12 @@ pub(crate) fn follow(registry: &Url, here: &Url, location: &str) -> Result<Place
     Ok(Place { url, own, foreign })
 }
 
+/// What may be told of an address that is none: neither its query nor a name and password.
+fn shown(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    text.rsplit('@').next().unwrap_or_default().chars().take(100).collect()
+}
+
 /// Whether nothing leaves this machine on the way to a host, written as in an address.
 pub(crate) fn is_here(host: &str) -> bool {
     match Host::parse(host) {
@@ -69,6 +75,17 @@ pub(crate) fn is_here(host: &str) -> bool {
         Ok(Host::Domain(name)) => name.trim_end_matches('.') == "localhost",
         Err(_) => false,
     }
+}
+
+/// Whether a host is this machine or on its own link, where nothing routes: there a cloud answers who the machine is.
+pub(crate) fn is_near(host: &str) -> bool {
+    let link = match Host::parse(host) {
+        Ok(Host::Ipv4(address)) => address.is_link_local(),
+        // Amazon's hosts of that kind have addresses of their own network.
+        Ok(Host::Ipv6(address)) => address.is_unicast_link_local() || address.segments()[..2] == [0xfd00, 0xec2],
+        _ => false,
+    };
+    link || is_here(host)
 }
 
 fn is_inside(host: Host<&str>) -> bool {
@@ -205,6 +222,12 @@ mod tests {
         {
             assert!(!is_here(elsewhere), "{elsewhere}");
         }
+        for near in ["127.0.0.1", "localhost", "169.254.169.254", "169.254.170.2", "[fe80::1]", "[fd00:ec2::254]"] {
+            assert!(is_near(near), "{near}");
+        }
+        for far in ["10.0.0.1", "example.com", "[fd00::1]", "metadata.google.internal"] {
+            assert!(!is_near(far), "{far}");
+        }
     }
 
     #[test]
@@ -216,5 +239,8 @@ mod tests {
         assert_eq!(to(registry, "https://"), Err("which is no address"));
         let (said, _) = follow(&registry.parse().unwrap(), &registry.parse().unwrap(), "http://x/?sig=s").unwrap_err();
         assert_eq!(said, "http://x/");
+        let odd = "https://ada:hunter2@store:99999/x?sig=hunter2";
+        let (said, _) = follow(&registry.parse().unwrap(), &registry.parse().unwrap(), odd).unwrap_err();
+        assert_eq!(said, "store:99999/x");
     }
 }

@@ -2,9 +2,10 @@
 
 use oci_spec::image::{Descriptor, ImageIndex};
 
+use super::answer;
 use super::client::Client;
 use super::link::next;
-use super::place::{self, Place};
+use super::place::Place;
 use super::transport::{Answer, host};
 use super::{Error, Fault, HostError};
 use crate::digest::Digest;
@@ -45,10 +46,13 @@ impl Client {
     fn next_page(&self, attempt: &str, answer: &Answer) -> Result<Option<Place>, Error> {
         let links = answer.headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
         let Some(target) = links.filter_map(next).next() else { return Ok(None) };
-        let astray = |(target, reason)| {
-            Error::from(HostError::new(attempt, host(&answer.url), Fault::Astray { target, reason }))
-        };
-        let place = place::follow(self.base(), &answer.url, target).map_err(astray)?;
-        if place.own { Ok(Some(place)) } else { Err(astray((target.into(), "which is another registry"))) }
+        let place = answer::follow(self.base(), attempt, answer, target)?;
+        if place.own {
+            return Ok(Some(place));
+        }
+        let mut target = place.url;
+        target.set_query(None);
+        let fault = Fault::Astray { target: target.into(), reason: "which is another registry" };
+        Err(HostError::new(attempt, host(&answer.url), fault).into())
     }
 }

@@ -10,11 +10,11 @@ use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderMap, Request as HttpRequest};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Proxy, SendBody};
+use ureq::{Agent, AsSendBody, Proxy, SendBody};
 use url::Url;
 
 use super::error::files;
-use super::place::{Inside, Place, PublicOnly};
+use super::place::{self, Inside, Place, PublicOnly};
 use super::retry::Trouble;
 use super::upload::Source;
 use super::{Error, Fault, HostError, Repository};
@@ -120,8 +120,8 @@ impl Transport {
         let invalid = |error: ureq::http::Error| answer(request, format!("can't be followed ({error})"));
         let mut broken = None;
         let sent = match request.body {
-            Body::None => agent.run(builder.body(SendBody::none()).map_err(invalid)?),
-            Body::Bytes(bytes) => agent.run(builder.body(bytes).map_err(invalid)?),
+            Body::None => run(agent, builder.body(SendBody::none()).map_err(invalid)?),
+            Body::Bytes(bytes) => run(agent, builder.body(bytes).map_err(invalid)?),
             Body::Part { source, offset, length, moved, stop } => {
                 let inner: Box<dyn Read + '_> = match source {
                     Source::Bytes(bytes) => Box::new(bytes.get(offset as usize..).unwrap_or_default()),
@@ -133,7 +133,7 @@ impl Transport {
                 };
                 let mut reader = Watched { inner: inner.take(length), moved, stop, broken: &mut broken };
                 let builder = builder.header("Content-Length", length.to_string());
-                agent.run(builder.body(SendBody::from_reader(&mut reader)).map_err(invalid)?)
+                run(agent, builder.body(SendBody::from_reader(&mut reader)).map_err(invalid)?)
             }
         };
         interrupt::check()?;
@@ -144,6 +144,18 @@ impl Transport {
         let (head, body) = sent.into_parts();
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, url: url.clone() })
     }
+}
+
+/// Sends a request. No proxy is between this machine and itself, or what a cloud has on the machine's own link: there it
+/// would read what is meant for nobody else.
+pub(crate) fn run(
+    agent: &Agent,
+    request: HttpRequest<impl AsSendBody>,
+) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    if request.uri().host().is_some_and(place::is_near) {
+        return agent.run(agent.configure_request(request).proxy(None).build());
+    }
+    agent.run(request)
 }
 
 /// The part of a blob on its way out.

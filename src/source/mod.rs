@@ -80,7 +80,7 @@ pub fn fetch(request: &FetchRequest<'_>, cache: &Cache, watch: &dyn Watch) -> Re
     match request.source {
         Source::Path(path) => Ok(Fetched { path: path.clone(), pinned: None }),
         Source::Oci(reference) => oci::fetch(request, reference, cache, watch),
-        Source::Hub(model) => listed::fetch(request, &hf::Hub::new(model, request.offline)?, cache, watch),
+        Source::Hub(model) => listed::fetch(request, &hf::Hub::new(request, model)?, cache, watch),
         Source::Web(address) => listed::fetch(request, &https::Https::new(request, address)?, cache, watch),
         Source::Mlflow(model) => listed::fetch(request, &mlflow::Mlflow::new(request, model), cache, watch),
         Source::Objects(location) => {

@@ -83,6 +83,10 @@ impl FromStr for Source {
         match text.split_once("://") {
             Some(("oci", rest)) => {
                 let registry = rest.split_once('/').map_or("", |(registry, _)| registry);
+                if let Some(at) = registry.rfind('@') {
+                    let reason = "a name and password have no place in it: `docker login` keeps them".into();
+                    return Err(NotASource::Form { text: format!("oci://{}", &rest[at + 1..]), reason });
+                }
                 let is_host = registry.contains(['.', ':']) || registry == "localhost";
                 if is_host { Ok(Source::Oci(rest.into())) } else { Err(NotASource::NoRegistry(rest.into())) }
             }
@@ -100,11 +104,15 @@ impl FromStr for Source {
     }
 }
 
+/// The path before a version, and the version, where there is one.
+fn triton_version(text: &str) -> Option<(&str, u64)> {
+    let (path, digits) = text.rsplit_once('@').filter(|(_, digits)| digits.bytes().all(|c| c.is_ascii_digit()))?;
+    Some((path, digits.parse().ok()?))
+}
+
 /// `PATH[@VERSION]`.
 fn triton(rest: &str) -> Result<Source, NotASource> {
-    let version = |digits: &str| digits.parse().ok().filter(|_| digits.bytes().all(|c| c.is_ascii_digit()));
-    let split = rest.rsplit_once('@').and_then(|(path, digits)| Some((path, Some(version(digits)?))));
-    let (path, version) = split.unwrap_or((rest, None));
+    let (path, version) = triton_version(rest).map_or((rest, None), |(path, version)| (path, Some(version)));
     if path.is_empty() || path.contains('\0') {
         let reason = "it should name a model's folder, as in `triton://models/detector`".into();
         return Err(NotASource::Form { text: format!("triton://{rest}"), reason });
@@ -130,7 +138,12 @@ impl fmt::Display for Source {
             Source::Hub(model) => model.fmt(f),
             Source::Objects(location) => location.fmt(f),
             Source::Mlflow(model) => model.fmt(f),
-            Source::Triton { folder, version: None } => write!(f, "triton://{}", folder.display()),
+            Source::Triton { folder, version: None } => {
+                let folder = folder.display().to_string();
+                // A folder whose own name ends as a version does.
+                let end = if triton_version(&folder).is_some() { "/" } else { "" };
+                write!(f, "triton://{folder}{end}")
+            }
             Source::Triton { folder, version: Some(version) } => write!(f, "triton://{}@{version}", folder.display()),
         }
     }
@@ -200,6 +213,7 @@ mod tests {
         let triton = |text: &str| text.parse::<Source>().unwrap().from_folder(Path::new("/x")).to_string();
         assert_eq!(triton("triton://models/a@3"), "triton:///x/models/a@3");
         assert_eq!(triton("triton:///models/a@b"), "triton:///models/a@b");
+        assert_eq!(triton("triton:///models/a@3/"), "triton:///models/a@3/");
         assert_eq!("a@b".parse::<Source>().unwrap().name(), "a@b");
         assert_eq!(Source::Path("b".into()).from_folder(Path::new("/x/../y")), Source::Path("/y/b".into()));
     }
@@ -211,6 +225,8 @@ mod tests {
         for text in ["oci://digits", "oci://ml/digits", "oci://"] {
             assert!(refused(text).contains("should begin with a registry"));
         }
+        let error = refused("oci://ada:hunter2@r.example.com/a");
+        assert!(error.starts_with("`oci://r.example.com/a` can't") && error.contains("docker login"), "{error}");
         assert!(refused("triton://").ends_with("as in `triton://models/detector`"));
         assert_eq!(refused(""), "the path of the model is empty");
     }

@@ -1,20 +1,15 @@
 //! Requests to a web host that has models: redirects followed by the rules that registries are followed by, passing
 //! trouble waited out, credentials shown to the host that they are for and to no other.
 
-use std::time::SystemTime;
-
 use url::Url;
 
 use super::Error;
 use super::login::Login;
-use crate::registry::place::{self, Place};
-use crate::registry::retry::{self, Tries, Trouble};
+use crate::registry::place::Place;
+use crate::registry::retry::{Tries, Trouble};
 use crate::registry::transport::{Answer, Body, Request, Transport, host};
-use crate::registry::{self, Fault, HostError};
+use crate::registry::{self, HostError, answer};
 
-/// Most of an error's text that is read, and most of it that is told.
-const LARGEST_WORDS: u64 = 4 << 10;
-const MOST_WORDS: usize = 200;
 const MOST_REDIRECTS: usize = 6;
 
 /// One host.
@@ -25,6 +20,8 @@ pub(super) struct Client {
     /// Where credentials for it go.
     hint: &'static str,
     most_redirects: usize,
+    /// What the body of a refusal says.
+    words: fn(&[u8]) -> String,
 }
 
 /// What is asked for.
@@ -45,12 +42,18 @@ impl Ask {
 impl Client {
     /// For the host of `base`. Nothing is asked yet.
     pub(super) fn new(base: &Url, login: Option<Login>, hint: &'static str) -> Self {
-        Client { base: base.clone(), transport: Transport::plain(), login, hint, most_redirects: MOST_REDIRECTS }
+        let (transport, most_redirects) = (Transport::plain(), MOST_REDIRECTS);
+        Client { base: base.clone(), transport, login, hint, most_redirects, words }
     }
 
     /// For a host that has no reason to lead elsewhere, and isn't followed there.
     pub(super) fn unmoved(base: &Url, login: Option<Login>, hint: &'static str) -> Self {
         Client { most_redirects: 0, ..Client::new(base, login, hint) }
+    }
+
+    /// For a host whose refusals are to be read by `words`.
+    pub(super) fn saying(self, words: fn(&[u8]) -> String) -> Self {
+        Client { words, ..self }
     }
 
     /// Does something until it is done, or it is clear that it won't be. A try that got somewhere counts as the first.
@@ -91,21 +94,15 @@ impl Client {
             let login = self.login.as_ref().filter(|_| request.place.own);
             let answer = self.transport.send(&request, login.map(|login| login.header.reveal()))?;
             if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
-                return expect(ask, login, answer, expected);
+                let origin = login.map(|login| login.origin.as_str());
+                return answer::expect(&ask.attempt, answer, expected, origin, self.words);
             }
             redirects += 1;
             if redirects > self.most_redirects {
                 return Err(ask.odd(&answer, "leads on and on").into());
             }
-            request.place = self.follow(ask, &answer)?;
+            request.place = answer::location(&self.base, &ask.attempt, &answer)?;
         }
-    }
-
-    fn follow(&self, ask: &Ask, answer: &Answer) -> Result<Place, HostError> {
-        let location = answer.header("location").ok_or_else(|| ask.odd(answer, "has no `Location`"))?;
-        let astray =
-            |(target, reason)| HostError::new(&ask.attempt, host(&answer.url), Fault::Astray { target, reason });
-        place::follow(&self.base, &answer.url, location).map_err(astray)
     }
 
     /// The error in the words of a source.
@@ -118,34 +115,12 @@ impl Client {
     }
 }
 
-fn expect(ask: &Ask, login: Option<&Login>, mut answer: Answer, expected: &[u16]) -> Result<Answer, Trouble> {
-    if expected.contains(&answer.status) {
-        return Ok(answer);
-    }
-    let after = answer.header("retry-after").and_then(|text| retry::retry_after(text, SystemTime::now()));
-    let (attempt, host) = (ask.attempt.clone(), host(&answer.url));
-    let words = words(&answer.bytes(LARGEST_WORDS).unwrap_or_default());
-    let fault = match answer.status {
-        401 | 403 => {
-            let credentials = |login: &Login| format!("the credentials from {}", login.origin);
-            let who = login.map_or("a request without credentials".into(), credentials);
-            Fault::Unauthorized { who, words }
-        }
-        status => Fault::Refused { status, words },
-    };
-    let error = HostError { attempt, host, fault }.into();
-    Err(if retry::passes(answer.status) { Trouble::Passing { error, after } } else { Trouble::Lasting(error) })
-}
-
-/// What an error's body says, with a separator before it: a text, or the `error` of a JSON object. Pages say nothing.
+/// What an error's body says: a text, or the `error` of a JSON object. Pages say nothing.
 fn words(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let json = serde_json::from_slice::<serde_json::Value>(body).ok();
     let said = json.as_ref().and_then(|value| ["error", "message"].iter().find_map(|key| value.get(key)?.as_str()));
-    let said = said.unwrap_or(if json.is_some() || text.trim_start().starts_with('<') { "" } else { &text });
-    let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    let said: String = said.chars().filter(|c| !c.is_control()).take(MOST_WORDS).collect();
-    if said.is_empty() { said } else { format!(": {said}") }
+    said.unwrap_or(if json.is_some() || text.trim_start().starts_with('<') { "" } else { &text }).into()
 }
 
 #[cfg(test)]
@@ -153,11 +128,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_errors_body_is_told_shortly() {
-        assert_eq!(words(b"  no\n such\x07 file "), ": no such file");
-        assert_eq!(words(br#"{"error":"Repository not found"}"#), ": Repository not found");
+    fn an_errors_body_is_a_text_or_has_one() {
+        assert_eq!(words(b"no such file"), "no such file");
+        assert_eq!(words(br#"{"error":"Repository not found"}"#), "Repository not found");
         assert_eq!(words(b"<html>404</html>"), "");
         assert_eq!(words(br#"{"code":1}"#), "");
-        assert_eq!(words(&[b'x'; 5000]).len(), MOST_WORDS + 2);
     }
 }

@@ -193,3 +193,16 @@ fn package(place: &Place) -> std::path::PathBuf {
     std::os::unix::fs::symlink(made::onnxruntime(), library).unwrap();
     place.at("package")
 }
+
+/// As an upgrade does it in the middle of a run.
+#[test]
+fn a_program_whose_file_was_replaced_goes_on() {
+    use std::os::fd::AsRawFd as _;
+    let place = Place::new();
+    place.take("digits/digits.onnx");
+    std::fs::copy(env!("CARGO_BIN_EXE_nimify"), place.at("nimify")).unwrap();
+    let open = std::fs::File::open(place.at("nimify")).unwrap();
+    std::fs::remove_file(place.at("nimify")).unwrap();
+    let program = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
+    place.finish(place.command(program).args(["inspect", "digits.onnx", "--probe"])).with(0);
+}

@@ -410,9 +410,9 @@ def test_settings_that_stand_nowhere_are_refused_untold(desk):
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 
 
-def listing(*objects, more=""):
+def listing(*objects, more="", tag="x"):
     """A page of S3's, of names and sizes."""
-    entries = "".join(f"<Contents><Key>{name}</Key><LastModified>2026-11-01T00:00:00Z</LastModified><ETag>x</ETag>"
+    entries = "".join(f"<Contents><Key>{name}</Key><LastModified>2026-11-01T00:00:00Z</LastModified><ETag>{tag}</ETag>"
                       f"<Size>{size}</Size></Contents>" for name, size in objects)
     return f"<ListBucketResult>{more}{entries}</ListBucketResult>".encode()
 
@@ -436,6 +436,57 @@ def test_a_hostile_listing_is_refused(desk, page, reason):
         done = desk.run("inspect", "s3://models/m/", AWS_ENDPOINT_URL=f"http://{way.address}", **KEYS)
     assert done.returncode not in (0, 1, 101) and reason in done.stderr, done
     assert not list(desk.home.glob("**/a.onnx"))
+
+
+@pytest.mark.parametrize("names, tag", [
+    ((("m/1", 0), ("m/1/digits.onnx", len(DIGITS))), "x"),
+    ((("m/digits.onnx", len(DIGITS)),), "a&#10;b"),
+], ids=["a folder that a console made", "a tag that fits into no header"])
+def test_an_odd_listing_is_understood(desk, names, tag):
+    stamp = {"ETag": "x", "Last-Modified": "Sun, 01 Nov 2026 00:00:00 GMT"}
+    with StandIn(lambda _, path, __: (200, listing(*names, tag=tag) if "list-type" in path else DIGITS, stamp)) as way:
+        found = desk.inspect("s3://models/m/", AWS_ENDPOINT_URL=f"http://{way.address}", **KEYS)
+    assert found["digest"] == digest(DIGITS)
+
+
+@pytest.mark.parametrize("role, keys", [
+    ("reader\nwriter", {"Token": "t"}),
+    ("reader", {"Token": "hunter2\nx"}),
+    ("reader", {"Token": "hunter2", "expires_in": (1 << 64) - 1}),
+], ids=["role of two lines", "token of two lines", "endless life"])
+def test_keys_that_fit_into_no_request_are_refused_untold(desk, role, keys):
+    keys = {"AccessKeyId": "a", "SecretAccessKey": "hunter2", "Expiration": "2099-01-01T00:00:00Z"} | keys
+
+    def metadata(_, path, __):
+        return 200, (role if path.endswith("/") else "t0ken" if "token" in path else json.dumps(keys)).encode(), {}
+
+    with StandIn(metadata) as host:
+        place = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{host.address}"}
+        done = desk.run("inspect", "s3://models/a.onnx", AWS_ENDPOINT_URL="http://127.0.0.1:1", **place)
+    assert done.returncode == REFUSED and "credentials that fit into no request" in done.stderr, done
+    assert "hunter2" not in done.stderr
+
+
+def test_no_proxy_is_between_this_machine_and_itself(desk, servers):
+    _, variables = servers["s3"]
+    with StandIn(lambda *_: (502, b"", {})) as proxy:
+        through = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), f"http://{proxy.address}")
+        assert desk.inspect("s3://models/digits.onnx", **variables | through)["digest"] == digest(DIGITS)
+        assert not proxy.asked
+
+
+def test_a_version_of_the_same_name_on_another_server_is_another_model(desk, mlflow):
+    def elsewhere(_, path, __):
+        if path.startswith("/api/2.0/mlflow/"):
+            return 200, json.dumps({"artifact_uri": "mlflow-artifacts:/other"}).encode(), {}
+        name = path.rsplit("/", 1)[1]
+        return 200, EXTERNAL_LOGGED.get(f"data/{name}", EXTERNAL_LOGGED.get(name)), {}
+
+    place = f"http://{mlflow.address}"
+    assert desk.inspect("models:/numbers/1", MLFLOW_TRACKING_URI=place)["digest"] == digest(DIGITS)
+    with StandIn(elsewhere) as way:
+        found = desk.inspect("models:/numbers/1", MLFLOW_TRACKING_URI=f"http://{way.address}")
+    assert found["digest"] == digest(EXTERNAL["external.onnx"])
 
 
 @pytest.mark.parametrize("answer, reason", [
@@ -465,6 +516,8 @@ def test_a_hostile_object_is_refused(desk, answer, reason):
     ("s3://models/../..", "is kept badly"),
     ("http://elsewhere.example.com/", "is kept where only the tracking server reaches it"),
     ("mlflow-artifacts:/../../etc", "404"),
+    ("mlflow-artifacts://elsewhere.example.com/a", "is kept by another server, `elsewhere.example.com`"),
+    ("gs://models/1/model#2", "a folder has no version"),
     (17, "is kept where only the tracking server reaches it"),
 ])
 def test_a_hostile_tracking_server_leads_nowhere(desk, source, reason):
@@ -481,6 +534,10 @@ def test_a_hostile_tracking_server_leads_nowhere(desk, source, reason):
 def test_without_tls_nobody_elsewhere_is_asked(desk):
     words = desk.refused("s3://models/digits.onnx", AWS_ENDPOINT_URL="http://s3.example.com")
     assert "`s3.example.com` is not asked without TLS unless `--plain-http` is given" in words, words
+    words = desk.refused("s3://models/digits.onnx", AWS_ENDPOINT_URL="http://s3.example.com", AWS_ALLOW_HTTP="true")
+    assert "unless `--plain-http` is given" in words, words
+    words = desk.refused("hf://org/repository", HF_ENDPOINT="http://hub.example.com", HF_TOKEN="hunter2")
+    assert "is not encrypted" in words and "--plain-http" in words and "hunter2" not in words, words
 
 
 def test_a_download_goes_on_where_it_broke_off(desk, servers):

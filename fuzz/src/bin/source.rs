@@ -13,6 +13,9 @@ fuzz_target!(|text: &str| {
     if let Ok(source) = first.parse::<Source>() {
         let written = source.to_string();
         assert_eq!(written.parse::<Source>().as_ref(), Ok(&source), "{written}");
+        // As it stands in a configuration, which names relative paths from its own folder.
+        let placed = source.clone().from_folder("/models".as_ref());
+        assert_eq!(placed.to_string().parse::<Source>().as_ref(), Ok(&placed), "{written}");
         if matches!(source, Source::Web(_)) {
             assert!(!source.name().trim_end_matches("?…").contains('?'), "{written}");
         }

@@ -18,17 +18,17 @@ use zeroize::Zeroizing;
 
 pub use name::HubModel;
 
-use super::Error;
 use super::choose::{self, Choice};
 use super::download::{Downloaded, Wanted, download};
 use super::error::files;
 use super::listed::{Bring, Brought, Order};
 use super::login::Login;
 use super::web::{Ask, Client};
+use super::{Error, FetchRequest};
 use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::model;
-use crate::registry::HostError;
+use crate::registry::{HostError, place};
 
 /// Largest answer about a repository, bytes.
 const LARGEST_ANSWER: u64 = 16 << 20;
@@ -69,24 +69,29 @@ struct Lfs {
 }
 
 impl<'a> Hub<'a> {
-    pub(super) fn new(model: &'a HubModel, offline: bool) -> Result<Self, Error> {
-        let offline = offline
+    pub(super) fn new(request: &FetchRequest<'_>, model: &'a HubModel) -> Result<Self, Error> {
+        let offline = request.offline
             || env::var("HF_HUB_OFFLINE").is_ok_and(|word| matches!(word.as_str(), "1" | "true" | "ON" | "YES"));
         let home = home(&|name| env::var_os(name).filter(|value| !value.is_empty()));
         let cache = home.as_ref().map(|(_, hub)| HubCache::new(hub.clone()));
-        let client = if offline { None } else { Some(Self::client(home.map(|(home, _)| home))?) };
+        let client = if offline { None } else { Some(Self::client(request, home.map(|(home, _)| home))?) };
         Ok(Hub { model, cache, client })
     }
 
-    fn client(home: Option<PathBuf>) -> Result<(Client, Url), Error> {
+    fn client(request: &FetchRequest<'_>, home: Option<PathBuf>) -> Result<(Client, Url), Error> {
         let endpoint = match env::var("HF_ENDPOINT").ok().filter(|text| !text.is_empty()) {
             Some(endpoint) => endpoint,
             None => default_endpoint(),
         };
         let wrong = |reason: String| Error::Credentials { origin: "`HF_ENDPOINT`".into(), reason };
         let mut url = Url::parse(&endpoint).map_err(|error| wrong(error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() || !url.username().is_empty() {
+        let is_plain = url.username().is_empty() && url.password().is_none() && url.host().is_some();
+        if !matches!(url.scheme(), "http" | "https") || !is_plain {
             return Err(wrong("it should be `https://HOST`".into()));
+        }
+        let is_here = url.host_str().is_some_and(place::is_here);
+        if url.scheme() == "http" && !is_here && !request.plain_http {
+            return Err(Error::PlainHttp { source_name: request.source.name() });
         }
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));

@@ -19,8 +19,10 @@ use super::choose::{self, is_model};
 use super::download::{Downloaded, Wanted, download};
 use super::error::files;
 use super::listed::{Bring, Brought, Order};
+use super::memory::Known;
 use super::objects::{Bucket, Location, Objects, StoreKind};
 use super::{Error, FetchRequest};
+use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::model;
 
@@ -56,34 +58,44 @@ impl Bring for Mlflow<'_> {
     fn bring(&self, order: &mut Order<'_>) -> Result<Brought, Error> {
         let server = Server::open(self.plain_http, order)?;
         let (kept, revision) = self.kept(&server, order)?;
-        // A version never changes, nor does a model that was logged.
-        if revision.is_some() && order.known.is_some_and(|known| known.revision == revision) {
+        // On one server a version's files stay where they are and as they are, and so do those of a model that was logged.
+        let validator = Some(Digest::of(format!("{}\n{kept}", server.address())).to_string());
+        let same = |known: &Known| known.revision == revision && known.validator == validator;
+        if revision.is_some() && order.known.is_some_and(same) {
             return Ok(Brought::Unchanged);
         }
-        match kept.split_once(':') {
-            Some(("mlflow-artifacts", rest)) => {
-                // `//HOST/PATH` names the server itself.
-                let path =
-                    rest.strip_prefix("//").map_or(rest, |rest| rest.split_once('/').map_or("", |(_, path)| path));
-                bring(&Place::Server(&server, path.trim_matches('/')), order)?;
+        let (scheme, rest) = kept.split_once(':').unwrap_or(("file", &kept));
+        if scheme == "mlflow-artifacts" {
+            let path = match rest.strip_prefix("//").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
+                Some((host, _)) if !host.is_empty() && !server.is_at(host) => {
+                    return Err(order.wrong(format!("is kept by another server, `{host}`")));
+                }
+                Some((_, path)) => path,
+                None => rest,
+            };
+            bring(&Place::Server(&server, path.trim_matches('/')), order)?;
+        } else if let Some(kind) = store(scheme) {
+            let place = format!("{}/", rest.trim_matches('/'));
+            let location =
+                Location::parse(kind, &place).map_err(|error| order.wrong(format!("is kept badly: {error}")))?;
+            if location.version.is_some() {
+                return Err(order.wrong("is kept badly: a folder has no version"));
             }
-            Some((scheme, rest)) if StoreKind::of(scheme).is_some() => {
-                let kind = StoreKind::of(scheme).expect("it was just asked");
-                let place = format!("{}/", rest.trim_matches('/'));
-                let location =
-                    Location::parse(kind, &place).map_err(|error| order.wrong(format!("is kept badly: {error}")))?;
-                let objects = Objects::at(&location, self.plain_http);
-                bring(&Place::Store(&objects, &objects.open()?), order)?;
-            }
-            _ => {
-                return Err(order.wrong(
-                    "is kept where only the tracking server reaches it: let it hand out artifacts (`mlflow server \
-                     --serve-artifacts`), or keep them in an object store",
-                ));
-            }
+            let objects = Objects::at(&location, self.plain_http);
+            bring(&Place::Store(&objects, &objects.open()?), order)?;
+        } else {
+            return Err(order.wrong(
+                "is kept where only the tracking server reaches it: let it hand out artifacts (`mlflow server \
+                 --serve-artifacts`), or keep them in an object store",
+            ));
         }
-        Ok(Brought::Files { revision, validator: None })
+        Ok(Brought::Files { revision, validator })
     }
+}
+
+/// The kind of store that an artifact's address names, as MLflow writes it.
+fn store(scheme: &str) -> Option<StoreKind> {
+    if matches!(scheme, "wasbs" | "abfss") { Some(StoreKind::Az) } else { StoreKind::of(scheme) }
 }
 
 /// What hands out a model's files.

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::login;
 use crate::files::RelativePath;
-use crate::registry::place;
+use crate::registry::{Fault, HostError, place, transport};
 use crate::source::Error;
 use crate::source::listed::Order;
 use crate::source::surroundings::Surroundings;
@@ -49,6 +49,16 @@ impl Server {
         }
         let login = login::take(&mut base, &around)?;
         Ok(Server { client: Client::new(&base, login, HINT), base })
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> &Url {
+        &self.base
+    }
+
+    /// Whether `host`, with its port perhaps, is this server.
+    pub(super) fn is_at(&self, host: &str) -> bool {
+        host == transport::host(&self.base) || Some(host) == self.base.host_str()
     }
 
     /// The address of one of its routes.
@@ -115,7 +125,11 @@ impl Server {
         let ids = list(&found["run"]["outputs"]["model_outputs"]).iter().map(|output| text(&output["model_id"]));
         // The one that was logged last has the name.
         for id in ids.rev().filter(|id| !id.is_empty() && !id.contains('/')).take(MOST_MODELS) {
-            let (called, place) = self.logged(id, order)?;
+            let (called, place) = match self.logged(id, order) {
+                // One that was deleted hides no other.
+                Err(Error::Host { error: HostError { fault: Fault::Refused { status: 404, .. }, .. }, .. }) => continue,
+                found => found?,
+            };
             if called == name {
                 return Ok(format!("{}/{inside}", place.trim_end_matches('/')));
             }

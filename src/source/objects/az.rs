@@ -24,6 +24,14 @@ const CONNECTION: &str = "AZURE_STORAGE_CONNECTION_STRING";
 pub(super) fn open(location: &Location, around: &Surroundings, connector: &Connector) -> Result<Opened, Error> {
     let mut settings = settings(around)?;
     if let Some(account) = &location.account {
+        // A key, a signature and an address are of one account; a login may be good for several.
+        let own = [Key::AccessKey, Key::SasKey, Key::Endpoint];
+        let other = settings.get(Key::AccountName.as_ref()).filter(|other| *other != account);
+        if let Some(other) = other.filter(|_| own.iter().any(|key| settings.contains_key(key.as_ref()))) {
+            let origin = if around.get(CONNECTION).is_some() { CONNECTION } else { "AZURE_STORAGE_ACCOUNT" };
+            let reason = format!("it is of the account `{other}`, and `{location}` of `{account}`");
+            return Err(Error::Credentials { origin: format!("`{origin}`"), reason });
+        }
         settings.insert(Key::AccountName.as_ref().into(), account.clone());
     }
     if !settings.contains_key(Key::AccountName.as_ref()) && !settings.contains_key(Key::UseEmulator.as_ref()) {
@@ -60,8 +68,10 @@ fn settings(around: &Surroundings) -> Result<BTreeMap<String, String>, Error> {
         Ok::<(), Error>(())
     };
     for (name, value) in around.beginning("AZURE_") {
-        if let Ok(key) = name.to_ascii_lowercase().parse::<Key>() {
-            set(name, key, value)?;
+        match name.to_ascii_lowercase().parse::<Key>() {
+            // How a host is asked is said by flags.
+            Ok(Key::Client(_)) | Err(_) => {}
+            Ok(key) => set(name, key, value)?,
         }
     }
     // What `az` and Azure's own libraries call them.
@@ -117,20 +127,25 @@ fn connection(text: &str) -> Result<Vec<(Key, String)>, Error> {
 
 /// Whose credentials requests carry, for messages.
 fn signer(settings: &BTreeMap<String, String>, around: &Surroundings) -> Option<String> {
-    if around.get(CONNECTION).is_some() {
+    let has = |key: &Key| match settings.get(key.as_ref()) {
+        Some(value) => !matches!(key, Key::UseAzureCli | Key::UseEmulator) || value.eq_ignore_ascii_case("true"),
+        None => false,
+    };
+    if around.get(CONNECTION).is_some() && [Key::UseEmulator, Key::AccessKey, Key::SasKey].iter().any(has) {
         return Some(format!("the credentials from `{CONNECTION}`"));
     }
-    let own = [
-        (Key::UseEmulator, "the emulator's credentials"),
-        (Key::Token, "the token from `AZURE_STORAGE_TOKEN`"),
-        (Key::AccessKey, "the account's key from the environment"),
-        (Key::FederatedTokenFile, "the workload's identity"),
-        (Key::ClientSecret, "the service principal from `AZURE_CLIENT_ID`"),
-        (Key::SasKey, "the shared access signature from the environment"),
-        (Key::UseAzureCli, "the account that `az` is logged in with"),
-        (Key::MsiEndpoint, "the machine's identity"),
+    // As `object_store` chooses: the first of which all is there. Without any it would ask the machine's own link.
+    let own: [(&[Key], &str); 8] = [
+        (&[Key::UseEmulator], "the emulator's credentials"),
+        (&[Key::Token], "the token from `AZURE_STORAGE_TOKEN`"),
+        (&[Key::AccessKey], "the account's key from the environment"),
+        (&[Key::ClientId, Key::AuthorityId, Key::FederatedTokenFile], "the workload's identity"),
+        (&[Key::ClientId, Key::AuthorityId, Key::ClientSecret], "the service principal from `AZURE_CLIENT_ID`"),
+        (&[Key::SasKey], "the shared access signature from the environment"),
+        (&[Key::UseAzureCli], "the account that `az` is logged in with"),
+        (&[Key::MsiEndpoint], "the machine's identity"),
     ];
-    own.into_iter().find(|(key, _)| settings.contains_key(key.as_ref())).map(|(_, who)| who.into())
+    own.into_iter().find(|(keys, _)| keys.iter().all(has)).map(|(_, who)| who.into())
 }
 
 #[cfg(test)]
@@ -159,5 +174,28 @@ mod tests {
         assert_eq!(who(&[("AZURE_STORAGE_ACCOUNT", "a")]), None);
         assert_eq!(who(&[("AZURE_STORAGE_KEY", "a")]).unwrap(), "the account's key from the environment");
         assert_eq!(who(&[("IDENTITY_ENDPOINT", "http://x")]).unwrap(), "the machine's identity");
+        assert_eq!(who(&[(CONNECTION, "BlobEndpoint=https://a.example.com")]), None, "a public container");
+        assert_eq!(who(&[("AZURE_USE_AZURE_CLI", "false")]), None);
+        assert_eq!(who(&[("AZURE_CLIENT_SECRET", "s"), ("AZURE_CLIENT_ID", "i")]), None, "of no tenant");
+        let whole = [("AZURE_CLIENT_SECRET", "s"), ("AZURE_CLIENT_ID", "i"), ("AZURE_TENANT_ID", "t")];
+        assert_eq!(who(&whole).unwrap(), "the service principal from `AZURE_CLIENT_ID`");
+    }
+
+    #[test]
+    fn credentials_of_one_account_are_not_taken_for_another() {
+        let connector = Connector {
+            agent: super::super::http::agent(),
+            trail: Default::default(),
+            plain_http: false,
+            headers: Vec::new(),
+        };
+        let location = Location::parse(super::super::StoreKind::Az, "models@b/a.onnx").unwrap();
+        let open =
+            |variables: &[(&str, &str)]| open(&location, &around(variables), &connector).map(|opened| opened.who);
+        let text = "AccountName=a;BlobEndpoint=https://a.example.com;SharedAccessSignature=sig";
+        let error = open(&[(CONNECTION, text)]).unwrap_err().to_string();
+        assert!(error.contains("of the account `a`, and `az://models@b/a.onnx` of `b`"), "{error}");
+        assert!(open(&[("AZURE_STORAGE_ACCOUNT", "a"), ("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=x")]).is_err());
+        assert!(open(&[("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=x")]).is_ok(), "of the account that the source names");
     }
 }

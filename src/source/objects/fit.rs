@@ -7,9 +7,15 @@ use crate::source::Error;
 /// Refuses the value of a setting that can't stand where it goes: `setting` is `object_store`'s own name for it, `origin`
 /// where it was found.
 pub(super) fn fit(origin: &str, setting: &str, value: &str) -> Result<(), Error> {
-    let reason = if setting.contains("endpoint") || setting.ends_with("base_url") {
+    let ends = |ends: &[&str]| ends.iter().any(|end| setting.ends_with(end));
+    let is_place = ends(&["base_url", "authority_host", "metadata_host"])
+        || setting.contains("endpoint") && !setting.contains("use_");
+    let reason = if ends(&["_file", "_path", "credentials", "service_account"]) {
+        // A path, which is opened and goes nowhere else.
+        None
+    } else if is_place {
         (!is_host(value)).then_some("it should be the address of a host, without a name, a password or a query")
-    } else if setting.ends_with("region") || setting.ends_with("account_name") {
+    } else if ends(&["region", "account_name", "tenant_id"]) {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         (value.len() > 100 || !value.chars().all(plain)).then_some("it should be a name of letters, digits and `-`")
     } else {
@@ -19,6 +25,37 @@ pub(super) fn fit(origin: &str, setting: &str, value: &str) -> Result<(), Error>
         let origin = if origin.contains('`') { origin.into() } else { format!("`{origin}`") };
         Err(Error::Credentials { origin, reason: reason.into() })
     })
+}
+
+/// Most characters of a number: of seconds, or of a date as seconds since 1970. More overflow a clock.
+const MOST_DIGITS: usize = 10;
+
+/// An answer with credentials, if what it holds can stand in headers and be added to the time: a word, or JSON, or XML.
+pub(super) fn credentials(body: &[u8]) -> Option<&[u8]> {
+    let body = body.trim_ascii();
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~');
+    let fits = match body.first() {
+        Some(b'{' | b'[') => serde_json::from_slice(body).is_ok_and(|value| fits(&value)),
+        // Entities may hold what the rest may not.
+        Some(b'<') => {
+            body.iter().all(|byte| plain(byte) || byte.is_ascii_whitespace())
+                && !body.windows(2).any(|two| two == b"&#")
+        }
+        _ => body.iter().all(plain),
+    };
+    fits.then_some(body)
+}
+
+fn fits(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    let digits = |text: &str| text.len() <= MOST_DIGITS || text.bytes().any(|byte| !byte.is_ascii_digit());
+    match value {
+        Value::String(text) => text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && digits(text),
+        Value::Number(number) => number.to_string().len() <= MOST_DIGITS,
+        Value::Array(values) => values.iter().all(fits),
+        Value::Object(fields) => fields.values().all(fits),
+        Value::Null | Value::Bool(_) => true,
+    }
 }
 
 fn is_host(value: &str) -> bool {
@@ -42,11 +79,42 @@ mod tests {
             ("azure_storage_endpoint", "https://h/account", "hunter2 x"),
             ("aws_region", "eu-west-1", "hunter2\n"),
             ("azure_storage_account_name", "models", "hunter2/.."),
+            ("azure_storage_authority_host", "https://login.example.com", "hunter2"),
+            ("azure_storage_tenant_id", "0-a", "hunter2 Ltd"),
             ("aws_session_token", "a+b/c=", "hunter2\r\nx: y"),
         ] {
             fit("X", setting, good).unwrap();
             let error = fit("X", setting, bad).unwrap_err().to_string();
             assert!(error.starts_with("`X` can't be used: it") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_goes_nowhere_may_be_anything() {
+        fit("X", "google_application_credentials", "/home/jürgen/k.json").unwrap();
+        fit("X", "azure_federated_token_file", "/run/ключ").unwrap();
+        fit("X", "azure_use_fabric_endpoint", "true").unwrap();
+    }
+
+    #[test]
+    fn credentials_fit_into_headers_and_times() {
+        for good in [
+            &b"reader\n"[..],
+            br#"{"AccessKeyId":"a","Expiration":"2030-01-01T00:00:00Z","expires_in":3599}"#,
+            b"<Credentials>\n  <SessionToken>a+b/c=</SessionToken>\n</Credentials>",
+        ] {
+            assert_eq!(credentials(good), Some(good.trim_ascii()));
+        }
+        for bad in [
+            &b"reader\nwriter"[..],
+            br#"{"Token":"a\nb"}"#,
+            br#"{"access_token":"a","expires_in":18446744073709551615}"#,
+            br#"{"expires_on":"18446744073709551615"}"#,
+            b"<SessionToken>a&#10;b</SessionToken>",
+            b"{",
+            "<a>ä</a>".as_bytes(),
+        ] {
+            assert_eq!(credentials(bad), None, "{}", String::from_utf8_lossy(bad));
         }
     }
 

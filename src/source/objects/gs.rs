@@ -18,16 +18,24 @@ use crate::source::surroundings::Surroundings;
 const HINT: &str = "set `GOOGLE_APPLICATION_CREDENTIALS` to a service account's file, or run `gcloud auth \
     application-default login`";
 
+/// Names the project that pays.
+const PAYER: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
+/// Says where the machine's own credentials are.
+const METADATA: &str = "GCE_METADATA_HOST";
+
 pub(super) fn open(location: &Location, around: &Surroundings, connector: &Connector) -> Result<Opened, Error> {
     let mut builder = GoogleCloudStorageBuilder::new();
     for (name, value) in around.beginning("GOOGLE_") {
-        if let Ok(key) = name.to_ascii_lowercase().parse::<Key>() {
-            // A whole JSON document, which may have lines.
-            if key != Key::ServiceAccountKey {
-                fit(name, key.as_ref(), value)?;
-            }
-            builder = builder.with_config(key, value);
+        let key = match name.to_ascii_lowercase().parse::<Key>() {
+            // How a host is asked is said by flags.
+            Ok(Key::Client(_)) | Err(_) => continue,
+            Ok(key) => key,
+        };
+        // A whole JSON document, which may have lines.
+        if key != Key::ServiceAccountKey {
+            fit(name, key.as_ref(), value)?;
         }
+        builder = builder.with_config(key, value);
     }
     // What the clients of Google take for an emulator, or for another way to the real thing.
     if let Some(host) = around.get("STORAGE_EMULATOR_HOST") {
@@ -42,9 +50,13 @@ pub(super) fn open(location: &Location, around: &Surroundings, connector: &Conne
     }
     // Who pays where the bucket's owner doesn't.
     let mut connector = connector.clone();
-    for (name, project) in around.beginning("GOOGLE_CLOUD_QUOTA_PROJECT") {
-        let unfit = |_| Error::Credentials { origin: format!("`{name}`"), reason: "it names no project".into() };
+    if let Some(project) = around.get(PAYER) {
+        let unfit = |_| Error::Credentials { origin: format!("`{PAYER}`"), reason: "it names no project".into() };
         connector.headers.push(("x-goog-user-project", project.parse().map_err(unfit)?));
+    }
+    // `object_store` reads it by itself.
+    if let Some(host) = around.get(METADATA) {
+        fit(METADATA, "metadata_host", &format!("http://{host}"))?;
     }
     let who = signer(around);
     if who.is_none() {
@@ -89,7 +101,7 @@ fn signer(around: &Surroundings) -> Option<String> {
     if own.is_some_and(|path| path.exists()) {
         return Some("the application default credentials".into());
     }
-    around.get("GCE_METADATA_HOST").map(|_| "the machine's credentials".into())
+    around.get(METADATA).map(|_| "the machine's credentials".into())
 }
 
 #[cfg(test)]

@@ -23,14 +23,16 @@ use object_store::client::{
 };
 use ureq::Agent;
 
+use super::fit;
 use super::said::words;
 use crate::interrupt;
-use crate::registry::{Fault, place, transport};
+use crate::registry::{Fault, answer, place, transport};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 18;
-/// Most bytes of an answer that is no object: a page of a listing, a token.
+/// Most bytes of a page of a listing, and of an answer with credentials.
 const LARGEST_LISTING: u64 = 16 << 20;
+const LARGEST_CREDENTIALS: u64 = 1 << 20;
 /// Most pages of listings that are asked for.
 const MOST_PAGES: usize = 500;
 /// Most bytes of an answer that refuses something.
@@ -129,6 +131,11 @@ struct WithoutTls;
 #[error("it is too long")]
 struct TooLong;
 
+/// Why an answer with credentials was not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("it can't be used")]
+struct Unfit;
+
 impl Carrier {
     fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let stop = |error| HttpError::new(HttpErrorKind::Unknown, error);
@@ -149,21 +156,43 @@ impl Carrier {
             self.0.trail.note(&shown, Fault::NoAnswer("leads on from page to page without end".into()));
             return Err(HttpError::new(HttpErrorKind::Unknown, TooLong));
         }
+        // What is neither an object nor a listing is asked for credentials.
+        let of_store = limit == u64::MAX || is_page || head.method == http::Method::HEAD;
         let sent = match body.as_bytes().filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) => self.0.agent.run(http::Request::from_parts(head, bytes.to_vec())),
-            None => self.0.agent.run(http::Request::from_parts(head, ())),
+            Some(bytes) => transport::run(&self.0.agent, http::Request::from_parts(head, bytes.to_vec())),
+            None => transport::run(&self.0.agent, http::Request::from_parts(head, ())),
         };
         interrupt::check().map_err(stop)?;
         let (head, mut body) = sent.map_err(|error| self.trouble(&shown, error))?.into_parts();
         if head.status.is_success() {
-            return Ok(HttpResponse::from_parts(head, self.body(shown, body, limit)));
+            // What went wrong before has passed.
+            self.0.trail.take();
+            let body = if of_store { self.body(shown, body, limit) } else { self.credentials(&shown, body)? };
+            return Ok(HttpResponse::from_parts(head, body));
         }
         self.0.trail.note_region(head.status.as_u16(), &head.headers);
         let mut bytes = Vec::new();
         _ = body.as_reader().take(LARGEST_REFUSAL).read_to_end(&mut bytes);
-        let fault = Fault::Refused { status: head.status.as_u16(), words: words(&bytes) };
+        let fault = Fault::Refused { status: head.status.as_u16(), words: answer::told(&words(&bytes)) };
         self.0.trail.note(&shown, fault);
         Ok(HttpResponse::from_parts(head, HttpResponseBody::from(bytes)))
+    }
+
+    /// An answer with credentials, if they fit where they go.
+    fn credentials(&self, host: &str, mut body: ureq::Body) -> Result<HttpResponseBody, HttpError> {
+        let mut bytes = Vec::new();
+        let read = body.as_reader().take(LARGEST_CREDENTIALS).read_to_end(&mut bytes);
+        if let Err(error) = read {
+            self.0.trail.note(host, Fault::NoAnswer(format!("broke off ({error})")));
+            return Err(HttpError::new(HttpErrorKind::Interrupted, error));
+        }
+        match fit::credentials(&bytes) {
+            Some(text) => Ok(HttpResponseBody::from(text.to_vec())),
+            None => {
+                self.0.trail.note(host, Fault::Answer("has credentials that fit into no request".into()));
+                Err(HttpError::new(HttpErrorKind::Decode, Unfit))
+            }
+        }
     }
 
     /// The rest of an answer, read as it is asked for; none may have more than `limit` bytes.

@@ -58,12 +58,14 @@ impl Location {
     /// From what follows `kind`'s scheme and `://`.
     pub fn parse(kind: StoreKind, rest: &str) -> Result<Self, NotASource> {
         let wrong = |reason: &str| {
-            // A version may be a secret link's part; what is before it is not.
+            // Neither what may be a secret link's part nor keys before a bucket.
             let shown = rest.split(['?', '#']).next().unwrap_or_default();
+            let bucket = shown.split('/').next().unwrap_or_default();
+            let shown = if kind == StoreKind::Az { shown } else { &shown[bucket.rfind('@').map_or(0, |at| at + 1)..] };
             NotASource::Form { text: format!("{}://{shown}", kind.scheme()), reason: reason.into() }
         };
         let (rest, version) = match rest.split_once(kind.before_version()) {
-            Some((rest, "")) => return Err(wrong(&format!("no version follows `{rest}`"))),
+            Some((_, "")) => return Err(wrong("no version follows its key")),
             Some((rest, version)) => (rest, Some(version.to_string())),
             None => (rest, None),
         };
@@ -146,7 +148,8 @@ mod tests {
             Location::parse(StoreKind::of(scheme).unwrap(), rest).unwrap_err().to_string()
         };
         assert!(refused("s3:///a.onnx").contains("the name of a bucket"));
-        assert!(refused("s3://key:secret@models/a.onnx").contains("the name of a bucket"));
+        let error = refused("s3://key:secret@models/a.onnx");
+        assert!(error.starts_with("`s3://models/a.onnx` can't") && error.contains("the name of a bucket"), "{error}");
         assert!(refused("az://models@.blob.core.windows.net/a.onnx").contains("an account should follow the `@`"));
         assert!(refused("s3://models/../a.onnx").contains("`..`"));
         assert!(refused("s3://models/a/?versionId=1").contains("a folder has no version"));

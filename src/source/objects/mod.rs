@@ -197,10 +197,14 @@ fn text(tags: &Tags) -> String {
     serde_json::to_string(tags).expect("texts are JSON")
 }
 
+/// The folders that `path` is in.
+fn folders(path: &RelativePath) -> impl Iterator<Item = RelativePath> {
+    path.as_str().match_indices('/').filter_map(|(end, _)| path.as_str()[..end].parse().ok())
+}
+
 /// The object whose name is that of a folder which `path` is in.
 fn above<'a>(path: &RelativePath, objects: &'a BTreeMap<RelativePath, ObjectMeta>) -> Option<&'a RelativePath> {
-    let folders = path.as_str().match_indices('/').filter_map(|(end, _)| path.as_str()[..end].parse().ok());
-    folders.filter_map(|folder: RelativePath| Some(objects.get_key_value(&folder)?.0)).next()
+    folders(path).filter_map(|folder| Some(objects.get_key_value(&folder)?.0)).next()
 }
 
 /// The last part of an object's key, which its file is called by.
@@ -294,12 +298,13 @@ impl Bucket {
         let prefix = self.key(shown)?;
         let mut listed = opened.store.list((!shown.is_empty()).then_some(&prefix));
         let mut objects = BTreeMap::new();
-        while let Some(object) = self.wait(&attempt, async { listed.next().await.transpose() })? {
+        while let Some(mut object) = self.wait(&attempt, async { listed.next().await.transpose() })? {
+            // It goes into a header of the next request, where not every text fits.
+            object.e_tag = object.e_tag.filter(|tag| ::http::HeaderValue::from_str(tag).is_ok());
             let parts: Option<Vec<String>> =
                 object.location.prefix_match(&prefix).map(|parts| parts.map(|part| part.as_ref().into()).collect());
             let path = parts.unwrap_or_default().join("/");
-            // Consoles keep a folder as an empty object of its name.
-            if path.is_empty() || object.size == 0 && object.location.as_ref().ends_with('/') {
+            if path.is_empty() {
                 continue;
             }
             let path = path.parse().map_err(|error| order.wrong(format!("names a file badly: {error}")))?;
@@ -308,6 +313,10 @@ impl Bucket {
                 return Err(order.wrong(format!("has more than {MOST_FILES} files")));
             }
         }
+        // Consoles keep a folder as an empty object of its name; the `/` at its end is not told.
+        let is_empty = |folder: &RelativePath| objects.get(folder).is_some_and(|object| object.size == 0);
+        let markers: Vec<_> = objects.keys().flat_map(folders).filter(is_empty).collect();
+        markers.iter().for_each(|folder| drop(objects.remove(folder)));
         if objects.is_empty() {
             return Err(order.wrong("is not there: neither an object of that name, nor one below it"));
         }

@@ -45,6 +45,13 @@ pub(super) fn open(
     let builder = match &signer {
         Signer::Nobody => builder.with_skip_signature(true),
         Signer::WebIdentity { settings } => {
+            // Otherwise it would be said of the bucket that it can't be read.
+            if let Some((_, file)) = settings.iter().find(|(key, _)| *key == Key::WebIdentityTokenFile) {
+                std::fs::File::open(file).map_err(|error| Error::Credentials {
+                    origin: format!("the token of {who}"),
+                    reason: format!("`{file}` can't be read: {error}"),
+                })?;
+            }
             for (key, value) in settings {
                 builder = builder.with_config(*key, value);
             }
@@ -80,10 +87,9 @@ fn settings(around: &Surroundings, profile: Option<&Profile>) -> Result<AmazonS3
         builder = std::mem::take(&mut builder).with_config(key, value);
         Ok::<(), Error>(())
     };
-    for (setting, key) in [("region", Key::DefaultRegion), ("endpoint_url", Key::Endpoint)] {
-        if let Some((profile, value)) = profile.and_then(|profile| Some((profile, profile.get(setting)?))) {
-            set(&format!("`{setting}` of the profile `{}`", profile.name), key, value)?;
-        }
+    let of_profile = |setting| profile.and_then(|profile| Some((profile.told(setting), profile.get(setting)?)));
+    if let Some((origin, value)) = of_profile("endpoint_url") {
+        set(&origin, Key::Endpoint, value)?;
     }
     // Amazon's own tools have one variable for all of its services.
     let others = [("AWS_ENDPOINT_URL", Key::StsEndpoint), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", Key::MetadataEndpoint)];
@@ -97,9 +103,15 @@ fn settings(around: &Surroundings, profile: Option<&Profile>) -> Result<AmazonS3
         match name.to_ascii_lowercase().parse::<Key>() {
             // Amazon's own word for it.
             Ok(Key::RequestPayer) if value == "requester" => set(name, Key::RequestPayer, "true")?,
+            // How a host is asked is said by flags.
+            Ok(Key::Client(_)) => {}
             Ok(key) if !whose.contains(&key) => set(name, key, value)?,
             _ => {}
         }
+    }
+    // After the environment's: of two of these the first counts.
+    if let Some((origin, value)) = of_profile("region") {
+        set(&origin, Key::DefaultRegion, value)?;
     }
     Ok(builder)
 }

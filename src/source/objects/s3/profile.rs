@@ -8,6 +8,8 @@ use crate::source::Error;
 use crate::source::error::files;
 use crate::source::surroundings::Surroundings;
 
+/// The program that a profile has its keys from.
+pub(super) const PROCESS: &str = "credential_process";
 /// Largest file that is read, bytes.
 const LARGEST: u64 = 1 << 20;
 
@@ -48,15 +50,22 @@ impl Profile {
         let [config, credentials] = places(around);
         let mut settings = BTreeMap::new();
         let mut origins = Vec::new();
-        let section = if name == "default" { "default".into() } else { format!("profile {name}") };
-        for (path, section) in [(&config, section.as_str()), (&credentials, name)] {
-            if let Some(found) = read(path)?.and_then(|text| parse(&text).remove(section)) {
+        let default = (name == "default").then(|| name.to_string());
+        let of_config: Vec<String> = [format!("profile {name}")].into_iter().chain(default).collect();
+        for (path, sections) in [(&config, of_config), (&credentials, vec![name.to_string()])] {
+            let mut found = read(path)?.map(|text| parse(&text)).unwrap_or_default();
+            if let Some(found) = sections.iter().find_map(|section| found.remove(section)) {
                 settings.extend(found);
                 origins.push(format!("`{}`", path.display()));
             }
         }
         let origin = origins.join(" and ");
         Ok((!origins.is_empty()).then(|| Profile { name: name.into(), origin, settings }))
+    }
+
+    /// One of its settings, for messages.
+    pub(super) fn told(&self, setting: &str) -> String {
+        format!("`{setting}` of the profile `{}`", self.name)
     }
 
     /// What is wrong with it, as the rest of a sentence.
@@ -108,15 +117,26 @@ fn parse(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut current = None;
     for line in text.lines().filter(|line| !line.starts_with([' ', '\t', '#', ';'])) {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            let name = name.0.split_whitespace().collect::<Vec<_>>().join(" ");
-            current = Some(name.trim_matches('"').to_string());
+            current = Some(section(name.0));
         } else if let (Some(section), Some((name, value))) = (&current, line.split_once('=')) {
-            let value = value.split(" #").next().unwrap_or_default().split(" ;").next().unwrap_or_default();
-            let section = sections.entry(section.clone()).or_default();
-            section.insert(name.trim().to_lowercase(), value.trim().into());
+            let name = name.trim().to_lowercase();
+            // What a command's line says is the shell's.
+            let value = if name == PROCESS { value } else { value.split(" #").next().unwrap_or_default() };
+            let value = if name == PROCESS { value } else { value.split(" ;").next().unwrap_or_default() };
+            sections.entry(section.clone()).or_default().insert(name, value.trim().into());
         }
     }
     sections
+}
+
+/// What a section is called: `NAME`, or a word and a name, which may be quoted.
+fn section(text: &str) -> String {
+    let text = text.trim();
+    let (word, name) = text.split_once([' ', '\t']).unwrap_or(("", text));
+    let name = name.trim();
+    let quoted = ['"', '\''].into_iter().find_map(|quote| name.strip_prefix(quote)?.strip_suffix(quote));
+    let name = quoted.unwrap_or(name);
+    if word.is_empty() { name.into() } else { format!("{word} {name}") }
 }
 
 #[cfg(test)]
@@ -136,6 +156,8 @@ region=eu-central-1 ; not this
 aws_access_key_id = old
 [sso-session x]
 region = other
+[profile 'ml prod']
+credential_process = sh -c \"a ; b\" # not a comment
 ";
 
     #[test]
@@ -149,6 +171,9 @@ region = other
         assert_eq!((profile.get("region"), profile.get("s3")), (Some("eu-west-1"), None));
         let profile = Profile::find(&around(&[("AWS_PROFILE", "ml")])).unwrap().unwrap();
         assert_eq!((profile.get("region"), profile.get("aws_access_key_id")), (Some("eu-central-1"), Some("AKID")));
+        let quoted = Profile::find(&around(&[("AWS_PROFILE", "ml prod")])).unwrap().unwrap();
+        assert_eq!(quoted.get(PROCESS), Some("sh -c \"a ; b\" # not a comment"));
+        assert_eq!((section("profile \"a  b\""), section(" a\"b ")), ("profile a  b".into(), "a\"b".into()));
         let error = Profile::find(&around(&[("AWS_PROFILE", "other")])).unwrap_err().to_string();
         assert!(error.contains("the profile `other` can't be used") && error.contains("neither"), "{error}");
     }

@@ -10,7 +10,7 @@ use super::profile::Profile;
 use crate::registry::place;
 use crate::source::Error;
 use crate::source::login::Login;
-use crate::source::objects::said::element;
+use crate::source::objects::said::{element, words};
 use crate::source::surroundings::Surroundings;
 use crate::source::web::{Ask, Client};
 
@@ -69,7 +69,7 @@ impl Role {
         // `the keys …`, of which the client says that they are credentials.
         let login = Login { header: header("authorization").unwrap_or_default().into(), origin: who.into() };
         let ask = Ask { url, headers, attempt };
-        let answer = Client::unmoved(&place.url, Some(login), HINT).text(&ask, LARGEST)?;
+        let answer = Client::unmoved(&place.url, Some(login), HINT).saying(words).text(&ask, LARGEST)?;
         let answer = String::from_utf8_lossy(&answer);
         let part =
             |name: &str| element(&answer, name).ok_or_else(|| odd("the answer of the token service has no keys"));

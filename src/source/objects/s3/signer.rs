@@ -5,7 +5,7 @@ use object_store::aws::AmazonS3ConfigKey as Key;
 use super::keys::Keys;
 use super::profile::Profile;
 use super::role::{Role, TokenService};
-use super::{container, process};
+use super::{container, process, profile};
 use crate::source::Error;
 use crate::source::surroundings::Surroundings;
 
@@ -75,7 +75,7 @@ impl Signer {
         if profile.get("aws_access_key_id").is_some() {
             return Ok(Some(Signer::Profile(profile.clone())));
         }
-        if let Some(command) = profile.get("credential_process") {
+        if let Some(command) = profile.get(profile::PROCESS) {
             return Ok(Some(Signer::Process { command: command.into(), profile: profile.clone() }));
         }
         match ["sso_session", "sso_start_url"].into_iter().find(|name| profile.get(name).is_some()) {
