@@ -265,7 +265,7 @@ async fn live(app: &Arc<App>, begun: Instant) -> Result<End, StartError> {
     let mut signals = Signals::new()?;
     let server = &app.settings.server;
     let tls = Tls::start(&server.tls, &app.metrics)?;
-    let limit = connections(server.max_connections);
+    let limit = connections(server.max_connections, app.documents.side_files.list().count());
     let listener = bind(&server.host, server.port, "server.port")?;
     let grpc = server.grpc_port.map(|port| bind(&server.host, port, "server.grpcPort")).transpose()?;
     let metrics = server.metrics_port.map(|port| bind(&server.host, port, "server.metricsPort")).transpose()?;

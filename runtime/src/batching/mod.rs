@@ -85,14 +85,16 @@ impl Observer for () {
 }
 
 /// One request → requests of at most `most` rows each, with their number of rows, where rows are proved to be
-/// independent; else the request as it is, counted as one.
+/// independent; else the request as it is, counted as one. What is left out has no rows, and isn't split: a request
+/// without its state, which comes from its session, is one part of all its rows.
 pub(crate) fn parts(inputs: Vec<Value>, signature: &ModelSignature, most: usize) -> Vec<(Vec<Value>, usize)> {
     let axis = signature.batching.axis();
-    let Some((axis, rows)) = axis.and_then(|axis| Some((axis, rows::count(&inputs, axis)?))) else {
+    let there = || inputs.iter().filter(|value| **value != Value::Absent);
+    let Some((axis, rows)) = axis.and_then(|axis| Some((axis, rows::count(there(), axis)?))) else {
         return vec![(inputs, 1)];
     };
     let most = most.max(1);
-    if rows <= most {
+    if rows <= most || there().count() < inputs.len() {
         return vec![(inputs, rows)];
     }
     let sizes: Vec<usize> = (0..rows).step_by(most).map(|first| most.min(rows - first)).collect();

@@ -4,8 +4,9 @@ use super::padding::Padding;
 use crate::tensor::{Element, Tensor, TensorData, Value, append, each_type, element_count};
 
 /// How many rows the values have along `axis`: `None` where they have no such axis, or not the same number of rows.
-pub(super) fn count(values: &[Value], axis: usize) -> Option<usize> {
-    let mut sizes = values.iter().map(|value| value.as_tensor().and_then(|tensor| tensor.shape.get(axis)).copied());
+pub(super) fn count<'v>(values: impl IntoIterator<Item = &'v Value>, axis: usize) -> Option<usize> {
+    let mut sizes =
+        values.into_iter().map(|value| value.as_tensor().and_then(|tensor| tensor.shape.get(axis)).copied());
     let first = sizes.next()??;
     sizes.all(|size| size == Some(first)).then_some(first)
 }

@@ -14,7 +14,7 @@ use hyper::header::{
     CACHE_CONTROL, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response as HttpResponse, StatusCode};
-use tokio::task::JoinHandle;
+use tokio::sync::Semaphore;
 
 use super::respond::{self, Response};
 use super::route::Target;
@@ -24,6 +24,10 @@ use crate::settings::SideFile;
 
 /// Bytes that are in memory of each answer at a time.
 const BLOCK: u64 = 64 << 10;
+
+/// Reads at a time, of all answers: where a disk doesn't answer they hold a few of the threads that may wait, and not all.
+static READS: Semaphore = Semaphore::const_new(MOST_READS as usize);
+const MOST_READS: u32 = 16;
 
 /// The files that came with the model and are here.
 #[derive(Default)]
@@ -36,7 +40,8 @@ struct Opened {
 }
 
 impl SideFiles {
-    /// Opens them. The model runs without them: one that isn't here as it was is told in the log and to no client.
+    /// Opens them. The model runs without them: one that isn't here, or has another size, is told in the log and to no
+    /// client. Digests are held against each other only where `engine.verifyModel` asks for it.
     pub(crate) fn open(sides: &[SideFile]) -> SideFiles {
         let opened = sides.iter().filter_map(|side| match open(side) {
             Ok(opened) => Some(opened),
@@ -49,7 +54,7 @@ impl SideFiles {
     }
 
     /// Those that are here.
-    pub(super) fn list(&self) -> impl Iterator<Item = &SideFile> {
+    pub(crate) fn list(&self) -> impl Iterator<Item = &SideFile> {
         self.0.iter().map(|opened| &opened.side)
     }
 }
@@ -109,7 +114,7 @@ pub(crate) struct Blocks {
     file: Arc<File>,
     at: u64,
     end: u64,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    reading: Option<Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>>,
 }
 
 impl Blocks {
@@ -123,25 +128,33 @@ impl Blocks {
         if self.left() == 0 {
             return Poll::Ready(None);
         }
-        let reading = self.reading.get_or_insert_with(|| {
-            let (file, at, length) = (self.file.clone(), self.at, (self.end - self.at).min(BLOCK));
-            tokio::task::spawn_blocking(move || block(&file, at, length))
-        });
-        let read = ready!(Pin::new(reading).poll(cx));
+        let reading = self
+            .reading
+            .get_or_insert_with(|| Box::pin(read(self.file.clone(), self.at, (self.end - self.at).min(BLOCK))));
+        let read = ready!(reading.as_mut().poll(cx));
         self.reading = None;
         Poll::Ready(match read {
-            Ok(Ok(block)) => {
+            Ok(block) => {
                 self.at += block.len() as u64;
                 Some(block)
             }
-            failed => {
-                if let Ok(Err(error)) = failed {
-                    tracing::warn!(%error, "a side file can't be read");
-                }
+            Err(error) => {
+                tracing::warn!(%error, "a side file can't be read");
                 None
             }
         })
     }
+}
+
+/// Reads a block once it is its turn. The turn goes with the read, and not with the client: a read that hangs goes on
+/// when nobody waits for it any more.
+async fn read(file: Arc<File>, at: u64, length: u64) -> io::Result<Bytes> {
+    let turn = READS.acquire().await.map_err(io::Error::other)?;
+    let read = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        block(&file, at, length)
+    });
+    read.await.map_err(io::Error::other)?
 }
 
 fn block(file: &File, at: u64, length: u64) -> io::Result<Bytes> {
@@ -165,6 +178,18 @@ mod tests {
         std::fs::write(folder.path().join("b.json"), "{}").unwrap();
         let sides = SideFiles::open(&[side("a.json", 2), side("b.json", 3), side("c.json", 2), side("", 4096)]);
         assert_eq!(sides.list().map(|side| side.name.as_str()).collect::<Vec<_>>(), ["a.json"]);
+    }
+
+    #[tokio::test]
+    async fn a_read_waits_for_its_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a"), "abc").unwrap();
+        let file = Arc::new(File::open(folder.path().join("a")).unwrap());
+        let turns = READS.acquire_many(MOST_READS).await.unwrap();
+        let mut waits = Box::pin(read(file, 1, 2));
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(50), &mut waits).await.is_err());
+        drop(turns);
+        assert_eq!(waits.await.unwrap(), "bc");
     }
 
     #[test]

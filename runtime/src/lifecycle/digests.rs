@@ -130,6 +130,19 @@ mod tests {
     }
 
     #[test]
+    fn side_files_count_too() {
+        use crate::settings::{SideFile, SideKind};
+
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("m.onnx"), "abc").unwrap();
+        fs::write(folder.path().join("vocab.txt"), "xyz").unwrap();
+        let path = folder.path().join("vocab.txt");
+        let side = SideFile { name: "vocab.txt".into(), kind: SideKind::Vocabulary, path, size: 3, sha256: ABC.into() };
+        let model = ModelFile { side_files: vec![side], ..model(folder.path(), &[("m.onnx", ABC)]) };
+        assert!(check(&model).unwrap_err().to_string().contains("vocab.txt` is not the one"));
+    }
+
+    #[test]
     fn files_of_several_blocks_are_read_to_their_end() {
         let folder = tempfile::tempdir().unwrap();
         let mut bytes = vec![7; 3 * BLOCK + 5];

@@ -159,6 +159,20 @@ proptest! {
 }
 
 #[test]
+fn rows_are_counted_over_what_is_there() {
+    let batching = Batching::Proved { axis: 0, reason: "a test".into() };
+    let signature = ModelSignature { inputs: vec![], outputs: vec![], batching };
+    let sizes = |inputs: Vec<Value>, most| {
+        parts(inputs, &signature, most).into_iter().map(|(_, rows)| rows).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(request(&[5, 2], 0), 2), [2, 2, 1]);
+    let without_state = || [request(&[5, 2], 0), vec![Value::Absent]].concat();
+    assert_eq!(sizes(without_state(), usize::MAX), [5]);
+    assert_eq!(sizes(without_state(), 2), [5], "what isn't there can't be split");
+    assert_eq!(sizes(vec![Value::Absent], 2), [1]);
+}
+
+#[test]
 fn requests_that_wait_are_joined_up_to_the_limit() {
     let bench = bench(Duration::from_millis(30), 0, 1, settings());
     let requests: Vec<_> = (0..17).map(|k| request(&[1, 2], k * 10)).collect();

@@ -96,14 +96,14 @@ pub(crate) struct Entrance {
     pub(crate) limit: usize,
 }
 
-/// As many descriptors as this process may ever have, and how many connections that makes; all that is set aside comes
-/// off first.
-pub(crate) fn connections(asked: Option<usize>) -> usize {
+/// As many descriptors as this process may ever have, and how many connections that makes; all that is set aside, and
+/// those of the `files` that stay open, come off first.
+pub(crate) fn connections(asked: Option<usize>, files: usize) -> usize {
     let limits = getrlimit(Resource::Nofile);
     let most = limits.maximum.or(limits.current).unwrap_or(u64::MAX);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limits.maximum }).is_ok();
     let descriptors = if raised { most } else { limits.current.unwrap_or(u64::MAX) };
-    let room = descriptors.saturating_sub(OWN + SPARE as u64).max(FEWEST);
+    let room = descriptors.saturating_sub(OWN + SPARE as u64 + files as u64).max(FEWEST);
     let limit = match asked {
         Some(asked) => room.min(asked as u64),
         None => room.min(MOST),
@@ -310,7 +310,11 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_bounded_by_the_descriptors() {
-        assert_eq!(connections(Some(20)), 20);
-        assert!(connections(None) as u64 >= FEWEST && connections(None) as u64 <= MOST);
+        assert_eq!(connections(Some(20), 0), 20);
+        assert!(connections(None, 26) as u64 >= FEWEST && connections(None, 26) as u64 <= MOST);
+        // Whatever the limit is by now: files take of it, until what is left is the fewest.
+        let most = connections(Some(usize::MAX), 0);
+        assert_eq!(connections(Some(usize::MAX), 26) as u64, (most as u64 - 26).max(FEWEST));
+        assert_eq!(connections(None, 1 << 40) as u64, FEWEST);
     }
 }
