@@ -42,7 +42,9 @@ const FILES: [&str; 12] = [
 ];
 /// Longest name that is a folder's.
 const LONGEST: usize = 64;
-/// Most bytes of names that are read of an archive; all that glibc knows are 20 kB.
+/// Most sentences about locales.
+const MOST_WARNINGS: usize = 5;
+/// Most bytes that are read of an archive's names, and of their table; those of all that glibc knows are 20 kB each.
 const MOST_NAMES: u32 = 1 << 20;
 
 /// What a base lacks of the locales that are asked for.
@@ -52,53 +54,86 @@ pub(super) struct Lacking {
     pub(super) files: BTreeMap<PathBuf, PathBuf>,
     /// Folders of locales that are links to others, all of them absolute places in the image.
     pub(super) links: BTreeMap<PathBuf, PathBuf>,
-    /// Names for which there is nothing.
-    pub(super) missing: Vec<String>,
+    /// Names for which there is nothing, and why.
+    pub(super) missing: BTreeMap<String, Missing>,
+}
+
+/// Why there is nothing for a locale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Of another character set, or called as no folder can be.
+    OtherSet,
+    /// This machine has it in its archive, of which nothing is taken.
+    InArchive,
+    /// Neither the base nor this machine has it.
+    Nowhere,
+    /// The base's packages lack it, and nothing comes from this machine.
+    NotPackaged,
+}
+
+impl Missing {
+    /// What is so, and what there is to do about it.
+    fn told(self, name: &str) -> String {
+        match self {
+            Missing::OtherSet => {
+                "which is of another character set than UTF-8: no image has what such a locale needs; set".into()
+            }
+            Missing::InArchive => format!(
+                "which this machine has in `{ARCHIVE}` alone: write it to a folder of its own, `localedef --no-archive \
+                 -i {} -f UTF-8 {name}`, or set",
+                name.split('.').next().unwrap_or(name)
+            ),
+            Missing::Nowhere => "which neither this machine nor the base has: install it here, or set".into(),
+            Missing::NotPackaged => "which the packages of the base don't have: set".into(),
+        }
+    }
 }
 
 impl Lacking {
-    /// The sentence about those for which there is nothing.
-    pub(super) fn warning(&self) -> Option<String> {
-        let names: Vec<_> = self.missing.iter().take(5).map(|name| format!("`{name}`")).collect();
-        (!names.is_empty()).then(|| {
+    /// A sentence about each of those for which there is nothing.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.missing.iter().take(MOST_WARNINGS).map(|(name, why)| {
             format!(
-                "the model changes the case of letters by the locale {}, which neither this machine nor the base has: \
-                 the service won't load it; install the locale here, or set the node's attribute `locale` to `C.UTF-8`",
-                names.join(", ")
+                "the service won't load the model, which changes the case of letters by the locale `{name}`, {} the \
+                 node's attribute `locale` to `C.UTF-8`",
+                why.told(name)
             )
         })
     }
 }
 
-/// What `base` lacks of the locales `names`, and from where it is taken: the base's own `C.UTF-8`, or this machine's.
-pub(super) fn lacking(base: Option<&Host>, machine: &Host, names: &BTreeSet<String>) -> Lacking {
+/// What `base` lacks of the locales `names`, and from where it is taken: the base's own `C.UTF-8`, or this machine's,
+/// where something may come from it.
+pub(super) fn lacking(base: Option<&Host>, machine: Option<&Host>, names: &BTreeSet<String>) -> Lacking {
     let mut lacking = Lacking::default();
     for name in names {
         if base.is_some_and(|base| in_folders(base, name).is_some() || in_archive(base, name)) {
             continue;
         }
         let Some(folder) = folder_of(name) else {
-            lacking.missing.push(name.clone());
+            lacking.missing.insert(name.clone(), Missing::OtherSet);
             continue;
         };
         let own = base.and_then(|base| definition(base, name));
-        let found = match own {
-            Some(own) => Some(own),
-            None => definition(machine, name).inspect(|found| {
-                let parts = FILES.iter().map(|file| Path::new(found).join(file));
-                let there = parts.filter_map(|part| {
-                    let source = machine.resolve(&Path::new(FOLDER).join(&part), |_, _| ())?;
-                    Some((Path::new(FOLDER).join(part), source))
-                });
-                lacking.files.extend(there);
-            }),
-        };
+        let found = own.or_else(|| {
+            let (machine, found) = machine.and_then(|machine| Some((machine, definition(machine, name)?)))?;
+            let parts = FILES.iter().map(|file| Path::new(FOLDER).join(&found).join(file));
+            lacking.files.extend(parts.filter_map(|part| Some((part.clone(), machine.resolve(&part, |_, _| ())?))));
+            Some(found)
+        });
         match found {
             Some(found) if found == folder => {}
             Some(found) => {
                 lacking.links.insert(Path::new(FOLDER).join(folder), Path::new(FOLDER).join(found));
             }
-            None => lacking.missing.push(name.clone()),
+            None => {
+                let why = match machine {
+                    None => Missing::NotPackaged,
+                    Some(machine) if in_archive(machine, name) => Missing::InArchive,
+                    Some(_) => Missing::Nowhere,
+                };
+                lacking.missing.insert(name.clone(), why);
+            }
         }
     }
     lacking
@@ -172,8 +207,10 @@ fn in_folders(host: &Host, name: &str) -> Option<String> {
     variants(name).into_iter().find(|folder| is_there(host, folder))
 }
 
+/// Whether the locale is whole: without one of its files the C library takes none of them.
 fn is_there(host: &Host, folder: &str) -> bool {
-    host.resolve(&Path::new(FOLDER).join(folder), |_, _| ()).is_some_and(|folder| folder.is_dir())
+    let place = Path::new(FOLDER).join(folder);
+    FILES.iter().all(|file| host.resolve(&place.join(file), |_, _| ()).is_some_and(|file| file.is_file()))
 }
 
 /// As the folder of a locale may be called: as it stands, or as distributions write it.
@@ -211,21 +248,28 @@ fn in_archive(host: &Host, name: &str) -> bool {
     let file = host.resolve(Path::new(ARCHIVE), |_, _| ()).and_then(|path| File::open(path).ok());
     let names = file.and_then(|file| archived(file).ok()).unwrap_or_default();
     let wanted = variants(name);
-    names.split(|byte| *byte == 0).any(|name| std::str::from_utf8(name).is_ok_and(|name| wanted.contains(name)))
+    names.iter().any(|name| std::str::from_utf8(name).is_ok_and(|name| wanted.contains(name)))
 }
 
-/// The names in an archive, each with a zero after it. Its head is numbers of 32 bits: the mark, a serial number, where the
-/// table of names is and how much of it is used (two more numbers between), then the same of the names themselves.
-fn archived(mut archive: impl Read + Seek) -> std::io::Result<Vec<u8>> {
-    let mut head = [0; 28];
-    archive.read_exact(&mut head)?;
-    let number = |at: usize| u32::from_ne_bytes([head[4 * at], head[4 * at + 1], head[4 * at + 2], head[4 * at + 3]]);
-    let mut names = Vec::new();
-    if number(0) == 0xde02_0109 {
-        archive.seek(SeekFrom::Start(number(5).into()))?;
-        archive.take(number(6).min(MOST_NAMES).into()).read_to_end(&mut names)?;
-    }
-    Ok(names)
+/// The names in an archive. Its head is numbers of 32 bits: the mark, a serial number, then where the table of names is,
+/// how many of its entries are used and how many there are, then where the names themselves are and how many bytes. An
+/// entry is three numbers: a sum of the name, where it is, and where its locale is, which is 0 once that is deleted.
+fn archived(mut archive: impl Read + Seek) -> std::io::Result<Vec<Vec<u8>>> {
+    let mut read = |at: u32, bytes: u32| {
+        let mut part = Vec::new();
+        archive.seek(SeekFrom::Start(at.into()))?;
+        archive.by_ref().take(bytes.min(MOST_NAMES).into()).read_to_end(&mut part)?;
+        std::io::Result::Ok(part)
+    };
+    let numbers = |part: &[u8]| -> Vec<u32> { part.as_chunks().0.iter().copied().map(u32::from_ne_bytes).collect() };
+    let [0xde02_0109, _, table, _, entries, names, bytes] = numbers(&read(0, 28)?)[..] else { return Ok(Vec::new()) };
+    let (table, text) = (numbers(&read(table, entries.saturating_mul(12))?), read(names, bytes)?);
+    let there = table.as_chunks().0.iter().filter(|[_, _, locale]| *locale != 0);
+    let name = |[_, at, _]: &[u32; 3]| {
+        let rest = text.get(usize::try_from(at.checked_sub(names)?).ok()?..)?;
+        rest[..rest.len().min(2 * LONGEST)].split(|byte| *byte == 0).next().map(<[u8]>::to_vec)
+    };
+    Ok(there.filter_map(name).collect())
 }
 
 #[cfg(test)]
@@ -279,14 +323,42 @@ mod tests {
     fn a_bare_image_gets_one_definition_under_the_names_that_are_asked_for() {
         let home = tempfile::tempdir().unwrap();
         let machine = host(home.path(), &["C.utf8", "tr_TR.utf8"]);
-        let found = lacking(None, &machine, &names(&["en_US.UTF-8", "de_DE", "tr_TR.UTF-8", "az_AZ", "ja_JP.EUC-JP"]));
+        let found =
+            lacking(None, Some(&machine), &names(&["en_US.UTF-8", "de_DE", "tr_TR.UTF-8", "az_AZ", "ja_JP.EUC-JP"]));
         assert_eq!(found.files.len(), 2 * FILES.len());
         assert_eq!(found.files[&place("C.utf8/LC_CTYPE")], machine.at(place("C.utf8/LC_CTYPE")));
         let stands_in = |name: &str| (place(name), place("C.utf8"));
         assert_eq!(found.links, [stands_in("de_DE"), stands_in("en_US.utf8")].into());
-        assert_eq!(found.missing, ["az_AZ", "ja_JP.EUC-JP"], "`i` is another letter there");
-        assert!(found.warning().unwrap().contains("`az_AZ`, `ja_JP.EUC-JP`"));
-        assert_eq!(lacking(None, &machine, &names(&["C.UTF-8"])).links, BTreeMap::new());
+        let missing = [("az_AZ".to_string(), Missing::Nowhere), ("ja_JP.EUC-JP".to_string(), Missing::OtherSet)];
+        assert_eq!(found.missing, missing.into(), "`i` is another letter there");
+        assert_eq!(lacking(None, Some(&machine), &names(&["C.UTF-8"])).links, BTreeMap::new());
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_what_helps() {
+        let home = tempfile::tempdir().unwrap();
+        let machine = host(home.path(), &["C.utf8"]);
+        fs::write(machine.at(ARCHIVE), archive(&[("tr_TR.utf8", 1), ("az_AZ.utf8", 0)])).unwrap();
+        let wanted = names(&["az_AZ.UTF-8", "en_US.ISO-8859-1", "tr_TR.UTF-8"]);
+        let told: Vec<_> = lacking(None, Some(&machine), &wanted).warnings().collect();
+        let wants = ["install it here", "character set", "`localedef --no-archive -i tr_TR -f UTF-8 tr_TR.UTF-8`"];
+        assert!(told.len() == 3 && told.iter().zip(wants).all(|(told, wants)| told.contains(wants)), "{told:#?}");
+        let told: Vec<_> = lacking(Some(&machine), None, &names(&["az_AZ.UTF-8"])).warnings().collect();
+        assert!(told[0].contains("the packages of the base don't have: set the node's"), "{told:#?}");
+    }
+
+    #[test]
+    fn a_locale_that_is_not_whole_is_none() {
+        let home = tempfile::tempdir().unwrap();
+        let machine = host(home.path(), &["C.utf8", "en_US.utf8", "tr_TR.utf8"]);
+        for locale in ["en_US.utf8", "tr_TR.utf8"] {
+            fs::remove_file(machine.at(place(locale).join("LC_MESSAGES/SYS_LC_MESSAGES"))).unwrap();
+        }
+        let found = lacking(None, Some(&machine), &names(&["en_US.UTF-8", "tr_TR.UTF-8"]));
+        assert_eq!(found.links, [(place("en_US.utf8"), place("C.utf8"))].into());
+        assert_eq!(found.missing, [("tr_TR.UTF-8".to_string(), Missing::Nowhere)].into());
+        let same = lacking(Some(&machine), Some(&machine), &names(&["tr_TR.UTF-8"]));
+        assert_eq!(same.missing, [("tr_TR.UTF-8".to_string(), Missing::Nowhere)].into());
     }
 
     #[test]
@@ -294,38 +366,52 @@ mod tests {
         let [base, machine] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let machine = host(machine.path(), &["C.utf8"]);
         let wanted = names(&["en_US.UTF-8"]);
-        let bare = lacking(Some(&host(base.path(), &[])), &machine, &wanted);
+        let bare = lacking(Some(&host(base.path(), &[])), Some(&machine), &wanted);
         assert_eq!((bare.files.len(), bare.links.len()), (FILES.len(), 1));
-        let own = lacking(Some(&host(base.path(), &["C.UTF-8"])), &machine, &wanted);
+        let own = lacking(Some(&host(base.path(), &["C.UTF-8"])), Some(&machine), &wanted);
         assert_eq!(own.files, BTreeMap::new());
         assert_eq!(own.links, [(place("en_US.utf8"), place("C.UTF-8"))].into());
-        assert_eq!(lacking(Some(&host(base.path(), &["en_US.utf8"])), &machine, &wanted), Lacking::default());
+        let whole = lacking(Some(&host(base.path(), &["en_US.utf8"])), Some(&machine), &wanted);
+        assert_eq!(whole, Lacking::default());
         let nothing = tempfile::tempdir().unwrap();
         let bare = Host { root: nothing.path().into() };
-        assert_eq!(lacking(Some(&bare), &bare, &wanted).missing, ["en_US.UTF-8"]);
-        assert_eq!(lacking(None, &bare, &BTreeSet::new()).warning(), None);
+        assert_eq!(lacking(Some(&bare), Some(&bare), &wanted).missing["en_US.UTF-8"], Missing::Nowhere);
+        assert_eq!(lacking(None, Some(&bare), &BTreeSet::new()).warnings().count(), 0);
     }
 
-    fn archive(names: &str) -> Vec<u8> {
-        let numbers = [0xde02_0109, 0, 0, 0, 0, 32, names.len() as u32, 0];
-        let head = numbers.iter().flat_map(|number: &u32| number.to_ne_bytes());
-        head.chain(names.bytes()).collect()
+    /// As glibc writes one, with where the locale of each name is.
+    fn archive(locales: &[(&str, u32)]) -> Vec<u8> {
+        // The head, an entry that isn't used, those of the locales, their names.
+        let (table, entries) = (32, locales.len() as u32 + 1);
+        let (mut text, mut numbers) = (String::new(), vec![0; 3]);
+        let names = table + 12 * entries;
+        for (name, locale) in locales {
+            numbers.extend([7, names + text.len() as u32, *locale]);
+            text += &format!("{name}\0");
+        }
+        let head = [0xde02_0109, 1, table, entries - 1, entries, names, text.len() as u32, 0];
+        head.into_iter().chain(numbers).flat_map(u32::to_ne_bytes).chain(text.bytes()).collect()
     }
 
     #[test]
     fn an_archive_is_read_for_its_names() {
         let home = tempfile::tempdir().unwrap();
         let machine = host(home.path(), &["C.utf8"]);
-        fs::write(machine.at(ARCHIVE), archive("de_DE.utf8\0en_US.utf8\0")).unwrap();
+        fs::write(machine.at(ARCHIVE), archive(&[("de_DE.utf8", 1), ("en_US.utf8", 2), ("fr_FR.utf8", 0)])).unwrap();
         let wanted = names(&["en_US.UTF-8"]);
-        assert_eq!(lacking(Some(&machine), &machine, &wanted), Lacking::default());
+        assert_eq!(lacking(Some(&machine), Some(&machine), &wanted), Lacking::default());
+        let deleted = lacking(Some(&machine), Some(&machine), &names(&["fr_FR.UTF-8"]));
+        assert_eq!(deleted.links, [(place("fr_FR.utf8"), place("C.utf8"))].into());
         assert_eq!(lent(&machine, &[], &wanted), BTreeMap::new());
         // Another name sets the variable, with which the archive isn't looked into.
         assert_eq!(lent(&machine, &[], &names(&["en_US.UTF-8", "fr_FR.UTF-8"])).len(), 2);
-        for damaged in [&b""[..], b"short", &archive("en_US.utf8")[..28], &[0; 64]] {
+        let whole = archive(&[("en_US.utf8", 1)]);
+        let far = [&whole[..48], &u32::MAX.to_ne_bytes(), &whole[52..]].concat();
+        for damaged in [&b""[..], b"short", &whole[..28], &whole[..50], &far, &[0; 64]] {
             let read = archived(Cursor::new(damaged)).unwrap_or_default();
-            assert!(!String::from_utf8_lossy(&read).contains("en_US"));
+            assert!(!read.contains(&b"en_US.utf8".to_vec()), "{read:?}");
         }
+        assert_eq!(archived(Cursor::new(whole)).unwrap(), [b"en_US.utf8"]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) fn lay(host: &Host, closure: &Closure, locales: &BTreeSet<String>) ->
         base.files.push(BaseFile { place: place.clone(), digest });
         owned.insert(host.absolute(file));
     }
-    let locales = locale::lacking(None, host, locales);
+    let locales = locale::lacking(None, Some(host), locales);
     for (place, file) in &locales.files {
         let digest = contents.file(below_root(place)?, 0o644, file)?;
         base.files.push(BaseFile { place: place.clone(), digest });
@@ -38,7 +38,7 @@ pub(super) fn lay(host: &Host, closure: &Closure, locales: &BTreeSet<String>) ->
     for (place, target) in &locales.links {
         contents.link(below_root(place)?, target)?;
     }
-    base.warnings.extend(locales.warning());
+    base.warnings.extend(locales.warnings());
     add_accounts(&mut contents)?;
     if let Some(file) = host.resolve(Path::new("/etc/os-release"), |_, _| ()) {
         let digest = contents.file("etc/os-release", 0o644, &file)?;

@@ -101,7 +101,7 @@ pub(super) fn lay(image: &BaseImage, request: &ImageRequest, cache: &Cache) -> R
     let (root, facts) = unpack(image, &compressions, &looked_at, cache)?;
     let mut on =
         On { base: Host { root }, machine, contents: Contents::default(), placed: BTreeSet::new(), files: Vec::new() };
-    let lacking_locales = locale::lacking(Some(&on.base), &on.machine, &request.locales);
+    let lacking_locales = locale::lacking(Some(&on.base), Some(&on.machine), &request.locales);
     let lacking = closure::lacking(&on.base, &on.machine, &from, request.architecture);
     let owned = match lacking.map_err(|error| unfit(image, &error.to_string()))? {
         Some(lacking) => on.libraries(&lacking)?,
@@ -110,7 +110,7 @@ pub(super) fn lay(image: &BaseImage, request: &ImageRequest, cache: &Cache) -> R
     let owned = owned.into_iter().chain(on.locales(&lacking_locales)?).collect();
     on.accounts()?;
     let mut base = Base { distribution: machine_distribution(&on.machine)?, ..Base::default() };
-    base.warnings.extend(lacking_locales.warning());
+    base.warnings.extend(lacking_locales.warnings());
     on.certificates(&mut base.warnings)?;
     base.packages = packages::owners(&on.machine, &owned, &[]);
     for package in &base.packages {

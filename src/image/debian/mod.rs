@@ -127,7 +127,7 @@ fn needed(request: &Request<'_>, root: &Root) -> Result<(Option<super::Error>, L
     let host = Host { root: folder.path().into() };
     let from = Roots { binary: request.binary, libraries: request.libraries, cuda: request.cuda };
     // Nothing comes from this machine here: what the packages lack, the image lacks.
-    let lacking = locale::lacking(Some(&host), &host, request.locales);
+    let lacking = locale::lacking(Some(&host), None, request.locales);
     match closure::walk(&host, &from, request.architecture) {
         Ok(_) => Ok((None, lacking)),
         Err(error @ super::Error::MissingLibrary { .. }) => Ok((Some(error), lacking)),
@@ -200,7 +200,7 @@ fn assemble(
         }
         owners.push(package);
     }
-    Ok(DebianBase { packages, contents, owners, warnings: locales.warning().into_iter().collect() })
+    Ok(DebianBase { packages, contents, owners, warnings: locales.warnings().collect() })
 }
 
 /// apt and the cache; apt is asked only once something has to be.
