@@ -33,7 +33,7 @@ const MOST_COMPLAINT: usize = 2000;
 /// What a child is to do.
 #[derive(Debug)]
 pub struct Task<'a> {
-    /// The executable that takes the subcommand: `std::env::current_exe()` in the command line.
+    /// The executable that takes the subcommand: [`itself`] in the command line.
     pub executable: &'a Path,
     /// The hidden subcommand.
     pub subcommand: &'static str,
@@ -43,6 +43,18 @@ pub struct Task<'a> {
     pub patience: Duration,
     /// Where it looks for locales: what `LOCPATH` is in it.
     pub locales: Option<&'a OsStr>,
+}
+
+/// nimify's own executable, to be started again: this very one where an update has taken its place meanwhile.
+///
+/// # Errors
+/// The system doesn't say where it is.
+pub fn itself() -> io::Result<PathBuf> {
+    std::env::current_exe().map(|named| there_or(named, Path::new("/proc/self/exe")))
+}
+
+fn there_or(named: PathBuf, other: &Path) -> PathBuf {
+    if named.exists() || !other.exists() { named } else { other.into() }
 }
 
 /// How a child ended and what it had said until then.
@@ -227,4 +239,17 @@ fn signal_name(signal: i32) -> String {
     ];
     let name = known.iter().find(|(known, _)| known.as_raw() == signal).map(|(_, name)| name.to_string());
     name.unwrap_or_else(|| format!("signal {signal}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executable_that_was_replaced_is_still_found() {
+        let (named, other) = (PathBuf::from("/bin/nimify (deleted)"), itself().unwrap());
+        assert_eq!(there_or(other.clone(), Path::new("/proc/self/exe")), other);
+        assert_eq!(there_or(named.clone(), &other), other);
+        assert_eq!(there_or(named.clone(), Path::new("/no/such/file")), named);
+    }
 }

@@ -78,7 +78,7 @@ pub(super) fn documents(
     used: &Used<'_>,
     generated: &Generated,
 ) -> Result<Documents, Error> {
-    let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
+    let executable = crate::confine::itself().map_err(files("find", Path::new("nimify's own executable")))?;
     let (nimify, _) = Digest::of_file(&executable).map_err(files("read", &executable))?;
     let inventory = inventory(request, used)?;
     let facts = BuildFacts {

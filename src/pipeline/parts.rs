@@ -128,7 +128,7 @@ pub fn probe_request(
         let (path, name, value_type) = (description.path.clone(), spec.name.clone(), spec.value_type.to_string());
         return Err(Error::Model(model::Error::Unserved { path, what, name, value_type }));
     }
-    let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
+    let executable = crate::confine::itself().map_err(files("find", Path::new("nimify's own executable")))?;
     let mut request = ProbeRequest::new(description, executable, onnxruntime.into());
     request.sample = sample;
     request.locales = locale_path(description)?;
