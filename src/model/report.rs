@@ -134,9 +134,9 @@ impl super::Hint {
     }
 }
 
-/// How many there are, and the first of them.
+/// How many there are, and the first of them, quoted: a label may have a comma.
 fn labels(labels: &[String]) -> Option<String> {
-    let first: Vec<String> = labels.iter().take(5).map(|label| shortened(label, 20)).collect();
+    let first: Vec<String> = labels.iter().take(5).map(|label| format!("\"{}\"", shortened(label, 20))).collect();
     let more = if labels.len() > first.len() { ", …" } else { "" };
     (!labels.is_empty()).then(|| format!("{}: {}{more}", labels.len(), first.join(", ")))
 }

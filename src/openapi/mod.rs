@@ -257,6 +257,18 @@ pub(crate) mod tests {
         assert!(!to_json(&describe(&plan)).contains("\"example\""));
     }
 
+    #[test]
+    fn labels_with_commas_are_told_apart() {
+        let signature = json!({"inputs": [], "outputs": [], "batching": {"verdict": "unproved", "reason": "-"}});
+        let mut plan = plan(serde_json::from_value(signature).unwrap());
+        let labels = ["tench, Tinca tinca", "a \"cat\"", "dog"].map(String::from).to_vec();
+        plan.settings.model.labels = [("scores".to_string(), labels)].into();
+        let document: Value = serde_json::from_str(&to_json(&describe(&plan))).unwrap();
+        let told = document["paths"]["/v1/predict"]["post"]["description"].as_str().unwrap();
+        let wanted = r#"The 3 classes of `scores`, in order: "tench, Tinca tinca", "a \"cat\"", "dog""#;
+        assert!(told.ends_with(wanted), "{told}");
+    }
+
     /// What the service answers, said by the service itself.
     #[test]
     fn every_route_of_the_runtime_is_described_and_no_other() {

@@ -1,6 +1,7 @@
 //! `POST /v1/predict` and its alias: one property a tensor, nested arrays.
 
 use nimify_runtime::state;
+use serde_json::Value;
 use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::Type;
@@ -45,9 +46,11 @@ const MOST_LABELS: usize = 100;
 fn description(plan: &ServicePlan) -> String {
     let mut text = format!("Batching: {}", plan.signature.batching.reason());
     for (output, labels) in &plan.settings.model.labels {
-        let told = labels.iter().take(MOST_LABELS).cloned().collect::<Vec<_>>().join(", ");
+        // Quoted: a label may have a comma.
+        let told: Vec<_> =
+            labels.iter().take(MOST_LABELS).map(|label| Value::from(label.as_str()).to_string()).collect();
         let more = if labels.len() > MOST_LABELS { ", … (all of them in `/v1/metadata`)" } else { "" };
-        text += &format!("\n\nThe {} classes of `{output}`, in order: {told}{more}", labels.len());
+        text += &format!("\n\nThe {} classes of `{output}`, in order: {}{more}", labels.len(), told.join(", "));
     }
     text
 }

@@ -38,7 +38,12 @@ pub fn check(config: &Config, description: &ModelDescription) -> Result<(), Unfi
     if let SideFiles::Named(names) = &config.side_files {
         let found: Vec<&str> = description.side_files.iter().map(|side| side.name.as_str()).collect();
         if let Some(missing) = names.iter().find(|name| !found.contains(&name.as_str())) {
-            let there = if found.is_empty() { "none".into() } else { format!("`{}`", found.join("`, `")) };
+            let there = match &found[..] {
+                [] => {
+                    "none (they are looked for where `model` names the folder that it stands in, not its file)".into()
+                }
+                found => format!("`{}`", found.join("`, `")),
+            };
             let why = format!("no side file called `{missing}` is found with it: there is {there}");
             return Err(Unfit { key: "sideFiles", why });
         }
@@ -144,22 +149,30 @@ fn settings(
 /// Most classes that are told one by one.
 const MOST_CLASSES: usize = 10_000;
 
-/// The labels by the output whose last dimension counts as many: a classifier's scores. None where several outputs do,
-/// since nobody says which of them is meant.
+/// The labels by the output of rows whose last dimension counts as many: a classifier's scores. None where several outputs
+/// do, since nobody says which of them is meant, nor where another output tells of the same places: a detector has four
+/// numbers of a box beside the scores of its classes, however many these are.
 fn labelled(outputs: &[ValueSpec], labels: &[String]) -> BTreeMap<String, Vec<String>> {
+    let floats: Vec<_> = outputs.iter().filter_map(|spec| Some((&spec.name, float_dims(spec)?))).collect();
+    let last = Dim::Fixed(labels.len() as u64);
+    let mut fitting = floats.iter().filter(|(_, dims)| dims.len() >= 2 && dims.last() == Some(&last));
+    let (Some((only, dims)), None) = (fitting.next(), fitting.next()) else { return BTreeMap::new() };
+    let places = &dims[..dims.len() - 1];
+    let shared = places.len() >= 2 && floats.iter().any(|(name, dims)| name != only && dims.starts_with(places));
+    if shared || !(1..=MOST_CLASSES).contains(&labels.len()) {
+        return BTreeMap::new();
+    }
+    [(only.to_string(), labels.to_vec())].into()
+}
+
+/// The dimensions of a tensor of floats, where they are known.
+fn float_dims(spec: &ValueSpec) -> Option<&[Dim]> {
     let floats = [E::Float16, E::Bfloat16, E::Float32, E::Float64].map(Some);
-    let counts = |spec: &&ValueSpec| match &spec.value_type {
+    match &spec.value_type {
         ValueType::Tensor { element_type, shape: Shape(Some(dims)) } => {
-            floats.contains(&element_type.carrier()) && dims.last() == Some(&Dim::Fixed(labels.len() as u64))
+            floats.contains(&element_type.carrier()).then_some(dims)
         }
-        _ => false,
-    };
-    let mut fitting = outputs.iter().filter(counts);
-    match (fitting.next(), fitting.next()) {
-        (Some(only), None) if (1..=MOST_CLASSES).contains(&labels.len()) => {
-            [(only.name.clone(), labels.to_vec())].into()
-        }
-        _ => BTreeMap::new(),
+        _ => None,
     }
 }
 
@@ -221,12 +234,13 @@ fn resources(bytes: u64, config: &Config, gpu_only: bool) -> Resources {
 mod tests {
     use super::*;
 
+    fn output(name: &str, element: &str, shape: serde_json::Value) -> ValueSpec {
+        let spec = serde_json::json!({"name": name, "kind": "tensor", "elementType": element, "shape": shape});
+        serde_json::from_value(spec).unwrap()
+    }
+
     #[test]
     fn labels_belong_to_the_one_output_that_counts_as_many() {
-        let output = |name: &str, element: &str, shape: serde_json::Value| -> ValueSpec {
-            let spec = serde_json::json!({"name": name, "kind": "tensor", "elementType": element, "shape": shape});
-            serde_json::from_value(spec).unwrap()
-        };
         let labels = ["cat", "dog"].map(String::from);
         let scores = output("scores", "float32", serde_json::json!(["N", 2]));
         let others = [
@@ -239,6 +253,19 @@ mod tests {
         assert_eq!(labelled(&all, &labels), BTreeMap::from([("scores".to_string(), labels.to_vec())]));
         assert!(labelled(&[scores.clone(), scores], &labels).is_empty());
         assert!(labelled(&others, &labels).is_empty() && labelled(&all, &[]).is_empty());
+        let places = output("logits", "float32", serde_json::json!(["N", "S", 2]));
+        assert!(labelled(&[places, others[1].clone()], &labels).contains_key("logits"), "a label for each word");
+    }
+
+    #[test]
+    fn no_labels_go_to_what_has_as_many_numbers_by_chance() {
+        let labels = ["a", "b", "c", "d"].map(String::from);
+        let float = |name: &str, shape: serde_json::Value| output(name, "float32", shape);
+        let boxes = float("boxes", serde_json::json!(["N", 100, 4]));
+        for other in [serde_json::json!(["N", 100, 5]), serde_json::json!(["N", 100])] {
+            assert!(labelled(&[float("scores", other.clone()), boxes.clone()], &labels).is_empty(), "{other}");
+        }
+        assert!(labelled(&[float("moments", serde_json::json!([4]))], &labels).is_empty());
     }
 
     #[test]
