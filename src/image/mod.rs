@@ -237,10 +237,10 @@ fn service_files(request: &ImageRequest) -> Result<Contents, Error> {
     Ok(contents)
 }
 
-/// What goes with the model, beside it. What is the model's own is in its layers.
+/// What goes with the model, beside it.
 fn side_files(request: &ImageRequest) -> Result<Contents, Error> {
     let mut contents = Contents::default();
-    for (path, source) in request.side_files.iter().filter(|(path, _)| !request.models.contains_key(*path)) {
+    for (path, source) in &request.side_files {
         contents.file(&format!("models/{}", path.as_str()), 0o644, source)?;
     }
     Ok(contents)

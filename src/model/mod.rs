@@ -41,7 +41,7 @@ mod types;
 mod warnings;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,9 @@ pub struct ModelDescription {
     /// Files that stand with it in the folder that was given, sorted by name: configuration, tokenizer, labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub side_files: Vec<SideFile>,
+    /// Why others of their names are left out, by name: a sentence each, which is among the warnings too.
+    #[serde(skip)]
+    pub left_out: BTreeMap<String, String>,
     /// The names of the classes, in order, as those files tell them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -101,9 +104,14 @@ pub struct ModelDescription {
 }
 
 impl ModelDescription {
-    /// Leaves out the side files whose names don't fit, and what they told.
+    /// Leaves out the side files whose names don't fit, with what they told and what was to be said of them.
     pub fn retain_side_files(&mut self, wanted: impl Fn(&str) -> bool) {
         self.side_files.retain(|side| wanted(side.name.as_str()));
+        self.left_out.retain(|name, why| {
+            let wanted = wanted(name);
+            self.contents.warnings.retain(|warning| wanted || warning != why);
+            wanted
+        });
         self.labels = sides::labels(&self.side_files);
     }
 
@@ -189,12 +197,14 @@ pub fn inspect_declared(path: &Path, limits: &Limits, declared: &Declared) -> Re
         (format, None, contents)
     };
     let external_files = external::resolve(&path, &contents.external, limits)?;
-    let sides = match asked.is_dir() {
+    let mut sides = match asked.is_dir() {
         true => sides::find(asked, &path).map_err(|error| Error::reading(asked, error))?,
         // Beside a file that was named may stand anything.
         false => Default::default(),
     };
-    contents.warnings.extend(sides.warnings);
+    // What the model keeps its weights in is its own, whatever it is called.
+    sides.files.retain(|side| external_files.iter().all(|file| file.path != side.name));
+    contents.warnings.extend(sides.left_out.values().cloned());
     let labels = sides::labels(&sides.files);
     Ok(ModelDescription {
         format,
@@ -204,6 +214,7 @@ pub fn inspect_declared(path: &Path, limits: &Limits, declared: &Declared) -> Re
         digest: Digest::of(&map),
         external_files,
         side_files: sides.files,
+        left_out: sides.left_out,
         labels,
         engine,
         contents,

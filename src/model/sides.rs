@@ -54,6 +54,8 @@ const MOST_BYTES: u64 = 256 << 20;
 const HEAD: u64 = 512;
 /// Largest file that labels are read from, bytes.
 const LARGEST_READ: u64 = 4 << 20;
+/// What editors of Windows begin a text with.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
 /// Most labels, and the longest of them in bytes.
 const MOST_LABELS: usize = 100_000;
 const LONGEST_LABEL: usize = 1_000;
@@ -80,8 +82,8 @@ pub struct SideFile {
 pub(super) struct Found {
     /// Sorted by name.
     pub(super) files: Vec<SideFile>,
-    /// What is left out and why, a sentence each.
-    pub(super) warnings: Vec<String>,
+    /// What is left out, by name, and why: a sentence each.
+    pub(super) left_out: BTreeMap<String, String>,
 }
 
 /// Whether a file of this name, beside a model, belongs to it.
@@ -132,7 +134,9 @@ pub(super) fn find(folder: &Path, model: &Path) -> std::io::Result<Found> {
                 bytes += side.size;
                 found.files.push(side);
             }
-            Err(why) => found.warnings.push(format!("`{}` {why}: it is left out", path.display())),
+            Err(why) => {
+                found.left_out.insert(name.into(), format!("`{}` {why}: it is left out", path.display()));
+            }
         }
     }
     Ok(found)
@@ -158,7 +162,8 @@ fn take(path: &Path, kind: SideKind, own: &[PathBuf], room: u64) -> Result<SideF
         return Err("is a Git LFS pointer in place of the file".into());
     }
     // Not parsed: what writes such files writes `NaN` too, and what reads them takes it.
-    let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
+    let text = head.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(&head);
+    let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
     if path.extension().is_some_and(|end| end == "json") && !matches!(first, Some(b'{' | b'[')) {
         return Err("is no JSON".into());
     }
@@ -179,7 +184,7 @@ pub(super) fn labels(files: &[SideFile]) -> Vec<String> {
         let side = files.iter().find(|side| side.name.as_str() == name && side.size <= LARGEST_READ)?;
         let mut text = String::new();
         File::open(&side.path).ok()?.take(LARGEST_READ).read_to_string(&mut text).ok()?;
-        Some(text)
+        Some(text.strip_prefix(BYTE_ORDER_MARK).map(String::from).unwrap_or(text))
     };
     let parsed = |name: &str| serde_json::from_str::<Value>(&text(name)?).ok();
     let of_config = parsed("config.json").and_then(|config| id2label(config.get("id2label")?));
@@ -265,7 +270,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", home.path().join("labels.txt")).unwrap();
         std::fs::create_dir(home.path().join("merges.txt")).unwrap();
         File::create(home.path().join("onnx/tokenizer.model")).unwrap().set_len(LARGEST + 1).unwrap();
-        let Found { files, warnings } = find(home.path(), &home.path().join("onnx/model.onnx")).unwrap();
+        let Found { files, left_out } = find(home.path(), &home.path().join("onnx/model.onnx")).unwrap();
         let names: Vec<&str> = files.iter().map(|side| side.name.as_str()).collect();
         assert_eq!(names, ["config.json", "tokenizer.json"]);
         assert_eq!((files[1].size, files[1].digest), (3, Digest::of(" {}")));
@@ -277,8 +282,21 @@ mod tests {
             "vocab.json` is no JSON: it is left out",
             "vocab.txt` is a Git LFS pointer in place of the file: it is left out",
         ];
-        assert_eq!(warnings.len(), wanted.len(), "{warnings:?}");
-        assert!(warnings.iter().zip(wanted).all(|(warning, end)| warning.ends_with(end)), "{warnings:?}");
+        assert_eq!(left_out.len(), wanted.len(), "{left_out:?}");
+        assert!(left_out.values().zip(wanted).all(|(why, end)| why.ends_with(end)), "{left_out:?}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_text() {
+        let home = tempfile::tempdir().unwrap();
+        let (labels_file, config) = (home.path().join("labels.txt"), home.path().join("config.json"));
+        std::fs::write(home.path().join("model.onnx"), "").unwrap();
+        let found = || find(home.path(), &home.path().join("model.onnx")).unwrap();
+        std::fs::write(labels_file, "\u{feff}cat\r\ndog\r\n").unwrap();
+        assert_eq!(labels(&found().files), ["cat", "dog"]);
+        std::fs::write(config, "\u{feff}{\"id2label\":{\"0\":\"one\"}}").unwrap();
+        let found = found();
+        assert_eq!((labels(&found.files), found.left_out), (vec!["one".to_string()], BTreeMap::new()));
     }
 
     proptest! {

@@ -435,6 +435,31 @@ fn external_data_is_checked_and_digested() {
 }
 
 #[test]
+fn what_holds_weights_is_no_side_file_whatever_it_is_called() {
+    let model = with_external(&[("location", "vocab.txt")]);
+    let home = folder(&[("m.onnx", &model), ("vocab.txt", &[7; 12]), ("labels.txt", b"a, b\nc\n")]);
+    let description = inspect_default(home.path()).unwrap();
+    let names: Vec<_> = description.side_files.iter().map(|side| side.name.as_str()).collect();
+    assert_eq!((names, description.external_files.len()), (vec!["labels.txt"], 1));
+    let told = text(&description);
+    assert!(told.contains("2: \"a, b\", \"c\""), "{told}");
+}
+
+#[test]
+fn what_is_said_of_side_files_goes_with_those_that_are_wanted() {
+    let model = GraphParts::simple().model();
+    let home = folder(&[("m.onnx", model.bytes()), ("vocab.json", b"<html>"), ("config.json", b"no")]);
+    let mut description = inspect_default(home.path()).unwrap();
+    let said = |description: &ModelDescription| {
+        let said = |name: &&str| description.contents.warnings.iter().any(|told| told.contains(*name));
+        ["config.json", "vocab.json"].into_iter().filter(said).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&description), ["config.json", "vocab.json"]);
+    description.retain_side_files(|name| name == "vocab.json");
+    assert_eq!(said(&description), ["vocab.json"]);
+}
+
+#[test]
 fn external_data_is_found_wherever_a_tensor_stands() {
     let hidden = || external("w", &[3], &[("location", "../w")]);
     let mut sparse = Message::default();
