@@ -35,6 +35,13 @@ pub(super) fn text(report: &BuildReport, commands: &[String]) -> String {
         let [before, after] = gain.operators;
         let _ = writeln!(text, "graph      optimized: {after} operators, {before} before");
     }
+    if !report.side_files.is_empty() {
+        let _ = writeln!(
+            text,
+            "sides      {}; `sideFiles` leaves them out",
+            sides(report.side_files.iter().map(String::as_str))
+        );
+    }
     match &report.signed_by[..] {
         [] => text.push_str("signed by  nobody: --unsigned\n"),
         keys => keys.iter().for_each(|key| text.push_str(&format!("signed by  the key {key}\n"))),
@@ -50,6 +57,12 @@ pub(super) fn text(report: &BuildReport, commands: &[String]) -> String {
         let _ = writeln!(text, "  {command}");
     }
     text
+}
+
+/// Which files go along with a model: they stood in its folder, and nobody named them.
+pub(super) fn sides<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    format!("go along and are given to clients: {}", names.join(", "))
 }
 
 fn batching(batching: &Batching) -> String {
@@ -77,6 +90,12 @@ fn time(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_go_along_are_named() {
+        let told = sides(["config.json", "vocab.txt"].into_iter());
+        assert_eq!(told, "go along and are given to clients: `config.json`, `vocab.txt`");
+    }
 
     #[test]
     fn sizes_and_times_have_the_unit_that_fits() {

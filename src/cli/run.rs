@@ -8,15 +8,17 @@ use nimify_runtime::service::Generic;
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::confine;
+use crate::interrupt;
 use crate::model::{self, ModelDescription};
 use crate::pipeline::{self, ServeRequest};
 use crate::probe;
 use crate::source::{OpLibrary, TritonModel};
 
 use super::args::RunArgs;
-use super::create;
 use super::exit::Exit;
-use super::failure::Failure;
+use super::failure::{self, Failure};
+use super::{create, report};
 
 /// gRPC's usual port.
 const GRPC_PORT: u16 = 8001;
@@ -43,6 +45,9 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let of_probe = probe.iter().flat_map(|report| &report.warnings);
     for warning in description.contents.warnings.iter().chain(of_probe) {
         eprintln!("warning: {warning}");
+    }
+    if !description.side_files.is_empty() {
+        eprintln!("side files {}", report::sides(description.side_files.iter().map(|side| side.name.as_str())));
     }
     let config = config(args, &description.path, triton.map(|triton| triton.name))?;
     let folder = pipeline::service_folder(&ServeRequest {
@@ -81,7 +86,9 @@ fn operators(args: &RunArgs, triton: Option<&TritonModel>) -> Vec<PathBuf> {
 fn know_locales(description: &ModelDescription) -> Result<(), Failure> {
     let path = pipeline::locale_path(description)?;
     let Some(path) = path.filter(|path| std::env::var_os(LOCALE_PATH).as_ref() != Some(path)) else { return Ok(()) };
-    let itself = std::env::current_exe();
+    let itself = confine::itself();
+    // What was noted of signals ends with this process.
+    interrupt::check().map_err(|_| failure::interrupted())?;
     let begun =
         itself.map(|itself| Command::new(itself).args(std::env::args_os().skip(1)).env(LOCALE_PATH, path).exec());
     let error = begun.unwrap_or_else(|error| error);

@@ -203,9 +203,11 @@ fn look(
     let declared = request.config.tensorrt.declared();
     let mut description = model::inspect_declared(subject.model, &Limits::default(), &declared)?;
     description.told()?;
-    plan::check(request.config, &description)?;
+    let fits = plan::check(request.config, &description);
     description.retain_side_files(|name| request.config.side_files.takes(name));
     description.contents.warnings.iter().for_each(|warning| watch.observer.warn(warning));
+    // After the warnings: one of them may say why a file that the config names isn't found.
+    fits?;
     watch.step(Step::Provision)?;
     let host_runtime = parts::locate_onnxruntime(cache, request.offline)?;
     let runtime = if Architecture::host() == Some(architecture) {
@@ -266,7 +268,7 @@ fn rewrite(
     if engine.optimize != Optimize::Build || !request.config.engine.custom_ops.is_empty() {
         return Ok((None, None));
     }
-    let executable = std::env::current_exe().map_err(files("find", Path::new("nimify's own executable")))?;
+    let executable = crate::confine::itself().map_err(files("find", Path::new("nimify's own executable")))?;
     let locales = parts::locale_path(description)?;
     let outcome = optimize::optimize(&OptimizeRequest {
         executable: &executable,
@@ -459,6 +461,7 @@ fn report(
         service: binary.kind,
         batching: plan.signature.batching.clone(),
         layers: image.layers.iter().map(layer).collect(),
+        side_files: plan.settings.model.side_files.iter().map(|side| side.name.clone()).collect(),
         steps: watch.rows(),
         measured: figures.probe.measured,
         optimized: figures.optimized,

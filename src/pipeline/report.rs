@@ -32,6 +32,9 @@ pub struct BuildReport {
     pub batching: Batching,
     /// The image's layers, from the lowest up.
     pub layers: Vec<LayerRow>,
+    /// The files that go along with the model and are given to clients, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub side_files: Vec<String>,
     /// The steps, with the time that each took.
     pub steps: Vec<StepRow>,
     /// What running the model showed.

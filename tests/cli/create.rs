@@ -324,6 +324,40 @@ fn build_refuses_names_that_are_taken() {
 }
 
 #[test]
+fn files_that_go_along_are_named() {
+    let place = Place::without_key();
+    place.take("digits/digits.onnx").write("model/config.json", "{}").write("model/vocab.txt", "a");
+    std::fs::rename(place.at("digits.onnx"), place.at("model/digits.onnx")).unwrap();
+    let ended = place.run(["create", "model", "--yes", "--unsigned", "--output", "out"]).with(0);
+    let wanted =
+        "sides      go along and are given to clients: `config.json`, `vocab.txt`; `sideFiles` leaves them out\n";
+    assert!(ended.stdout.contains(wanted), "{}", ended.stdout);
+    let report: serde_json::Value = serde_json::from_str(&place.read("out/dist/report.json")).unwrap();
+    assert_eq!(report["sideFiles"], serde_json::json!(["config.json", "vocab.txt"]));
+}
+
+#[test]
+fn a_side_file_that_is_asked_for_and_left_out_is_told_with_the_reason() {
+    let place = Place::without_key();
+    place.take("digits/digits.onnx").write("model/vocab.json", "<html>").write("model/merges.txt/odd", "");
+    std::fs::rename(place.at("digits.onnx"), place.at("model/digits.onnx")).unwrap();
+    let config = |model: &str| {
+        let text = format!("apiVersion: nimify/v1\nname: digits\nmodel: {model}\nsideFiles: [vocab.json]\n");
+        place.write("nimify.yaml", text);
+        place.run(["build", "--unsigned"]).refused(4)
+    };
+    assert_snapshot!(config("model"), @"
+    warning: `<work>/model/vocab.json` is no JSON: it is left out
+    error: `sideFiles` doesn't fit the model: no side file called `vocab.json` is found with it: there is none (they are looked for where `model` names the folder that it stands in, not its file)
+     hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
+    ");
+    assert_snapshot!(config("model/digits.onnx"), @"
+    error: `sideFiles` doesn't fit the model: no side file called `vocab.json` is found with it: there is none (they are looked for where `model` names the folder that it stands in, not its file)
+     hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
+    ");
+}
+
+#[test]
 fn an_unsigned_image_says_so() {
     let place = Place::without_key();
     let ended = place.take("digits/digits.onnx").run(["create", "digits.onnx", "--yes", "--unsigned"]).with(0);

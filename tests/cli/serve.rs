@@ -91,6 +91,17 @@ fn a_model_without_a_proof_is_served_with_a_warning_or_without_a_probe() {
 }
 
 #[test]
+fn files_that_go_along_are_named() {
+    let place = Place::without_key();
+    place.take("models/scalar.onnx").write("model/config.json", "{}").write("model/notes.txt", "mine");
+    std::fs::rename(place.at("scalar.onnx"), place.at("model/scalar.onnx")).unwrap();
+    let (code, said) = Served::start(&place, &["model", "--no-probe"]).stop(Signal::TERM);
+    assert_eq!(code, Some(0));
+    let wanted = "side files go along and are given to clients: `config.json`";
+    assert!(said.iter().any(|line| line == wanted), "{said:?}");
+}
+
+#[test]
 fn a_port_in_use_is_told() {
     let place = Place::without_key();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
