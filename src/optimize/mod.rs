@@ -33,7 +33,7 @@ const WORTH_OPERATORS: u64 = 100;
 /// What is to be rewritten, and by whom.
 #[derive(Debug)]
 pub struct OptimizeRequest<'a> {
-    /// The executable that takes [`SUBCOMMAND`]: [`confine::itself`](crate::confine::itself) in the command line.
+    /// The executable that takes [`SUBCOMMAND`]: [`confine::itself`] in the command line.
     pub executable: &'a Path,
     /// ONNX Runtime's library.
     pub onnxruntime: &'a Path,

@@ -77,7 +77,7 @@ fn has_rows(signature: &ModelSignature) -> bool {
 /// What is to be probed, and by whom.
 #[derive(Debug, Clone)]
 pub struct ProbeRequest {
-    /// The executable that takes [`SUBCOMMAND`]: [`confine::itself`](crate::confine::itself) in the command line.
+    /// The executable that takes [`SUBCOMMAND`]: [`crate::confine::itself`] in the command line.
     pub executable: PathBuf,
     /// ONNX Runtime's library.
     pub onnxruntime: PathBuf,
