@@ -39,9 +39,8 @@ pub fn check(config: &Config, description: &ModelDescription) -> Result<(), Unfi
         let found: Vec<&str> = description.side_files.iter().map(|side| side.name.as_str()).collect();
         if let Some(missing) = names.iter().find(|name| !found.contains(&name.as_str())) {
             let there = match &found[..] {
-                [] => {
-                    "none (they are looked for where `model` names the folder that it stands in, not its file)".into()
-                }
+                [] => "none (of a model on this machine they are looked for where its folder is named, not its file)"
+                    .into(),
                 found => format!("`{}`", found.join("`, `")),
             };
             let why = format!("no side file called `{missing}` is found with it: there is {there}");

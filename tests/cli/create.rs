@@ -348,11 +348,11 @@ fn a_side_file_that_is_asked_for_and_left_out_is_told_with_the_reason() {
     };
     assert_snapshot!(config("model"), @"
     warning: `<work>/model/vocab.json` is no JSON: it is left out
-    error: `sideFiles` doesn't fit the model: no side file called `vocab.json` is found with it: there is none (they are looked for where `model` names the folder that it stands in, not its file)
+    error: `sideFiles` doesn't fit the model: no side file called `vocab.json` is found with it: there is none (of a model on this machine they are looked for where its folder is named, not its file)
      hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
     ");
     assert_snapshot!(config("model/digits.onnx"), @"
-    error: `sideFiles` doesn't fit the model: no side file called `vocab.json` is found with it: there is none (they are looked for where `model` names the folder that it stands in, not its file)
+    error: `sideFiles` doesn't fit the model: no side file called `vocab.json` is found with it: there is none (of a model on this machine they are looked for where its folder is named, not its file)
      hint: `nimify inspect MODEL` lists the inputs, their types and their shapes
     ");
 }
