@@ -7,7 +7,7 @@ use crate::pipeline::{self, BuildReport, BuildRequest, Signer};
 use crate::plan::ServiceName;
 use crate::registry::Reference;
 use crate::sign::{Algorithm, Error, KeySource, KeyStore, Password, SigningKey};
-use crate::source::{OpLibrary, Source, TritonModel};
+use crate::source::{Source, TritonModel};
 use crate::{config, files};
 
 use super::args::{CreateArgs, Format, HowArgs, Service};
@@ -27,11 +27,13 @@ pub(super) fn run(args: &CreateArgs) -> Outcome {
     description.told()?;
     let triton = super::model::triton(&args.model)?;
     let (mut config, output) = settle(args, &description.path, triton.as_ref())?;
+    let is_engine = description.engine.is_some();
     if let Some(triton) = &triton {
-        let mut left = config.carry_over(&triton.config, &description.contents.signature, description.engine.is_some());
-        left.extend(operators(&mut config, &triton.op_libraries, &output)?);
-        left.iter().for_each(|what| eprintln!("warning: of `{}`: {what}", crate::triton::CONFIG));
+        super::model::warn(&config.carry_over(&triton.config, &description.contents.signature, is_engine));
     }
+    let (operators, said) = super::model::named_operators(&args.custom_ops, triton.as_ref(), is_engine);
+    super::model::warn(&said);
+    config.engine.custom_ops = operators.iter().map(|library| relative(library, &output)).collect::<Result<_, _>>()?;
     engine::write(&description, &mut config);
     config.check().map_err(|fault| Failure::say(Exit::Config, fault.to_string()))?;
     let request = BuildRequest {
@@ -115,28 +117,8 @@ fn settle(args: &CreateArgs, model: &Path, triton: Option<&TritonModel>) -> Resu
     if let Some(sample) = &args.sample {
         config.sample = Some(relative(sample, &output)?);
     }
-    let operators = args.custom_ops.iter().map(|library| relative(library, &output));
-    config.engine.custom_ops = operators.collect::<Result<_, _>>()?;
     config.batching.max_batch_size = args.max_batch_size;
     Ok((config, output))
-}
-
-/// Takes over the libraries of operators that Triton's configuration names, where the config names none; what is to be
-/// said of them.
-fn operators(config: &mut Config, libraries: &[OpLibrary], output: &Path) -> Result<Vec<String>, Failure> {
-    let own = !config.engine.custom_ops.is_empty();
-    let mut said = Vec::new();
-    for OpLibrary { named, found } in libraries.iter().filter(|_| !own) {
-        let word = format!("`model_operations.op_library_filename` `{named}`");
-        match found {
-            Ok(path) => {
-                config.engine.custom_ops.push(relative(path, output)?);
-                said.push(format!("{word} is native code, which runs with the model: trust it as you would a program"));
-            }
-            Err(why) => said.push(format!("{word} {why}: give it with `--custom-ops`")),
-        }
-    }
-    Ok(said)
 }
 
 /// The registries that the config names: `--plain-http` is meant for them.

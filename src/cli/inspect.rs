@@ -39,7 +39,11 @@ fn probe(args: &InspectArgs, description: &ModelDescription) -> Result<ProbeRepo
     let cache = Cache::from_environment().map_err(Failure::from)?;
     let library = pipeline::locate_onnxruntime(&cache, args.offline).map_err(Failure::from)?;
     let sample = args.sample.as_deref().map(pipeline::read_sample).transpose().map_err(Failure::from)?;
-    let operators = super::model::operators(&args.custom_ops)?;
+    let triton = super::model::triton(&args.model)?;
+    let (operators, said) =
+        super::model::named_operators(&args.custom_ops, triton.as_ref(), description.engine.is_some());
+    super::model::warn(&said);
+    let operators = super::model::operators(&operators)?;
     let request = pipeline::probe_request(description, &library.path, &operators, sample).map_err(Failure::from)?;
     probe::probe(&request).map_err(|error| Failure::from(pipeline::Error::from(error)))
 }

@@ -8,7 +8,7 @@ use crate::image::Architecture;
 use crate::image::operators::OperatorLibrary;
 use crate::model::{self, Limits, ModelDescription};
 use crate::pipeline;
-use crate::source::{self, FetchRequest, Fetched, Source, TritonModel};
+use crate::source::{self, FetchRequest, Fetched, OpLibrary, Source, TritonModel};
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -48,6 +48,35 @@ pub(super) fn triton(source: &Source) -> Result<Option<TritonModel>, Failure> {
         );
     }
     Ok(Some(found))
+}
+
+/// The libraries of operators: those that flags name, else those that Triton's configuration does, and what is to be said
+/// of these. `engine` where the model is a TensorRT engine.
+pub(super) fn named_operators(
+    flags: &[PathBuf],
+    triton: Option<&TritonModel>,
+    engine: bool,
+) -> (Vec<PathBuf>, Vec<String>) {
+    let named = triton.map(|triton| triton.op_libraries.as_slice()).filter(|_| flags.is_empty());
+    let (mut paths, mut said) = (flags.to_vec(), Vec::new());
+    for OpLibrary { named, found } in named.unwrap_or_default() {
+        let word = format!("`model_operations.op_library_filename` `{named}`");
+        said.push(match found {
+            // Triton loads it into TensorRT.
+            _ if engine => format!("{word} is not taken over: it has operators of TensorRT's, not of ONNX Runtime's"),
+            Ok(path) => {
+                paths.push(path.clone());
+                format!("{word} is native code, which runs with the model: trust it as you would a program")
+            }
+            Err(why) => format!("{word} {why}: give it with `--custom-ops`"),
+        });
+    }
+    (paths, said)
+}
+
+/// Says what of Triton's configuration couldn't be taken over, or should be known of it.
+pub(super) fn warn(of_config: &[String]) {
+    of_config.iter().for_each(|what| eprintln!("warning: of `{}`: {what}", crate::triton::CONFIG));
 }
 
 /// Reads the model at `path`, with what is said of it where it is a TensorRT engine.

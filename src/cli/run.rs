@@ -1,7 +1,7 @@
 //! `nimify run MODEL`: serves at once, in this process.
 
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use nimify_runtime::service::Generic;
@@ -13,7 +13,7 @@ use crate::interrupt;
 use crate::model::{self, ModelDescription};
 use crate::pipeline::{self, ServeRequest};
 use crate::probe;
-use crate::source::{OpLibrary, TritonModel};
+use crate::source::TritonModel;
 
 use super::args::RunArgs;
 use super::exit::Exit;
@@ -32,7 +32,10 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let cache = Cache::from_environment()?;
     let library = pipeline::locate_onnxruntime(&cache, args.offline)?;
     let triton = super::model::triton(&args.model)?;
-    let operators = super::model::operators(&operators(args, triton.as_ref()))?;
+    let (operators, said) =
+        super::model::named_operators(&args.custom_ops, triton.as_ref(), description.engine.is_some());
+    super::model::warn(&said);
+    let operators = super::model::operators(&operators)?;
     let derived = model::wrap(&description)?;
     let probe = if let Some(unseen) = probe::unseen(&description) {
         Some(unseen)
@@ -49,7 +52,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if !description.side_files.is_empty() {
         eprintln!("side files {}", report::sides(description.side_files.iter().map(|side| side.name.as_str())));
     }
-    let config = config(args, &description.path, triton.map(|triton| triton.name))?;
+    let config = config(args, &description, triton.as_ref())?;
     let folder = pipeline::service_folder(&ServeRequest {
         config: &config,
         description: &description,
@@ -66,21 +69,6 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(ended.exit())
 }
 
-/// The libraries that flags name, else those that Triton's configuration does.
-fn operators(args: &RunArgs, triton: Option<&TritonModel>) -> Vec<PathBuf> {
-    if !args.custom_ops.is_empty() {
-        return args.custom_ops.clone();
-    }
-    let named = triton.map(|triton| triton.op_libraries.as_slice()).unwrap_or_default();
-    for OpLibrary { named, found } in named {
-        match found {
-            Ok(_) => eprintln!("warning: of `config.pbtxt`: `{named}` is native code, which runs with the model"),
-            Err(why) => eprintln!("warning: of `config.pbtxt`: `{named}` {why}: give it with `--custom-ops`"),
-        }
-    }
-    named.iter().filter_map(|library| library.found.clone().ok()).collect()
-}
-
 /// Has the process know the locales that the model names. The C library reads from the environment where it finds them,
 /// and what a process changes there while it runs isn't safe to read: so the process begins anew.
 fn know_locales(description: &ModelDescription) -> Result<(), Failure> {
@@ -95,12 +83,16 @@ fn know_locales(description: &ModelDescription) -> Result<(), Failure> {
     Err(Failure::say(Exit::Internal, format!("can't start `nimify run` again with the model's locales: {error}")))
 }
 
-fn config(args: &RunArgs, model: &Path, own_name: Option<String>) -> Result<Config, Failure> {
-    let own_name = || own_name.unwrap_or_else(|| create::default_name(&args.model, model));
+fn config(args: &RunArgs, description: &ModelDescription, triton: Option<&TritonModel>) -> Result<Config, Failure> {
+    let model = &description.path;
+    let own_name = || triton.map_or_else(|| create::default_name(&args.model, model), |triton| triton.name.clone());
     let name = args.name.clone().unwrap_or_else(own_name);
     let mut config = Config::new(create::word(&name, "--name")?, create::word(&model.to_string_lossy(), "MODEL")?);
     config.server.host = Some(args.host.clone());
     config.state.pairs.clone_from(&args.state);
+    if let Some(triton) = triton {
+        super::model::warn(&config.carry_state(&triton.config, &description.contents.signature));
+    }
     // The service's own paths are relative to its folder.
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     config.server.tls.certificate = args.tls_cert.as_ref().map(absolute);

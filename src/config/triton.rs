@@ -16,7 +16,8 @@ const THREADS: &str = "intra_op_thread_count";
 
 impl Config {
     /// Takes over what `triton` asks for a model of this signature, where this config says nothing yet. `engine` where it is
-    /// a TensorRT engine. What could not be taken over comes back, a sentence each. Libraries of operators are files, which whoever has found the model looks for.
+    /// a TensorRT engine. What could not be taken over comes back, a sentence each. Libraries of operators are files, which
+    /// whoever has found the model looks for.
     pub fn carry_over(&mut self, triton: &ModelConfig, signature: &ModelSignature, engine: bool) -> Vec<String> {
         let mut left = Vec::new();
         batching(&mut self.batching, triton, &mut left);
@@ -36,10 +37,16 @@ impl Config {
         );
         without(triton.inputs.iter().any(|tensor| tensor.optional), "`optional`: a request brings every input");
         without(tensors().any(|tensor| tensor.label_filename.is_some()), "`label_filename`: answers carry no labels");
-        if triton.sequence_batching.is_some() {
-            triton_state::carry_over(&mut self.state, triton, signature, &mut left);
-        }
+        left.extend(self.carry_state(triton, signature));
         left.extend(triton.left_out.iter().map(|field| format!("`{field}` is not taken over")));
+        left
+    }
+
+    /// Takes over the state alone that `triton` keeps for a model of this signature, where this config keeps none. What
+    /// clients have to do themselves comes back, a sentence each.
+    pub fn carry_state(&mut self, triton: &ModelConfig, signature: &ModelSignature) -> Vec<String> {
+        let mut left = Vec::new();
+        triton_state::carry_over(&mut self.state, triton, signature, &mut left);
         left
     }
 

@@ -13,7 +13,7 @@ use super::hints::{Hint, hints};
 use super::labels;
 use super::limits::Limits;
 use super::locales::locales;
-use super::onnx::{Model, called, check_functions, walk};
+use super::onnx::{Bounds, Model, called, check_functions, walk};
 use super::opset::{self, domain_name, is_built_in};
 use super::tensor::Tensor;
 use super::types::value_spec;
@@ -77,7 +77,7 @@ fn is_zero(version: &i64) -> bool {
 /// A [`Fault`] that names the byte, the tensor, the operator set or the limit.
 pub fn read(bytes: &[u8], limits: &Limits) -> Result<Contents, Fault> {
     let budget = Budget::new(limits);
-    let model = walk(bytes, &budget, limits)?;
+    let model = walk(bytes, &budget, &Bounds::new(limits))?;
     opset::check(model.ir_version, &model.opsets)?;
     check_functions(&model, limits)?;
     contents(model, limits)

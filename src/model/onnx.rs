@@ -67,12 +67,25 @@ struct Parts<'a> {
     training: bool,
 }
 
+/// What is shared by all files that are read together: how much may still be kept of them.
+#[derive(Debug)]
+pub(super) struct Bounds<'l> {
+    reader: Reader<'l>,
+    texts: Meter,
+}
+
+impl<'l> Bounds<'l> {
+    pub(super) fn new(limits: &'l Limits) -> Self {
+        Bounds { reader: Reader::new(limits), texts: Meter::new("bytes of texts", limits.text_bytes) }
+    }
+}
+
 /// Walks the whole file once.
-pub(super) fn walk<'a>(bytes: &'a [u8], budget: &'a Budget, limits: &Limits) -> Result<Model<'a>, Fault> {
-    let (reader, texts) = (Reader::new(limits), Meter::new("bytes of texts", limits.text_bytes));
+pub(super) fn walk<'a>(bytes: &'a [u8], budget: &'a Budget, bounds: &Bounds<'_>) -> Result<Model<'a>, Fault> {
+    let Bounds { reader, texts } = bounds;
     let mut parts = Parts::default();
     for field in Message::root(bytes, "ModelProto", budget).fields() {
-        let read = field.and_then(|field| parts.take(&field, &reader, &texts));
+        let read = field.and_then(|field| parts.take(&field, reader, texts));
         match read {
             Err(Fault::Malformed { offset, what, .. }) if parts.ir_version.is_none() => {
                 return Err(Fault::NotOnnx(format!("byte {offset} is no part of one: {what}")));

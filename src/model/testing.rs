@@ -134,6 +134,23 @@ pub(crate) fn tensor_type(element_type: ElementType, dims: Option<&[&str]>) -> M
     })
 }
 
+/// `TypeProto` of a sequence of maps from int64 to a float tensor [K].
+pub(crate) fn maps_type() -> Message {
+    let inner = tensor_type(ElementType::Float32, Some(&["K"]));
+    let map = build(|map| {
+        map.int(1, 7).message(2, &inner);
+    });
+    let map = build(|value| {
+        value.message(5, &map);
+    });
+    let sequence = build(|sequence| {
+        sequence.message(1, &map);
+    });
+    build(|value| {
+        value.message(4, &sequence);
+    })
+}
+
 /// `ValueInfoProto`.
 pub(crate) fn value(name: &str, value_type: &Message) -> Message {
     build(|m| {

@@ -3,6 +3,7 @@
 //! A repository is a folder of models, each a folder of versions by their numbers with a configuration beside them.
 //! Nothing is copied: the files are here.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -149,6 +150,18 @@ fn model_folder(place: &Path) -> Result<Result<PathBuf, String>, Error> {
     })
 }
 
+/// The repository that a model's folder stands in, resolved, and what the folder is called there. The folder itself may be
+/// a link that leads elsewhere.
+pub(super) fn repository(folder: &Path) -> std::io::Result<(PathBuf, OsString)> {
+    let mut whole = std::path::absolute(folder)?;
+    if whole.file_name().is_none() {
+        // It ends in `..`.
+        whole = whole.canonicalize()?;
+    }
+    let name = whole.file_name().unwrap_or_default().to_os_string();
+    Ok((whole.parent().unwrap_or(&whole).canonicalize()?, name))
+}
+
 pub(super) fn config(folder: &Path) -> Result<Result<ModelConfig, String>, Error> {
     let path = folder.join(triton::CONFIG);
     let size = match fs::metadata(&path) {
@@ -241,8 +254,9 @@ pub(super) fn model_file(folder: &Path, config: &ModelConfig, backend: Backend) 
 /// The libraries of operators that the configuration names: files in the folder of the version, of the model, or of the
 /// repository. They are native code, so that none is taken from anywhere else.
 pub(super) fn op_libraries(config: &ModelConfig, folder: &Path, of_version: &Path) -> Vec<OpLibrary> {
-    let repository = folder.canonicalize().ok().and_then(|folder| folder.parent().map(Path::to_path_buf));
-    let repository = repository.unwrap_or_else(|| folder.into());
+    let repository = repository(folder).map_or_else(|_| folder.into(), |(repository, _)| repository);
+    // A model's folder may be a link to another place: what is in it is the model's.
+    let own = folder.canonicalize().unwrap_or_else(|_| folder.into());
     let find = |named: &str| {
         let places = [of_version, folder, &repository];
         // An absolute path stays what it is as it is joined.
@@ -251,7 +265,7 @@ pub(super) fn op_libraries(config: &ModelConfig, folder: &Path, of_version: &Pat
             path.ok_or_else(|| "is in none of the folders of the version, the model and the repository".to_string())?;
         let resolved = path.canonicalize().map_err(|error| format!("can't be read: {error}"))?;
         let up = Path::new(named).components().any(|part| part == Component::ParentDir);
-        if up || !resolved.starts_with(&repository) {
+        if up || ![&repository, &own].iter().any(|place| resolved.starts_with(place)) {
             return Err("leads out of the model repository".to_string());
         }
         Ok(path)

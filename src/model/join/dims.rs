@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nimify_runtime::signature::{Dim, ValueSpec, ValueType};
 
-use super::wiring::Ends;
+use super::wiring::{self, Ends};
 use super::{JoinRequest, Wire};
 
 /// A named size of one step.
@@ -22,19 +22,22 @@ pub(super) fn names<'f>(
 ) -> Vec<BTreeMap<&'f str, String>> {
     let mut groups = Groups::default();
     for ends in tensors.values() {
-        let all: Vec<_> = ends.writer.iter().chain(&ends.readers).collect();
-        for pair in all.windows(2) {
-            let ((a, one), (b, other)) = (pair[0], pair[1]);
-            for (x, y) in dims(one).iter().zip(dims(other)) {
-                if let (Dim::Symbolic(x), Dim::Symbolic(y)) = (x, y) {
-                    groups.unite((*a, x), (*b, y));
+        // By axis the name that was met last: not each end has one.
+        let mut last: Vec<Option<Named<'f>>> = Vec::new();
+        for (at, spec) in ends.all() {
+            let dims = dims(spec);
+            last.resize(last.len().max(dims.len()), None);
+            for (last, dim) in last.iter_mut().zip(dims) {
+                let Dim::Symbolic(name) = dim else { continue };
+                if let Some(other) = last.replace((*at, name)) {
+                    groups.unite(other, (*at, name));
                 }
             }
         }
     }
     let (mut taken, mut called) = (BTreeSet::new(), BTreeMap::new());
-    let whole = |name: &String| tensors.get(&Wire { scope: 0, name: name.clone() });
-    let inputs = request.inputs.iter().filter_map(whole).filter_map(|ends| ends.readers.first());
+    let whole = |name: &String| tensors.get(&wiring::whole(name));
+    let inputs = request.inputs.iter().filter_map(whole).flat_map(|ends| &ends.readers);
     let outputs = request.outputs.iter().filter_map(whole).filter_map(|ends| ends.writer.as_ref());
     for (at, spec) in inputs.chain(outputs) {
         for dim in dims(spec) {
@@ -50,7 +53,7 @@ pub(super) fn names<'f>(
     let mut steps = vec![BTreeMap::new(); request.steps.len()];
     let all: BTreeSet<Named<'f>> = tensors
         .values()
-        .flat_map(|ends| ends.writer.iter().chain(&ends.readers))
+        .flat_map(Ends::all)
         .flat_map(|(at, spec)| dims(spec).iter().map(move |dim| (*at, dim)))
         .filter_map(|(at, dim)| if let Dim::Symbolic(name) = dim { Some((at, name.as_str())) } else { None })
         .collect();
@@ -76,11 +79,17 @@ fn dims(spec: &ValueSpec) -> &[Dim] {
 struct Groups<'f>(BTreeMap<Named<'f>, Named<'f>>);
 
 impl<'f> Groups<'f> {
-    fn root(&self, mut named: Named<'f>) -> Named<'f> {
-        while let Some(up) = self.0.get(&named) {
-            named = *up;
+    fn root(&mut self, named: Named<'f>) -> Named<'f> {
+        let mut root = named;
+        while let Some(up) = self.0.get(&root) {
+            root = *up;
         }
-        named
+        // The whole way leads there at once from now on, so that no chain grows long.
+        let mut named = named;
+        while let Some(up) = self.0.get_mut(&named) {
+            named = std::mem::replace(up, root);
+        }
+        root
     }
 
     fn unite(&mut self, one: Named<'f>, other: Named<'f>) {

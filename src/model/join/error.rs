@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::model::fault::Fault;
+use crate::model::opset::STANDARD;
 
 /// Why models can't be joined into one. Steps are called what the request calls them.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +36,8 @@ pub enum JoinError {
     /// Two steps use different versions of the same operators.
     #[error(
         "its steps `{first}` and `{second}` use the versions {first_version} and {second_version} of the operators \
-         `{domain}`, and one graph has one: bring both to the same with \
-         `onnx.version_converter.convert_version(model, VERSION)`, or export one again"
+         `{domain}`, and one graph has one: {}",
+        same_version(domain)
     )]
     Opset {
         /// The operators.
@@ -88,6 +89,29 @@ pub enum JoinError {
         /// Who reads it.
         reader: String,
     },
+    /// Two inputs, or two outputs, of the whole have one name.
+    #[error("two of its {what} are named `{name}`")]
+    Duplicate {
+        /// `inputs` or `outputs`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// An output that is an input, of a type that no operator passes on.
+    #[error(
+        "its step `{step}` gives its input as the output `{name}`, which is {value_type}, and no operator of the version \
+         {version} passes that on: take the output out of the step, and give the tensor to whoever takes it"
+    )]
+    Passed {
+        /// The step.
+        step: String,
+        /// The output.
+        name: String,
+        /// Its type.
+        value_type: String,
+        /// The version of the standard operators.
+        version: i64,
+    },
     /// An input of the whole that nothing reads.
     #[error("no step takes its input `{0}`")]
     Unread(String),
@@ -122,4 +146,14 @@ pub enum JoinError {
     /// It can't be written.
     #[error("the joined model can't be written")]
     Write(#[from] io::Error),
+}
+
+/// How two models come to use one version of these operators.
+fn same_version(domain: &str) -> &'static str {
+    match domain {
+        STANDARD => {
+            "bring both to the same with `onnx.version_converter.convert_version(model, VERSION)`, or export one again"
+        }
+        _ => "export one again, for the other's version",
+    }
 }

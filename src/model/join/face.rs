@@ -1,80 +1,63 @@
-//! The inputs and outputs of the whole, as the graph tells them.
+//! What the graph says of the tensors that it takes and gives, and of those that go from step to step.
 
 use nimify_runtime::signature::{Dim, Shape, ValueType};
 
-use super::rewrite::{Names, Rewriter};
+use super::rewrite::Names;
 use super::rope::{Rope, build};
-use super::wiring::Ends;
-use crate::model::fault::Fault;
-use crate::model::limits::Limits;
-use crate::model::onnx::Model;
-use crate::model::wire::Message;
+use super::wiring::{End, narrow};
 
-/// `ValueInfoProto` under another name.
-pub(super) fn info<'a>(
-    name: &str,
-    own: Option<Message<'a>>,
-    names: &Names<'_>,
-    limits: &Limits,
-) -> Result<Rope<'a>, Fault> {
-    let rewriter = Rewriter { names, limits, in_function: false };
-    let value_type = own.map(|own| rewriter.type_proto(own)).transpose()?;
-    Ok(build(|info| {
-        info.text(1, name);
-        if let Some(value_type) = value_type {
-            info.message(2, value_type);
-        }
-    }))
-}
-
-/// An input of the whole: what all that read it agree on.
-pub(super) fn input<'a>(
-    name: &str,
-    ends: &Ends<'_>,
-    models: &[Model<'a>],
-    names: &[Names<'_>],
-    limits: &Limits,
-) -> Result<Rope<'a>, Fault> {
-    let Some((first, spec)) = ends.readers.first() else { return Ok(Rope::default()) };
-    if let ValueType::Tensor { element_type, .. } = &spec.value_type {
-        let shape = agreed(ends, names);
-        return Ok(build(|info| {
-            let tensor = tensor_type(element_type.onnx(), &shape);
-            info.text(1, name).message(2, Rope::of(1, tensor));
-        }));
-    }
-    let inputs = &models[*first].graph.inputs;
-    let own = inputs.iter().find(|info| info.name == spec.name).and_then(|info| info.value_type);
-    info(name, own, &names[*first], limits)
-}
-
-/// The sizes that all readers of a tensor agree on: where one has a number, that; else a name.
-fn agreed(ends: &Ends<'_>, names: &[Names<'_>]) -> Shape {
-    let mut agreed: Option<Vec<Dim>> = None;
-    for (at, spec) in &ends.readers {
-        let Some(dims) = spec.tensor().and_then(|(_, shape)| shape.dims()) else { continue };
-        let own = |dim: &Dim| match dim {
-            Dim::Symbolic(name) => Dim::Symbolic(names[*at].dim(name)),
-            other => other.clone(),
-        };
-        let own: Vec<Dim> = dims.iter().map(own).collect();
-        let rank = |dim: &Dim| match dim {
-            Dim::Fixed(_) => 2,
-            Dim::Symbolic(_) => 1,
-            Dim::Unknown => 0,
-        };
+/// `ValueInfoProto` of one tensor: what all of these agree on. Its type is left out where there are none.
+pub(super) fn info<'a, 'e>(name: &str, ends: impl Iterator<Item = &'e End<'e>>, names: &[Names<'_>]) -> Rope<'a> {
+    let mut agreed: Option<ValueType> = None;
+    for (at, spec) in ends {
+        let own = renamed(&spec.value_type, &names[*at]);
         match &mut agreed {
             None => agreed = Some(own),
-            Some(known) => {
-                for (known, own) in known.iter_mut().zip(own) {
-                    if rank(&own) > rank(known) {
-                        *known = own;
-                    }
-                }
-            }
+            Some(known) => narrow(known, own),
         }
     }
-    Shape(agreed)
+    build(|info| {
+        info.text(1, name);
+        if let Some(agreed) = agreed {
+            info.message(2, type_proto(&agreed));
+        }
+    })
+}
+
+/// The type with the names that its sizes have in the joined graph.
+fn renamed(value_type: &ValueType, names: &Names<'_>) -> ValueType {
+    let mut value_type = value_type.clone();
+    let mut inner = &mut value_type;
+    loop {
+        match inner {
+            ValueType::Tensor { shape, .. } | ValueType::SparseTensor { shape, .. } => {
+                for dim in shape.0.iter_mut().flatten() {
+                    if let Dim::Symbolic(name) = dim {
+                        *name = names.dim(name);
+                    }
+                }
+                return value_type;
+            }
+            ValueType::Sequence { element } | ValueType::Optional { element } => inner = element,
+            ValueType::Map { value, .. } => inner = value,
+        }
+    }
+}
+
+/// `TypeProto`.
+fn type_proto<'a>(value_type: &ValueType) -> Rope<'a> {
+    match value_type {
+        ValueType::Tensor { element_type, shape } => Rope::of(1, tensor_type(element_type.onnx(), shape)),
+        ValueType::SparseTensor { element_type, shape } => Rope::of(8, tensor_type(element_type.onnx(), shape)),
+        ValueType::Sequence { element } => Rope::of(4, Rope::of(1, type_proto(element))),
+        ValueType::Optional { element } => Rope::of(9, Rope::of(1, type_proto(element))),
+        ValueType::Map { key, value, .. } => {
+            let map = build(|map| {
+                map.int(1, key.onnx().into()).message(2, type_proto(value));
+            });
+            Rope::of(5, map)
+        }
+    }
 }
 
 /// `TypeProto.Tensor`.

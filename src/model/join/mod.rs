@@ -9,6 +9,7 @@ mod dims;
 mod error;
 mod face;
 mod naming;
+mod opsets;
 mod rewrite;
 mod rope;
 #[cfg(test)]
@@ -16,19 +17,21 @@ mod tests;
 mod whole;
 mod wiring;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 pub use error::JoinError;
+use nimify_runtime::signature::{ValueSpec, ValueType};
+use rewrite::Names;
 use rope::Rope;
 use whole::{Part, Whole};
-use wiring::Faces;
+use wiring::{Ends, Faces};
 
 use super::contents::{given, outputs, values};
 use super::fault::Fault;
 use super::graph::Node;
 use super::limits::Limits;
-use super::onnx::{Model, check_functions, walk};
+use super::onnx::{Bounds, Model, check_functions, walk};
 use super::opset;
 use super::wire::Budget;
 
@@ -89,56 +92,104 @@ pub fn join(request: &JoinRequest<'_>, limits: &Limits, to: &mut dyn Write) -> R
     if !(1..=MOST_STEPS).contains(&count) {
         return Err(JoinError::Count { count, most: MOST_STEPS });
     }
-    let of = |step: &JoinStep<'_>| {
-        let step = step.name.clone();
-        move |fault| JoinError::Model { step, fault }
-    };
-    let budgets: Vec<Budget> = request.steps.iter().map(|_| Budget::new(limits)).collect();
-    let (mut models, mut faces) = (Vec::new(), Vec::new());
-    for (step, budget) in request.steps.iter().zip(&budgets) {
-        let model = read(step, budget, limits)?;
-        let own = self::faces(&model, limits).map_err(of(step))?;
+    wiring::check_names(request)?;
+    let (read, write) = (Budget::new(limits), Budget::new(limits));
+    let (parsed, of) = parsed(request, &read, limits)?;
+    let models: Vec<&Model<'_>> = of.iter().map(|at| &parsed[*at].model).collect();
+    let used: Vec<_> = of.iter().map(|at| &parsed[*at].used).collect();
+    let mut faces = Vec::new();
+    for (step, model) in request.steps.iter().zip(&models) {
+        let own = self::faces(model, limits).map_err(fault(step))?;
         wiring::check_maps(step, &own)?;
-        models.push(model);
         faces.push(own);
     }
     let order = wiring::order(request)?;
     let tensors = wiring::tensors(request, &faces);
     wiring::check_types(request, &tensors)?;
-    let opsets = opsets(request, &models)?;
+    let opsets = opsets::agreed(request, &models, &used)?;
     let names = naming::names(request, &models, &faces, &tensors);
+    check_passed(request, &faces, &names, &opsets)?;
 
-    let budgets: Vec<Budget> = request.steps.iter().map(|_| Budget::new(limits)).collect();
     let mut whole = Whole { limits, graph: Rope::default(), functions: Rope::default() };
     for &at in &order {
         let step = &request.steps[at];
-        let part = Part { step, model: &models[at], names: &names[at], budget: &budgets[at] };
-        whole.add(&part).map_err(of(step))?;
+        let part = Part { step, model: models[at], names: &names[at], budget: &write };
+        whole.add(&part).map_err(fault(step))?;
     }
     whole.graph.text(2, &request.name);
-    for name in &request.inputs {
-        let wire = Wire { scope: 0, name: name.clone() };
-        if let Some(ends) = tensors.get(&wire) {
-            whole.graph.message(11, face::input(name, ends, &models, &names, limits).map_err(of(&request.steps[0]))?);
-        }
-    }
-    for name in &request.outputs {
-        let wire = Wire { scope: 0, name: name.clone() };
-        if let Some((at, spec)) = tensors.get(&wire).and_then(|ends| ends.writer) {
-            let outputs = &models[at].graph.outputs;
-            let own = outputs.iter().find(|info| info.name == spec.name).and_then(|info| info.value_type);
-            whole.graph.message(12, face::info(name, own, &names[at], limits).map_err(of(&request.steps[at]))?);
-        }
-    }
+    add_values(request, &tensors, &names, &mut whole.graph);
     whole::write(request, &models, whole, opsets, limits, to)
 }
 
-fn read<'a>(step: &JoinStep<'a>, budget: &'a Budget, limits: &Limits) -> Result<Model<'a>, JoinError> {
-    let fault = |fault| JoinError::Model { step: step.name.clone(), fault };
+/// Says what the tensors of the whole are, and those between steps.
+fn add_values(
+    request: &JoinRequest<'_>,
+    tensors: &BTreeMap<Wire, Ends<'_>>,
+    names: &[Names<'_>],
+    graph: &mut Rope<'_>,
+) {
+    let of = |name: &String| tensors.get(&wiring::whole(name));
+    for (name, ends) in request.inputs.iter().filter_map(|name| Some((name, of(name)?))) {
+        graph.message(11, face::info(name, ends.readers.iter(), names));
+    }
+    for (name, ends) in request.outputs.iter().filter_map(|name| Some((name, of(name)?))) {
+        // Without a writer it is an input of the whole too.
+        let ends = if ends.writer.is_some() { ends.writer.as_slice() } else { &ends.readers };
+        graph.message(12, face::info(name, ends.iter(), names));
+    }
+    let own: BTreeSet<Wire> = request.inputs.iter().chain(&request.outputs).map(wiring::whole).collect();
+    for (_, ends) in tensors.iter().filter(|(wire, _)| !own.contains(wire)) {
+        if let Some((reader, spec)) = ends.readers.first() {
+            graph.message(13, face::info(&names[*reader].value(&spec.name), ends.all(), names));
+        }
+    }
+}
+
+/// A fault in a step's file, as this stage's error.
+fn fault(step: &JoinStep<'_>) -> impl FnOnce(Fault) -> JoinError {
+    let step = step.name.clone();
+    move |fault| JoinError::Model { step, fault }
+}
+
+/// A file that is read.
+struct Parsed<'a> {
+    model: Model<'a>,
+    /// The domains whose operators it uses.
+    used: BTreeSet<&'a str>,
+}
+
+/// The models, each once, and which of them each step is. What may be kept of all together is what may be of one.
+fn parsed<'a>(
+    request: &JoinRequest<'a>,
+    budget: &'a Budget,
+    limits: &Limits,
+) -> Result<(Vec<Parsed<'a>>, Vec<usize>), JoinError> {
+    let bounds = Bounds::new(limits);
+    let (mut parsed, mut of) = (Vec::new(), Vec::new());
+    let mut known: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for step in &request.steps {
+        let place = (step.bytes.as_ptr().addr(), step.bytes.len());
+        let at = *known.entry(place).or_insert(parsed.len());
+        if at == parsed.len() {
+            let model = read(step, budget, &bounds, limits)?;
+            let used = opsets::used(step.bytes, &model, budget, limits).map_err(fault(step))?;
+            parsed.push(Parsed { model, used });
+        }
+        of.push(at);
+    }
+    Ok((parsed, of))
+}
+
+fn read<'a>(
+    step: &JoinStep<'a>,
+    budget: &'a Budget,
+    bounds: &Bounds<'_>,
+    limits: &Limits,
+) -> Result<Model<'a>, JoinError> {
     let wrong = |why| JoinError::Step { step: step.name.clone(), why };
-    let model = walk(step.bytes, budget, limits).map_err(fault)?;
-    opset::check(model.ir_version, &model.opsets).map_err(fault)?;
-    check_functions(&model, limits).map_err(fault)?;
+    let model = walk(step.bytes, budget, bounds).map_err(fault(step))?;
+    opset::check(model.ir_version, &model.opsets).map_err(fault(step))?;
+    check_functions(&model, limits).map_err(fault(step))?;
     let mut holds_engine = false;
     let mut look = |node: &Node<'_>| holds_engine |= node.op == "EPContext";
     model.graph.each_node(&mut look);
@@ -156,25 +207,34 @@ fn faces(model: &Model<'_>, limits: &Limits) -> Result<Faces, Fault> {
     let inputs = model.graph.inputs.iter().filter(|info| is_input(info.name));
     let inputs = values("input", inputs, limits)?;
     let asked = inputs.iter().map(|spec| spec.name.clone()).filter(|name| !given.contains(name.as_str())).collect();
-    Ok(Faces { inputs, asked, outputs: outputs(&model.graph, limits)? })
+    let by_name = |specs: Vec<ValueSpec>| specs.into_iter().map(|spec| (spec.name.clone(), spec)).collect();
+    Ok(Faces { inputs: by_name(inputs), asked, outputs: by_name(outputs(&model.graph, limits)?) })
 }
 
-/// The version of each domain's operators, which has to be one.
-fn opsets(request: &JoinRequest<'_>, models: &[Model<'_>]) -> Result<BTreeMap<String, i64>, JoinError> {
-    let mut all: BTreeMap<&String, (i64, usize)> = BTreeMap::new();
-    for (at, model) in models.iter().enumerate() {
-        for (domain, version) in &model.opsets {
-            let (known, first) = *all.entry(domain).or_insert((*version, at));
-            if known != *version {
-                return Err(JoinError::Opset {
-                    domain: domain.clone(),
-                    first: request.steps[first].name.clone(),
-                    first_version: known,
-                    second: request.steps[at].name.clone(),
-                    second_version: *version,
-                });
-            }
+/// Refuses outputs that are inputs and that no node can pass on.
+fn check_passed(
+    request: &JoinRequest<'_>,
+    faces: &[Faces],
+    names: &[Names<'_>],
+    opsets: &BTreeMap<String, i64>,
+) -> Result<(), JoinError> {
+    let version = opsets.get(opset::STANDARD).copied().unwrap_or(whole::IDENTITY_OPSET);
+    for ((step, faces), names) in request.steps.iter().zip(faces).zip(names) {
+        let passed = names.passed.iter().filter_map(|(name, _)| faces.outputs.get(*name));
+        for spec in passed.filter(|spec| !passed_since(&spec.value_type).is_some_and(|since| since <= version)) {
+            let (step, name, value_type) = (step.name.clone(), spec.name.clone(), spec.value_type.to_string());
+            return Err(JoinError::Passed { step, name, value_type, version });
         }
     }
-    Ok(all.into_iter().map(|(domain, (version, _))| (domain.clone(), version)).collect())
+    Ok(())
+}
+
+/// The version of the standard operators since which `Identity` passes on values of this type.
+fn passed_since(value_type: &ValueType) -> Option<i64> {
+    match value_type {
+        ValueType::Tensor { .. } => Some(1),
+        ValueType::Sequence { element } => matches!(**element, ValueType::Tensor { .. }).then_some(14),
+        ValueType::Optional { element } => passed_since(element).map(|_| 16),
+        ValueType::SparseTensor { .. } | ValueType::Map { .. } => None,
+    }
 }

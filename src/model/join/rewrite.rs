@@ -57,13 +57,39 @@ pub(super) struct Rewriter<'r> {
     pub(super) names: &'r Names<'r>,
     pub(super) limits: &'r Limits,
     /// Whether this is a function's body.
-    pub(super) in_function: bool,
+    in_function: bool,
+    /// The values of graphs around this one whose names are asked for, and stay.
+    kept: BTreeSet<String>,
 }
 
 impl<'r> Rewriter<'r> {
+    /// For a step's own graph, and what stands beside it.
+    pub(super) fn new(names: &'r Names<'r>, limits: &'r Limits) -> Self {
+        Rewriter { names, limits, in_function: false, kept: BTreeSet::new() }
+    }
+
     fn value<'a>(&self, field: &Field<'a>) -> Result<String, Fault> {
         let name = field.name(self.limits.name_bytes)?;
-        Ok(if self.in_function { name.into() } else { self.names.value(name) })
+        let stays = self.in_function || self.kept.contains(name);
+        Ok(if stays { name.into() } else { self.names.value(name) })
+    }
+
+    /// For the graph of a node whose operator asks for the names of what that takes and gives.
+    fn keeping(&self, graph: Message<'_>) -> Result<Self, Fault> {
+        let mut kept = self.kept.clone();
+        for field in graph.fields() {
+            let field = field?;
+            if !matches!(field.number, 11 | 12) {
+                continue;
+            }
+            for field in field.message("ValueInfoProto")?.fields() {
+                let field = field?;
+                if field.number == 1 {
+                    kept.insert(field.name(self.limits.name_bytes)?.into());
+                }
+            }
+        }
+        Ok(Rewriter { names: self.names, limits: self.limits, in_function: self.in_function, kept })
     }
 
     /// Writes each field of `message` by `one`, and as it stands where that gives nothing.
@@ -119,7 +145,7 @@ impl<'r> Rewriter<'r> {
                 1 | 2 => rope.text(field.number, &self.value(field)?),
                 3 if !self.in_function => rope.text(3, &self.names.own(field.name(self.limits.name_bytes)?)),
                 4 if calls => rope.text(4, &self.names.own(op)),
-                5 => rope.message(5, self.attribute(field.message("AttributeProto")?)?),
+                5 => rope.message(5, self.attribute(field.message("AttributeProto")?, asks_for_names(domain))?),
                 // Which devices it is meant for: by the names of tensors, and only ever a hint.
                 10 => rope,
                 _ => return Ok(false),
@@ -128,11 +154,15 @@ impl<'r> Rewriter<'r> {
         })
     }
 
-    fn attribute<'a>(&self, message: Message<'a>) -> Written<'a> {
+    /// An attribute of a node. `by_name` where that asks for the names in its graph.
+    fn attribute<'a>(&self, message: Message<'a>, by_name: bool) -> Written<'a> {
         self.each(message, |field, rope| {
             let part = match field.number {
                 5 | 10 => self.tensor(field.message("TensorProto")?, false)?,
-                6 | 11 => self.graph(field.message("GraphProto")?)?,
+                6 | 11 => {
+                    let graph = field.message("GraphProto")?;
+                    if by_name { self.keeping(graph)?.graph(graph)? } else { self.graph(graph)? }
+                }
                 14 | 15 => self.type_proto(field.message("TypeProto")?)?,
                 22 | 23 => self.sparse(field.message("SparseTensorProto")?, false)?,
                 _ => return Ok(false),
@@ -278,16 +308,22 @@ impl<'r> Rewriter<'r> {
 
     /// A function, under the name of its own that calls of it have too.
     pub(super) fn function<'a>(&self, message: Message<'a>) -> Written<'a> {
-        let body = Rewriter { names: self.names, limits: self.limits, in_function: true };
+        let body = Rewriter { in_function: true, ..Rewriter::new(self.names, self.limits) };
         self.each(message, |field, rope| {
             match field.number {
                 1 => rope.text(1, &self.names.own(field.name(self.limits.name_bytes)?)),
                 7 => rope.message(7, body.node(field.message("NodeProto")?)?),
-                11 => rope.message(11, body.attribute(field.message("AttributeProto")?)?),
+                11 => rope.message(11, body.attribute(field.message("AttributeProto")?, false)?),
                 12 => rope.message(12, body.value_info(field.message("ValueInfoProto")?)?),
                 _ => return Ok(false),
             };
             Ok(true)
         })
     }
+}
+
+/// Whether operators of this domain ask for the names of what their graphs take and give: those that generate texts
+/// (`BeamSearch`, `GreedySearch`, `Sampling`) do, and no other of the domain has a graph.
+fn asks_for_names(domain: &str) -> bool {
+    domain == "com.microsoft"
 }

@@ -2,8 +2,10 @@ use nimify_runtime::signature::ElementType;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::graph::ValueInfo;
 use crate::model::testing::{self, GraphParts, external, float, function, holding, node, node_of, tensor, value};
-use crate::model::{Contents, contents};
+use crate::model::wire::{Field, Message};
+use crate::model::{Contents, contents, message, types};
 
 fn wires(map: &[(&str, &str)]) -> BTreeMap<String, Wire> {
     map.iter().map(|(own, name)| (own.to_string(), Wire { scope: 0, name: name.to_string() })).collect()
@@ -195,6 +197,231 @@ fn what_does_not_fit_is_named() {
     assert!(of(parts.model().bytes()).contains("float32 [N, 5] as the step `b` does"));
     parts.nodes = vec![node_of("com.microsoft", "EPContext", &["x"], &["y"], &[])];
     assert!(of(parts.model().bytes()).starts_with("its step `b` holds a compiled engine"));
+}
+
+fn fields<'a>(message: Message<'a>, number: u32) -> impl Iterator<Item = Field<'a>> {
+    message.fields().flatten().filter(move |field| field.number == number)
+}
+
+/// The tensors between the steps, with their types.
+fn between(bytes: &[u8]) -> Vec<String> {
+    let (limits, mut found) = (Limits::default(), Vec::new());
+    let budget = Budget::new(&limits);
+    let graph = fields(Message::root(bytes, "ModelProto", &budget), 7).next().unwrap();
+    for info in fields(graph.message("GraphProto").unwrap(), 13) {
+        let info = info.message("ValueInfoProto").unwrap();
+        let name = fields(info, 1).next().unwrap().name(100).unwrap();
+        let value_type = fields(info, 2).next().map(|field| field.message("TypeProto").unwrap());
+        let spec = types::value_spec("value", &ValueInfo { name, value_type }, &limits).unwrap();
+        found.push(format!("{} {}", spec.name, spec.value_type));
+    }
+    found
+}
+
+fn with(inputs: &[&str], outputs: &[&str]) -> Vec<u8> {
+    GraphParts { inputs: vec![float("x", inputs)], outputs: vec![float("y", outputs)], ..GraphParts::simple() }
+        .model()
+        .bytes()
+        .to_vec()
+}
+
+#[test]
+fn the_types_of_tensors_between_steps_are_told_as_both_sides_have_them() {
+    let (one, two) = (with(&["N", "4"], &["N", "?", "?"]), with(&["M", "4", "?"], &["M", "3"]));
+    let steps = vec![step("a", &one, &[("x", "x")], &[("y", "m")]), step("b", &two, &[("x", "m")], &[("y", "y")])];
+    let request = request(steps, &["x"], &["y"]);
+    assert_eq!(between(&joined(&request).unwrap()), ["steps.0/m float32 [N, 4, ?]"]);
+    assert_eq!(shown(&described(&request)), "x float32 [N, 4]; y float32 [N, 3]");
+    let maps = testing::maps_type();
+    let parts = |input, output| GraphParts { inputs: vec![input], outputs: vec![output], ..GraphParts::simple() };
+    let one = parts(float("x", &["N", "4"]), value("y", &maps)).model().bytes().to_vec();
+    let two = parts(value("x", &maps), float("y", &["N"])).model().bytes().to_vec();
+    let steps = vec![step("a", &one, &[("x", "x")], &[("y", "m")]), step("b", &two, &[("x", "m")], &[("y", "y")])];
+    let between = between(&joined(&super::tests::request(steps, &["x"], &["y"])).unwrap());
+    assert_eq!(between, ["steps.0/m sequence(map(int64, float32 [step0.a/K]))"]);
+}
+
+#[test]
+fn a_size_has_one_name_whoever_leaves_it_without() {
+    let (named, unnamed, other) =
+        (with(&["N", "4"], &["N", "4"]), with(&["?", "4"], &["?", "4"]), with(&["M", "4"], &["M", "4"]));
+    let all = |steps: [&[u8]; 3]| {
+        let steps =
+            ["a", "b", "c"].iter().zip(steps).map(|(name, bytes)| step(name, bytes, &[("x", "x")], &[("y", name)]));
+        shown(&described(&request(steps.collect(), &["x"], &["a", "b", "c"])))
+    };
+    assert_eq!(
+        all([&named, &unnamed, &other]),
+        "x float32 [N, 4]; a float32 [N, 4]; b float32 [?, 4]; c float32 [N, 4]"
+    );
+    assert_eq!(
+        all([&unnamed, &other, &named]),
+        "x float32 [M, 4]; a float32 [?, 4]; b float32 [M, 4]; c float32 [M, 4]"
+    );
+}
+
+#[test]
+fn an_output_may_be_an_input_of_the_whole() {
+    let simple = simple();
+    let steps = vec![step("a", &simple, &[("x", "x")], &[("y", "y")])];
+    let mut request = request(steps, &["x"], &["y", "x"]);
+    assert_eq!(shown(&described(&request)), "x float32 [N, 4]; y float32 [N, 4]; x float32 [N, 4]");
+    request.outputs.push("y".into());
+    assert_eq!(why(&request), "two of its outputs are named `y`");
+    request.inputs.push("x".into());
+    assert_eq!(why(&request), "two of its inputs are named `x`");
+}
+
+#[test]
+fn what_no_node_passes_on_is_refused() {
+    let of = |value_type: &testing::Message, version| {
+        let mut parts = GraphParts::simple();
+        parts.inputs.push(value("s", value_type));
+        parts.outputs.push(value("s", value_type));
+        let model = testing::model(8, &[("", version)], &parts.message()).bytes().to_vec();
+        let steps = vec![step("a", &model, &[("x", "x"), ("s", "in")], &[("y", "y"), ("s", "out")])];
+        joined(&request(steps, &["x", "in"], &["y", "out"])).map(drop).map_err(|error| error.to_string())
+    };
+    let inside = |field, inner: &testing::Message| {
+        message::build(|m| {
+            let element = message::build(|m| {
+                m.message(1, inner);
+            });
+            m.message(field, &element);
+        })
+    };
+    let tensors = inside(4, &testing::tensor_type(ElementType::Float32, Some(&["N"])));
+    let optional = inside(9, &tensors);
+    assert_eq!((of(&tensors, 14), of(&optional, 16)), (Ok(()), Ok(())));
+    assert!(
+        of(&tensors, 13)
+            .unwrap_err()
+            .contains("`s`, which is sequence(float32 [N]), and no operator of the version 13")
+    );
+    assert!(of(&optional, 15).unwrap_err().contains("`s`, which is optional("));
+    assert!(of(&testing::maps_type(), 20).unwrap_err().contains("which is sequence(map("));
+}
+
+#[test]
+fn operators_that_ask_for_names_find_them() {
+    let decoder = GraphParts {
+        nodes: vec![node("Gather", &["table", "input_ids"], &["h"], &[]), node("Identity", &["h"], &["logits"], &[])],
+        inputs: vec![value("input_ids", &testing::tensor_type(ElementType::Int32, Some(&["B", "S"])))],
+        outputs: vec![float("logits", &["B", "S", "5"])],
+        initializers: vec![],
+    };
+    let mut parts = GraphParts::simple();
+    parts.initializers.push(tensor("table", ElementType::Float32, &[5, 5], &[0; 100]));
+    parts.nodes =
+        vec![node_of("com.microsoft", "GreedySearch", &["x"], &["y"], &[holding("decoder", 6, &decoder.message())])];
+    let model = testing::model(8, &[("", 17), ("com.microsoft", 1)], &parts.message()).bytes().to_vec();
+    let steps = vec![step("a", &model, &[("x", "input_ids")], &[("y", "y")])];
+    let bytes = joined(&request(steps, &["input_ids"], &["y"])).unwrap();
+    let limits = Limits::default();
+    let budget = Budget::new(&limits);
+    let whole = walk(&bytes, &budget, &Bounds::new(&limits)).unwrap();
+    let decoder = &whole.graph.nodes[0].attributes[0].graphs[0];
+    assert_eq!((decoder.inputs[0].name, decoder.outputs[0].name), ("input_ids", "logits"));
+    assert_eq!(decoder.nodes[0].inputs, ["step0.a/table", "input_ids"]);
+    assert_eq!((decoder.nodes[0].outputs[0], decoder.nodes[1].outputs[0]), ("step0.a/h", "logits"));
+}
+
+#[test]
+fn versions_count_where_a_step_uses_the_operators() {
+    let parts = GraphParts::simple();
+    let of = |opsets: &[(&str, i64)]| testing::model(8, opsets, &parts.message()).bytes().to_vec();
+    let own = |version| {
+        let parts = GraphParts { nodes: vec![node_of("own", "Twice", &["x"], &["y"], &[])], ..GraphParts::simple() };
+        testing::model(8, &[("", 17), ("own", version)], &parts.message())
+    };
+    let both = |one: &[u8], two: &[u8]| {
+        let steps = vec![step("a", one, &[("x", "x")], &[("y", "m")]), step("b", two, &[("x", "m")], &[("y", "y")])];
+        joined(&request(steps, &["x"], &["y"]))
+            .map(|bytes| contents::read(&bytes, &Limits::default()).unwrap().opsets)
+            .map_err(|error| error.to_string())
+    };
+    let (older, newer) = (of(&[("", 17), ("ai.onnx.ml", 3), ("own", 4)]), of(&[("", 17), ("ai.onnx.ml", 5)]));
+    assert_eq!(both(&older, &newer).unwrap()["ai.onnx.ml"], 5);
+    assert_eq!(both(&older, own(2).bytes()).unwrap()["own"], 2, "the one that is used");
+    let said = both(own(2).bytes(), own(3).bytes()).unwrap_err();
+    assert!(
+        said.ends_with("of the operators `own`, and one graph has one: export one again, for the other's version"),
+        "{said}"
+    );
+    // A model's own functions come along.
+    let mut defines = own(3);
+    defines.message(25, &function("Twice", &[node("Add", &["x", "x"], &["y"], &[])]));
+    assert_eq!(both(own(2).bytes(), defines.bytes()).unwrap()["own"], 2);
+    // What the body of one names counts as well.
+    let import = |version| {
+        let import = message::build(|m| {
+            m.data(1, "ai.onnx.ml").int(2, version);
+        });
+        let mut body = function("Twice", &[node("Add", &["x", "x"], &["y"], &[])]);
+        body.message(9, &import);
+        let mut model = testing::model(8, &[("", 17), ("own", 1), ("ai.onnx.ml", version)], &parts.message());
+        model.message(25, &body);
+        model.bytes().to_vec()
+    };
+    assert!(both(&import(3), &import(4)).unwrap_err().contains("of the operators `ai.onnx.ml`"));
+}
+
+#[test]
+fn all_steps_together_keep_within_what_one_may_have() {
+    let mut parts = GraphParts::simple();
+    let one = parts.model().bytes().to_vec();
+    parts.inputs = vec![float("x", &["M", "4"])];
+    let two = parts.model().bytes().to_vec();
+    let limits = Limits { nodes: 1, ..Limits::default() };
+    let both = |two: &[u8]| {
+        let steps = vec![step("a", &one, &[("x", "x")], &[("y", "m")]), step("b", two, &[("x", "m")], &[("y", "y")])];
+        join(&request(steps, &["x"], &["y"]), &limits, &mut Vec::new()).map_err(|error| error.to_string())
+    };
+    assert_eq!(both(&one), Ok(()), "the same file is read once");
+    assert!(both(&two).unwrap_err().starts_with("its step `b`: "));
+}
+
+#[test]
+fn licences_of_the_steps_are_those_of_the_whole() {
+    let of = |licence: &str| {
+        let mut model = GraphParts::simple().model();
+        let entry = message::build(|m| {
+            m.data(1, "License").data(2, licence);
+        });
+        model.message(14, &entry);
+        model.bytes().to_vec()
+    };
+    let both = |one: &[u8], two: &[u8]| {
+        let steps = vec![step("a", one, &[("x", "x")], &[("y", "m")]), step("b", two, &[("x", "m")], &[("y", "y")])];
+        described(&request(steps, &["x"], &["y"])).metadata.get("license").cloned()
+    };
+    assert_eq!(both(&of("MIT"), &of(" MIT ")).unwrap(), "MIT");
+    assert_eq!(both(&of("MIT OR Zlib"), &of("ISC")).unwrap(), "ISC AND (MIT OR Zlib)");
+    assert_eq!(both(&of("MIT"), &simple()).unwrap(), "MIT AND NOASSERTION");
+    assert_eq!(both(&of(" "), &simple()), None);
+}
+
+#[test]
+fn a_third_reader_that_does_not_fit_is_named_beside_one_that_it_does_not_fit() {
+    let (free, four, five) = (with(&["N", "?"], &["N"]), with(&["N", "4"], &["N"]), with(&["N", "5"], &["N"]));
+    let all = [("a", &free), ("b", &four), ("c", &five)];
+    let steps = all.iter().map(|(name, bytes)| step(name, bytes, &[("x", "step__")], &[("y", name)])).collect();
+    let mut request = request(steps, &["step__"], &["a", "b", "c"]);
+    assert_eq!(
+        why(&request),
+        "the tensor `step__` is float32 [N, 4] as the step `b` has it, and float32 [N, 5] as the step `c` does"
+    );
+    request.steps.pop();
+    request.outputs.pop();
+    request.outputs[1] = "deep".into();
+    request.steps[1].outputs = wires(&[("y", "deep")]);
+    request.steps[1].inputs = wires(&[("x", "a")]);
+    assert!(why(&request).contains("`a` is float32 [N]"));
+    request.steps[1].bytes = &free;
+    let one = with(&["N", "?"], &["N", "?"]);
+    request.steps[0].bytes = &one;
+    request.outputs.remove(0);
+    assert_eq!(between(&joined(&request).unwrap()), ["step___s.0/a float32 [N, ?]"]);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use crate::model::opset;
 use crate::model::tensor::SparseTensor;
 use crate::model::wire::{Budget, Field, Message};
 
-/// The version of the standard operators for a node that is added where no step uses any.
-const IDENTITY_OPSET: i64 = 13;
+/// The version of the standard operators for a node that is added where no step names any.
+pub(super) const IDENTITY_OPSET: i64 = 13;
 
 /// One step on its way into the whole.
 pub(super) struct Part<'p, 'a> {
@@ -34,7 +34,7 @@ pub(super) struct Whole<'a, 'l> {
 
 impl<'a> Whole<'a, '_> {
     pub(super) fn add(&mut self, part: &Part<'_, 'a>) -> Result<(), Fault> {
-        let rewriter = Rewriter { names: part.names, limits: self.limits, in_function: false };
+        let rewriter = Rewriter::new(part.names, self.limits);
         for field in Message::root(part.step.bytes, "ModelProto", part.budget).fields() {
             let field = field?;
             match field.number {
@@ -80,7 +80,7 @@ impl<'a> Whole<'a, '_> {
         Ok(())
     }
 
-    /// Whether a value's type is told where the whole's inputs and outputs are.
+    /// Whether a value's type is told where the tensors of the whole and those between steps are.
     fn is_wired(&self, part: &Part<'_, 'a>, field: &Field<'a>) -> Result<bool, Fault> {
         for field in field.message("ValueInfoProto")?.fields() {
             let field = field?;
@@ -95,7 +95,7 @@ impl<'a> Whole<'a, '_> {
 /// `ModelProto`.
 pub(super) fn write(
     request: &JoinRequest<'_>,
-    models: &[Model<'_>],
+    models: &[&Model<'_>],
     whole: Whole<'_, '_>,
     mut opsets: BTreeMap<String, i64>,
     limits: &Limits,
@@ -117,7 +117,8 @@ pub(super) fn write(
         model.metadata.iter().map(move |(key, value)| (format!("{prefix}{key}"), value.clone()))
     });
     let own = request.metadata.iter().map(|(key, value)| (key.clone(), value.clone()));
-    for (key, value) in own.chain(of_steps) {
+    let licence = licences(models).map(|licence| ("license".to_string(), licence));
+    for (key, value) in own.chain(licence).chain(of_steps) {
         let mut entry = Rope::default();
         entry.text(1, &key).text(2, &value);
         model.message(14, entry);
@@ -127,4 +128,21 @@ pub(super) fn write(
         return Err(JoinError::TooLarge { size: model.length(), limit: limits.file_bytes });
     }
     Ok(model.write(to)?)
+}
+
+/// The licences that the steps name, as an expression of SPDX's; nothing where no step names one.
+fn licences(models: &[&Model<'_>]) -> Option<String> {
+    let is_licence = |key: &String| ["license", "licence"].contains(&key.to_lowercase().as_str());
+    let of = |model: &&Model<'_>| {
+        let named = model.metadata.iter().find(|(key, value)| is_licence(key) && !value.trim().is_empty());
+        // What SPDX writes where nobody says anything: the others' licences aren't that step's.
+        named.map_or("NOASSERTION".to_string(), |(_, value)| value.trim().to_string())
+    };
+    let all: BTreeSet<String> = models.iter().map(of).collect();
+    if all.iter().all(|licence| licence == "NOASSERTION") {
+        return None;
+    }
+    let alone = all.len() == 1;
+    let term = |licence: String| if alone || !licence.contains(' ') { licence } else { format!("({licence})") };
+    Some(all.into_iter().map(term).collect::<Vec<_>>().join(" AND "))
 }

@@ -9,38 +9,24 @@ use super::{JoinError, JoinRequest, JoinStep, Wire};
 /// What a step's model takes and gives.
 #[derive(Debug)]
 pub(super) struct Faces {
-    /// All of its graph's inputs, with those that an initializer gives.
-    pub(super) inputs: Vec<ValueSpec>,
+    /// All of its graph's inputs by name, with those that an initializer gives.
+    pub(super) inputs: BTreeMap<String, ValueSpec>,
     /// Which of them have to be given.
     pub(super) asked: BTreeSet<String>,
-    /// Its outputs.
-    pub(super) outputs: Vec<ValueSpec>,
-}
-
-impl Faces {
-    fn find<'s>(specs: &'s [ValueSpec], name: &str) -> Option<&'s ValueSpec> {
-        specs.iter().find(|spec| spec.name == name)
-    }
-
-    pub(super) fn input(&self, name: &str) -> Option<&ValueSpec> {
-        Faces::find(&self.inputs, name)
-    }
-
-    pub(super) fn output(&self, name: &str) -> Option<&ValueSpec> {
-        Faces::find(&self.outputs, name)
-    }
+    /// Its outputs by name.
+    pub(super) outputs: BTreeMap<String, ValueSpec>,
 }
 
 /// Refuses maps that don't fit the models.
 pub(super) fn check_maps(step: &JoinStep<'_>, faces: &Faces) -> Result<(), JoinError> {
-    let unknown = |what: &'static str, name: &String, specs: &[ValueSpec]| {
-        let known: Vec<String> = specs.iter().take(20).map(|spec| format!("`{}`", spec.name)).collect();
+    let unknown = |what: &'static str, name: &String, specs: &BTreeMap<String, ValueSpec>| {
+        let known: Vec<String> = specs.keys().take(20).map(|name| format!("`{name}`")).collect();
         JoinError::Unknown { step: step.name.clone(), what, name: name.clone(), known: known.join(", ") }
     };
-    if let Some(name) = step.inputs.keys().find(|name| faces.input(name).is_none()) {
+    if let Some(name) = step.inputs.keys().find(|name| !faces.inputs.contains_key(*name)) {
         return Err(unknown("input", name, &faces.inputs));
     }
-    if let Some(name) = step.outputs.keys().find(|name| faces.output(name).is_none()) {
+    if let Some(name) = step.outputs.keys().find(|name| !faces.outputs.contains_key(*name)) {
         return Err(unknown("output", name, &faces.outputs));
     }
     match faces.asked.iter().find(|name| !step.inputs.contains_key(*name)) {
@@ -49,11 +35,21 @@ pub(super) fn check_maps(step: &JoinStep<'_>, faces: &Faces) -> Result<(), JoinE
     }
 }
 
+/// Refuses a name that the whole would have for two inputs or two outputs.
+pub(super) fn check_names(request: &JoinRequest<'_>) -> Result<(), JoinError> {
+    for (what, names) in [("inputs", &request.inputs), ("outputs", &request.outputs)] {
+        let mut seen = BTreeSet::new();
+        if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
+            return Err(JoinError::Duplicate { what, name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
 /// The steps in an order in which each has what it takes, by their places in the request.
 pub(super) fn order(request: &JoinRequest<'_>) -> Result<Vec<usize>, JoinError> {
-    let writers = writers(request)?;
-    let whole = |name: &String| Wire { scope: 0, name: name.clone() };
     let inputs: BTreeSet<Wire> = request.inputs.iter().map(whole).collect();
+    let writers = writers(request, &inputs)?;
     let mut waits: Vec<BTreeSet<usize>> = Vec::new();
     for step in &request.steps {
         let mut before = BTreeSet::new();
@@ -65,7 +61,8 @@ pub(super) fn order(request: &JoinRequest<'_>) -> Result<Vec<usize>, JoinError> 
         waits.push(before);
     }
     for output in &request.outputs {
-        if !writers.contains_key(&whole(output)) {
+        let output_wire = whole(output);
+        if !writers.contains_key(&output_wire) && !inputs.contains(&output_wire) {
             return Err(JoinError::Unwritten { tensor: output.clone(), reader: "the answer".into() });
         }
     }
@@ -87,12 +84,12 @@ pub(super) fn order(request: &JoinRequest<'_>) -> Result<Vec<usize>, JoinError> 
 }
 
 /// The step that writes each tensor.
-fn writers<'r>(request: &'r JoinRequest<'_>) -> Result<BTreeMap<&'r Wire, usize>, JoinError> {
+fn writers<'r>(request: &'r JoinRequest<'_>, inputs: &BTreeSet<Wire>) -> Result<BTreeMap<&'r Wire, usize>, JoinError> {
     let mut writers: BTreeMap<&Wire, usize> = BTreeMap::new();
     for (at, step) in request.steps.iter().enumerate() {
         for wire in step.outputs.values() {
             let own = format!("the step `{}`", step.name);
-            if wire.scope == 0 && request.inputs.contains(&wire.name) {
+            if inputs.contains(wire) {
                 return Err(JoinError::Twice { tensor: wire.name.clone(), first: "the request".into(), second: own });
             }
             if let Some(other) = writers.insert(wire, at) {
@@ -102,6 +99,11 @@ fn writers<'r>(request: &'r JoinRequest<'_>) -> Result<BTreeMap<&'r Wire, usize>
         }
     }
     Ok(writers)
+}
+
+/// A tensor of the whole.
+pub(super) fn whole(name: &String) -> Wire {
+    Wire { scope: 0, name: name.clone() }
 }
 
 /// Where one tensor stands in a step: the step's place, and what it is there.
@@ -114,15 +116,22 @@ pub(super) struct Ends<'f> {
     pub(super) readers: Vec<End<'f>>,
 }
 
+impl<'f> Ends<'f> {
+    /// The writer first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &End<'f>> {
+        self.writer.iter().chain(&self.readers)
+    }
+}
+
 /// The tensors that go between steps. The maps fit the models already.
 pub(super) fn tensors<'f>(request: &JoinRequest<'_>, faces: &'f [Faces]) -> BTreeMap<Wire, Ends<'f>> {
     let mut tensors: BTreeMap<Wire, Ends<'f>> = BTreeMap::new();
     for (at, (step, faces)) in request.steps.iter().zip(faces).enumerate() {
         for (name, wire) in &step.inputs {
-            tensors.entry(wire.clone()).or_default().readers.extend(faces.input(name).map(|spec| (at, spec)));
+            tensors.entry(wire.clone()).or_default().readers.extend(faces.inputs.get(name).map(|spec| (at, spec)));
         }
         for (name, wire) in &step.outputs {
-            tensors.entry(wire.clone()).or_default().writer = faces.output(name).map(|spec| (at, spec));
+            tensors.entry(wire.clone()).or_default().writer = faces.outputs.get(name).map(|spec| (at, spec));
         }
     }
     tensors
@@ -132,16 +141,23 @@ pub(super) fn tensors<'f>(request: &JoinRequest<'_>, faces: &'f [Faces]) -> BTre
 pub(super) fn check_types(request: &JoinRequest<'_>, tensors: &BTreeMap<Wire, Ends<'_>>) -> Result<(), JoinError> {
     let label = |(at, _): &End<'_>| format!("the step `{}`", request.steps[*at].name);
     for (wire, ends) in tensors {
-        let all: Vec<&End<'_>> = ends.writer.iter().chain(&ends.readers).collect();
-        for (k, one) in all.iter().enumerate() {
-            if let Some(other) = all[k + 1..].iter().find(|other| !fits(&one.1.value_type, &other.1.value_type)) {
-                return Err(JoinError::Type {
-                    tensor: wire.name.clone(),
-                    writer: label(one),
-                    written: one.1.value_type.to_string(),
-                    reader: label(other),
-                    read: other.1.value_type.to_string(),
-                });
+        let mut known: Option<ValueType> = None;
+        for other in ends.all() {
+            let value_type = &other.1.value_type;
+            match &mut known {
+                None => known = Some(value_type.clone()),
+                Some(known) if fits(known, value_type) => narrow(known, value_type.clone()),
+                Some(_) => {
+                    // All that is known comes from one of them: that one doesn't fit.
+                    let Some(one) = ends.all().find(|one| !fits(&one.1.value_type, value_type)) else { continue };
+                    return Err(JoinError::Type {
+                        tensor: wire.name.clone(),
+                        writer: label(one),
+                        written: one.1.value_type.to_string(),
+                        reader: label(other),
+                        read: value_type.to_string(),
+                    });
+                }
             }
         }
     }
@@ -169,4 +185,37 @@ fn shapes_fit(one: &Shape, other: &Shape) -> bool {
     let (Some(one), Some(other)) = (one.dims(), other.dims()) else { return true };
     let clash = |(a, b): (&Dim, &Dim)| matches!((a, b), (Dim::Fixed(a), Dim::Fixed(b)) if a != b);
     one.len() == other.len() && !one.iter().zip(other).any(clash)
+}
+
+/// Adds to a type what another that fits says beyond it: a number where there was none, else a name.
+pub(super) fn narrow(known: &mut ValueType, other: ValueType) {
+    match (known, other) {
+        (ValueType::Tensor { shape: known, .. }, ValueType::Tensor { shape: other, .. })
+        | (ValueType::SparseTensor { shape: known, .. }, ValueType::SparseTensor { shape: other, .. }) => {
+            narrow_shape(known, other);
+        }
+        (ValueType::Sequence { element: known }, ValueType::Sequence { element: other })
+        | (ValueType::Optional { element: known }, ValueType::Optional { element: other })
+        | (ValueType::Map { value: known, .. }, ValueType::Map { value: other, .. }) => narrow(known, *other),
+        _ => {}
+    }
+}
+
+fn narrow_shape(known: &mut Shape, other: Shape) {
+    let rank = |dim: &Dim| match dim {
+        Dim::Fixed(_) => 2,
+        Dim::Symbolic(_) => 1,
+        Dim::Unknown => 0,
+    };
+    match (&mut known.0, other.0) {
+        (Some(known), Some(other)) => {
+            for (known, other) in known.iter_mut().zip(other) {
+                if rank(&other) > rank(known) {
+                    *known = other;
+                }
+            }
+        }
+        (known @ None, other) => *known = other,
+        _ => {}
+    }
 }

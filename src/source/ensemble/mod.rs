@@ -4,6 +4,7 @@
 //! model like any other. It is kept by the digests of all files that took part, and says them itself as its metadata.
 
 mod joined;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,7 @@ use super::error::files;
 use super::triton::{self, Backend, Refusal};
 use crate::files::RelativePath;
 use crate::model::{MOST_STEPS, Wire};
-use crate::triton::{CONFIG, EnsembleStep, InstanceGroup, InstanceKind, ModelConfig, TensorConfig};
+use crate::triton::{CONFIG, EnsembleStep, ModelConfig, TensorConfig};
 
 /// How deep ensembles may stand in each other.
 const DEEPEST: usize = 8;
@@ -28,6 +29,8 @@ pub struct Ensemble {
     /// The folder that all of it is in, resolved.
     repository: PathBuf,
     steps: Vec<Step>,
+    /// The ensembles that are steps, by their names: what they say of themselves.
+    inner: Vec<(String, ModelConfig)>,
     /// The configurations that took part.
     configs: BTreeSet<PathBuf>,
 }
@@ -45,23 +48,37 @@ struct Step {
 
 /// Takes apart the ensemble in `folder`, whose configuration is `config`.
 pub(super) fn take_apart(folder: &Path, name: &str, config: &ModelConfig) -> Result<Ensemble, Refusal> {
-    let resolved = folder.canonicalize().map_err(files("find", folder))?;
-    let repository = resolved.parent().unwrap_or(&resolved).to_path_buf();
-    let own = resolved.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut walk =
-        Walk { repository: &repository, steps: Vec::new(), configs: BTreeSet::new(), scopes: 0, within: vec![own] };
-    walk.configs.insert(resolved.join(CONFIG));
+    if has_reshape(config) {
+        return Err(Refusal::Model(format!("is an ensemble that {RESHAPE}")));
+    }
+    let (repository, own) = triton::repository(folder).map_err(files("find", folder))?;
+    let mut walk = Walk {
+        repository: &repository,
+        steps: Vec::new(),
+        inner: Vec::new(),
+        configs: BTreeSet::new(),
+        within: vec![own.to_string_lossy().into_owned()],
+    };
+    walk.configs.insert(repository.join(own).join(CONFIG));
     walk.ensemble(config, 0, &BTreeMap::new())?;
-    let Walk { steps, configs, .. } = walk;
-    Ok(Ensemble { name: name.into(), config: config.clone(), repository, steps, configs })
+    let Walk { steps, inner, configs, .. } = walk;
+    Ok(Ensemble { name: name.into(), config: config.clone(), repository, steps, inner, configs })
+}
+
+/// Why nothing that has a `reshape` is joined, as the rest of a sentence.
+const RESHAPE: &str = "has a `reshape`, which a joined graph doesn't: put the reshape into the model";
+
+fn has_reshape(config: &ModelConfig) -> bool {
+    config.inputs.iter().chain(&config.outputs).any(|tensor| tensor.reshape.is_some())
 }
 
 /// Ensembles on the way to their steps.
 struct Walk<'w> {
     repository: &'w Path,
     steps: Vec<Step>,
+    /// The ensembles that were met: each has a scope of its own, after 0 for the outermost.
+    inner: Vec<(String, ModelConfig)>,
     configs: BTreeSet<PathBuf>,
-    scopes: usize,
     /// The ensembles that this one stands in, and itself.
     within: Vec<String>,
 }
@@ -70,7 +87,7 @@ impl Walk<'_> {
     /// The steps of one ensemble. `bound` are its tensors that are tensors of the ensemble around it.
     fn ensemble(&mut self, config: &ModelConfig, scope: usize, bound: &BTreeMap<String, Wire>) -> Result<(), Refusal> {
         for step in config.ensemble.iter().flatten() {
-            if self.steps.len() >= MOST_STEPS || self.scopes >= MOST_STEPS {
+            if self.steps.len() >= MOST_STEPS || self.inner.len() >= MOST_STEPS {
                 return Err(Refusal::Model(format!("is an ensemble of more than {MOST_STEPS} steps")));
             }
             let wire = |tensor: &String| bound.get(tensor).cloned().unwrap_or(Wire { scope, name: tensor.clone() });
@@ -137,10 +154,13 @@ impl Walk<'_> {
         if let Some(unfed) = config.inputs.iter().find(|input| !inputs.contains_key(&input.name)) {
             return Err(wrong(format!("gets nothing for its input `{}`", unfed.name)));
         }
-        self.scopes += 1;
+        if has_reshape(config) {
+            return Err(wrong(RESHAPE.into()));
+        }
+        self.inner.push((model.into(), config.clone()));
         let bound = inputs.into_iter().chain(outputs).collect();
         self.within.push(model.into());
-        self.ensemble(config, self.scopes, &bound)?;
+        self.ensemble(config, self.inner.len(), &bound)?;
         self.within.pop();
         Ok(())
     }
@@ -173,64 +193,20 @@ impl Walk<'_> {
             }
         }
         let wrong = |why: &str| Err(format!("is an ensemble whose step `{model}` {why}"));
-        let tensors = || config.inputs.iter().chain(&config.outputs);
-        if tensors().any(|tensor| tensor.reshape.is_some()) {
-            return wrong("has a `reshape`, which a joined graph doesn't: put the reshape into the model");
+        if has_reshape(config) {
+            return wrong(RESHAPE);
         }
-        if config.sequence_batching.as_ref().is_some_and(|sequence| !sequence.states.is_empty()) {
+        let Some(sequence) = &config.sequence_batching else { return Ok(()) };
+        if !sequence.states.is_empty() {
             return wrong("keeps state (`sequence_batching`): make a service of that step alone");
         }
-        Ok(())
-    }
-}
-
-impl Ensemble {
-    /// What is asked of Triton for the whole: for the ensemble, and where that says nothing, for its steps.
-    pub(super) fn settings(&self) -> ModelConfig {
-        let mut whole = self.config.clone();
-        let steps = || self.steps.iter().map(|step| &step.config);
-        let rows = steps().map(|step| step.max_batch_size).filter(|rows| *rows > 0);
-        whole.max_batch_size = rows.fold(whole.max_batch_size, u32::min);
-        let longest =
-            steps().filter_map(|step| step.dynamic_batching.as_ref()).max_by_key(|own| own.max_queue_delay_us);
-        whole.dynamic_batching = whole.dynamic_batching.or(longest.cloned());
-        let groups: Vec<&InstanceGroup> = steps().flat_map(|step| &step.instance_groups).collect();
-        let count = steps().map(|step| step.instance_groups.iter().map(|group| group.count).sum()).max();
-        let mut kinds: Vec<InstanceKind> = Vec::new();
-        for group in &groups {
-            if !kinds.contains(&group.kind) {
-                kinds.push(group.kind);
-            }
+        match sequence.controls.first() {
+            Some(control) => wrong(&format!(
+                "has the input `{}` that Triton fills in (`sequence_batching.control_input`), and no graph does: make a \
+                 service of that step alone, whose clients send it",
+                control.name
+            )),
+            None => Ok(()),
         }
-        let gpus: BTreeSet<u32> = groups.iter().flat_map(|group| group.gpus.iter().copied()).collect();
-        // One run is a run of all steps: so many at once as the step that runs most often, not as all together.
-        let group = |(at, kind): (usize, &InstanceKind)| InstanceGroup {
-            kind: *kind,
-            count: if at == 0 { count.unwrap_or(1) } else { 0 },
-            gpus: gpus.iter().copied().collect(),
-        };
-        whole.instance_groups = kinds.iter().enumerate().map(group).collect();
-        let all = |of: fn(&ModelConfig) -> &Vec<String>| -> Vec<String> {
-            steps().flat_map(of).cloned().collect::<BTreeSet<_>>().into_iter().collect()
-        };
-        whole.gpu_accelerators = all(|step| &step.gpu_accelerators);
-        whole.cpu_accelerators = all(|step| &step.cpu_accelerators);
-        for step in &self.steps {
-            let parameters = step.config.parameters.keys().map(|name| format!("parameters.{name}"));
-            let fields = step.config.left_out.iter().cloned().chain(parameters);
-            whole.left_out.extend(fields.map(|field| format!("{}: {field}", step.model)));
-        }
-        whole
-    }
-
-    /// The libraries of operators of all steps.
-    pub(super) fn libraries(&self) -> Vec<triton::OpLibrary> {
-        let mut all: Vec<triton::OpLibrary> = Vec::new();
-        for library in self.steps.iter().flat_map(|step| &step.libraries) {
-            if !all.contains(library) {
-                all.push(library.clone());
-            }
-        }
-        all
     }
 }
