@@ -92,3 +92,33 @@ pub(super) fn read(path: &Path, told: &TensorRt) -> Result<ModelDescription, Fai
     }
     Ok(description)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::TritonFiles;
+    use crate::triton::ModelConfig;
+
+    #[test]
+    fn flags_count_before_what_a_config_names_and_an_engine_takes_none() {
+        let library = |named: &str, found| OpLibrary { named: named.into(), found };
+        let triton = TritonModel {
+            files: TritonFiles::One("m/1/model.onnx".into()),
+            name: "m".into(),
+            version: 1,
+            others: Vec::new(),
+            config: ModelConfig::default(),
+            op_libraries: vec![library("a.so", Ok("m/a.so".into())), library("b.so", Err("is nowhere".into()))],
+        };
+        let (paths, said) = named_operators(&[], Some(&triton), false);
+        assert_eq!(paths, [Path::new("m/a.so")]);
+        assert!(
+            said[0].contains("`a.so` is native code")
+                && said[1].ends_with("`b.so` is nowhere: give it with `--custom-ops`")
+        );
+        let (paths, said) = named_operators(&[], Some(&triton), true);
+        assert!(paths.is_empty());
+        assert!(said.iter().all(|said| said.contains("is not taken over")) && said.len() == 2);
+        assert_eq!(named_operators(&["own.so".into()], Some(&triton), false), (vec!["own.so".into()], vec![]));
+    }
+}

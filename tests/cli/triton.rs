@@ -62,6 +62,9 @@ fn a_model_of_a_repository_becomes_a_service_with_its_settings() {
     warning: of `config.pbtxt`: `model_operations.op_library_filename` `own.so` is in none of the folders of the version, the model and the repository: give it with `--custom-ops`
     warning: requests will run one by one: input `state`, float32 [2, N, 4], has no free dimension where the others have one
     ");
+    place.write("state/own.so", "no library");
+    let probed = place.run(["inspect", "triton://state", "--probe"]).refused(6);
+    assert!(probed.contains("own.so` can't be read as a 64-bit Linux program or library"), "{probed}");
     let config = place.read("kept/nimify.yaml");
     assert_snapshot!(config.split("service: generic\n").nth(1).unwrap(), @"
     state:

@@ -7,8 +7,9 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from service import Served, to_json
+from test_state import by_hand, layers, over_v1
 
-FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+FLOAT, INT32, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
 
 
@@ -104,6 +105,44 @@ def classifier():
     kind = helper.make_sequence_type_proto(helper.make_map_type_proto(INT64, helper.make_tensor_type_proto(FLOAT, [])))
     outputs = [value("label", "rows", kind=INT64), helper.make_value_info("maps", kind)]
     return model(nodes, [value("x", "rows", 4)], outputs, opsets=opsets)
+
+
+def generator():
+    """A text goes on as a table says: an operator that asks its graph for names, one of which is a weight's around it."""
+    words = 7
+    table = np.full((words, words), -1)
+    for word in range(words):
+        table[word, (3 * word + 1) % words] = 5
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
+        helper.make_node("Identity", ["rows"], ["logits"]),
+        helper.make_node("Cast", ["input_ids"], ["numbers"], to=FLOAT),
+        helper.make_node("Unsqueeze", ["numbers", "axes"], ["one"]),
+        helper.make_node("Concat", ["one", "one"], ["two"], axis=0),
+        helper.make_node("Concat", ["two", "two"], ["four"], axis=4),
+        helper.make_node("Concat", ["past_0", "four"], ["present_0"], axis=3),
+    ]
+    takes = [value(name, "B", size, kind=INT32) for name, size in
+             (("input_ids", "S"), ("position_ids", "S"), ("attention_mask", "A"))]
+    decoder = helper.make_graph(
+        nodes, "decoder", [*takes, value("past_0", 2, "B", 1, "P", 2)],
+        [value("logits", "B", "S", words), value("present_0", 2, "B", 1, "Q", 2)],
+        [numpy_helper.from_array(np.array([0, 2, 4]), "axes")],
+    )
+    node = helper.make_node(
+        "GreedySearch", ["input_ids", "most"], ["sequences"], domain="com.microsoft", decoder=decoder, model_type=0,
+        eos_token_id=6, pad_token_id=0, no_repeat_ngram_size=0, vocab_size=words,
+    )
+    most = numpy_helper.from_array(np.array([6], "int32"), "most")
+    opsets = [OPSETS[0], helper.make_opsetid("com.microsoft", 1)]
+    inputs, outputs = [value("input_ids", "N", "L", kind=INT32)], [value("sequences", "N", "M", kind=INT32)]
+    return model([node], inputs, outputs, [most, weight("table", table)], opsets=opsets)
+
+
+def cast(to, out):
+    """`x` of one kind of integers, and the same as the other kind."""
+    return model([helper.make_node("Cast", ["x"], ["y"], to=to)], [value("x", "N", "L", kind=INT64 if to == INT32 else INT32)],
+                 [value("y", "N", out, kind=to)], opsets=OPSETS[:1])
 
 
 def quoted(name):
@@ -224,6 +263,45 @@ def test_a_joined_ensemble_gives_what_its_steps_give(nimify, tmp_path):
                 same(np.array(got[name], answer[name].dtype), answer[name])
             maps = [{int(key): value for key, value in row.items()} for row in got["maps"]]
             same(maps, answer["maps"])
+
+
+def test_a_step_that_generates_finds_the_names_that_it_asks_for(nimify, tmp_path):
+    models = Repository(tmp_path / "models")
+    for name, made in (("narrow", cast(INT32, "L")), ("generator", generator()), ("wide", cast(INT64, "M"))):
+        models.add(name, made)
+    # The whole's own tensors are called as those of the graph within are.
+    steps = [
+        ("narrow", {"x": "input_ids"}, {"y": "ids"}),
+        ("generator", {"input_ids": "ids"}, {"sequences": "sequences"}),
+        ("wide", {"x": "sequences"}, {"y": "logits"}),
+    ]
+    models.ensemble("whole", ["input_ids"], ["logits"], steps)
+    config = models.folder / "whole" / "config.pbtxt"
+    config.write_text(config.read_text().replace("TYPE_FP32 dims: [ 4 ]", "TYPE_INT64 dims: [ -1 ]"))
+    file = joined(nimify, models.folder / "whole", tmp_path / "cache")
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    given = {"input_ids": np.array([[1, 2], [3, 1]])}
+    [answer] = session.run(["logits"], given)
+    assert answer.tolist() == [[1, 2, 0, 1, 4, 0], [3, 1, 4, 0, 0, 0]]
+    same(answer, models.answer("whole", given)["logits"])
+
+
+def test_a_model_that_is_run_at_once_keeps_the_state_that_triton_does(nimify, tmp_path):
+    file, pairs, pieces, sizes = layers()
+    wanted = by_hand(file, pairs, pieces, sizes)
+    folder = tmp_path / "models" / "layers"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.onnx").write_bytes(file.read_bytes())
+    [pair] = pairs
+    kept = f"input_name: {quoted(pair['input'])} output_name: {quoted(pair['output'])} dims: [ 2, 2, 4 ]"
+    control = "control_input { name: 'READY' control { kind: CONTROL_SEQUENCE_READY } }"
+    (folder / "config.pbtxt").write_text(f"backend: 'onnxruntime' sequence_batching {{ state {{ {kept} }} {control} }}")
+    with Served(nimify, f"triton://{folder}", tmp_path / "log") as service:
+        for k, (piece, answer) in enumerate(zip(pieces, wanted)):
+            got = over_v1(service, piece, "s", k == 0, False)
+            for output, value in answer.items():
+                np.testing.assert_allclose(np.array(got[output]), value, rtol=1e-4, atol=1e-5, err_msg=output)
+    assert "`sequence_batching.control_input` `READY`" in (tmp_path / "log").read_text()
 
 
 def test_steps_of_other_operator_sets_are_not_joined(nimify, tmp_path):

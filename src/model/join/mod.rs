@@ -115,6 +115,7 @@ pub fn join(request: &JoinRequest<'_>, limits: &Limits, to: &mut dyn Write) -> R
         let step = &request.steps[at];
         let part = Part { step, model: models[at], names: &names[at], budget: &write };
         whole.add(&part).map_err(fault(step))?;
+        whole::check_size(whole.graph.length() + whole.functions.length(), limits)?;
     }
     whole.graph.text(2, &request.name);
     add_values(request, &tensors, &names, &mut whole.graph);

@@ -58,25 +58,41 @@ pub(super) struct Rewriter<'r> {
     pub(super) limits: &'r Limits,
     /// Whether this is a function's body.
     in_function: bool,
-    /// The values of graphs around this one whose names are asked for, and stay.
+    /// The values of this graph whose names are asked for, and stay.
     kept: BTreeSet<String>,
+    /// The same of the graph around it.
+    around: Option<&'r Rewriter<'r>>,
 }
 
 impl<'r> Rewriter<'r> {
     /// For a step's own graph, and what stands beside it.
     pub(super) fn new(names: &'r Names<'r>, limits: &'r Limits) -> Self {
-        Rewriter { names, limits, in_function: false, kept: BTreeSet::new() }
+        Rewriter { names, limits, in_function: false, kept: BTreeSet::new(), around: None }
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        self.kept.contains(name) || self.around.is_some_and(|around| around.keeps(name))
     }
 
     fn value<'a>(&self, field: &Field<'a>) -> Result<String, Fault> {
         let name = field.name(self.limits.name_bytes)?;
-        let stays = self.in_function || self.kept.contains(name);
-        Ok(if stays { name.into() } else { self.names.value(name) })
+        if self.in_function || self.keeps(name) {
+            return Ok(name.into());
+        }
+        let joined = self.names.value(name);
+        if self.keeps(&joined) {
+            let problem = format!(
+                "becomes `{joined}`, and an operator's graph that takes it has another tensor of that name: call it \
+                 something else in the ensemble"
+            );
+            return Err(Fault::Tensor { tensor: name.into(), problem });
+        }
+        Ok(joined)
     }
 
     /// For the graph of a node whose operator asks for the names of what that takes and gives.
-    fn keeping(&self, graph: Message<'_>) -> Result<Self, Fault> {
-        let mut kept = self.kept.clone();
+    fn keeping(&self, graph: Message<'_>) -> Result<Rewriter<'_>, Fault> {
+        let mut kept = BTreeSet::new();
         for field in graph.fields() {
             let field = field?;
             if !matches!(field.number, 11 | 12) {
@@ -89,7 +105,7 @@ impl<'r> Rewriter<'r> {
                 }
             }
         }
-        Ok(Rewriter { names: self.names, limits: self.limits, in_function: self.in_function, kept })
+        Ok(Rewriter { kept, around: Some(self), ..*self })
     }
 
     /// Writes each field of `message` by `one`, and as it stands where that gives nothing.

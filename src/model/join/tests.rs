@@ -324,6 +324,18 @@ fn operators_that_ask_for_names_find_them() {
     assert_eq!((decoder.inputs[0].name, decoder.outputs[0].name), ("input_ids", "logits"));
     assert_eq!(decoder.nodes[0].inputs, ["step0.a/table", "input_ids"]);
     assert_eq!((decoder.nodes[0].outputs[0], decoder.nodes[1].outputs[0]), ("step0.a/h", "logits"));
+    // What stands around the graph isn't taken for what it calls so itself.
+    parts.initializers.clear();
+    parts.inputs.push(float("table", &["5", "5"]));
+    let model = testing::model(8, &[("", 17), ("com.microsoft", 1)], &parts.message()).bytes().to_vec();
+    let of = |table: &str| {
+        let steps = vec![step("a", &model, &[("x", "x"), ("table", table)], &[("y", "y")])];
+        joined(&request(steps, &["x", table], &["y"])).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(of("w"), Ok(()));
+    assert!(
+        of("logits").unwrap_err().starts_with("its step `a`: tensor `table` becomes `logits`, and an operator's graph")
+    );
 }
 
 #[test]

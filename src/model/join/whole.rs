@@ -124,10 +124,14 @@ pub(super) fn write(
         model.message(14, entry);
     }
     model.append(whole.functions);
-    if model.length() > limits.file_bytes {
-        return Err(JoinError::TooLarge { size: model.length(), limit: limits.file_bytes });
-    }
+    check_size(model.length(), limits)?;
     Ok(model.write(to)?)
+}
+
+/// Refuses a file that would be too large.
+pub(super) fn check_size(size: u64, limits: &Limits) -> Result<(), JoinError> {
+    let limit = limits.file_bytes;
+    if size > limit { Err(JoinError::TooLarge { size, limit }) } else { Ok(()) }
 }
 
 /// The licences that the steps name, as an expression of SPDX's; nothing where no step names one.
