@@ -138,7 +138,7 @@ fn add_values(
         let ends = if ends.writer.is_some() { ends.writer.as_slice() } else { &ends.readers };
         graph.message(12, face::info(name, ends.iter(), names));
     }
-    let own: BTreeSet<Wire> = request.inputs.iter().chain(&request.outputs).map(wiring::whole).collect();
+    let own: BTreeSet<Wire> = request.inputs.iter().chain(&request.outputs).map(|name| wiring::whole(name)).collect();
     for (_, ends) in tensors.iter().filter(|(wire, _)| !own.contains(wire)) {
         if let Some((reader, spec)) = ends.readers.first() {
             graph.message(13, face::info(&names[*reader].value(&spec.name), ends.all(), names));
@@ -221,8 +221,9 @@ fn check_passed(
 ) -> Result<(), JoinError> {
     let version = opsets.get(opset::STANDARD).copied().unwrap_or(whole::IDENTITY_OPSET);
     for ((step, faces), names) in request.steps.iter().zip(faces).zip(names) {
-        let passed = names.passed.iter().filter_map(|(name, _)| faces.outputs.get(*name));
-        for spec in passed.filter(|spec| !passed_since(&spec.value_type).is_some_and(|since| since <= version)) {
+        let mut passed = names.passed.iter().filter_map(|(name, _)| faces.outputs.get(*name));
+        let is_stuck = |spec: &&ValueSpec| passed_since(&spec.value_type).is_none_or(|since| since > version);
+        if let Some(spec) = passed.find(is_stuck) {
             let (step, name, value_type) = (step.name.clone(), spec.name.clone(), spec.value_type.to_string());
             return Err(JoinError::Passed { step, name, value_type, version });
         }

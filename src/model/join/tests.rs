@@ -393,6 +393,18 @@ fn all_steps_together_keep_within_what_one_may_have() {
     assert!(both(&two).unwrap_err().starts_with("its step `b`: "));
 }
 
+/// Compared pair by pair, or looked for one by one, it would take minutes.
+#[test]
+fn a_tensor_that_very_many_inputs_take_is_soon_joined() {
+    let name = |k: usize| format!("x{k}");
+    let mut parts = GraphParts::simple();
+    parts.inputs.extend((0..20_000).map(|k| float(&name(k), &["N", "4"])));
+    let model = parts.model().bytes().to_vec();
+    let mut request = request(vec![step("a", &model, &[("x", "x")], &[("y", "y")])], &["x"], &["y"]);
+    request.steps[0].inputs.extend((0..20_000).map(|k| (name(k), wiring::whole("x"))));
+    assert_eq!(shown(&described(&request)), "x float32 [N, 4]; y float32 [N, 4]");
+}
+
 #[test]
 fn licences_of_the_steps_are_those_of_the_whole() {
     let of = |licence: &str| {

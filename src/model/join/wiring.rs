@@ -48,7 +48,7 @@ pub(super) fn check_names(request: &JoinRequest<'_>) -> Result<(), JoinError> {
 
 /// The steps in an order in which each has what it takes, by their places in the request.
 pub(super) fn order(request: &JoinRequest<'_>) -> Result<Vec<usize>, JoinError> {
-    let inputs: BTreeSet<Wire> = request.inputs.iter().map(whole).collect();
+    let inputs: BTreeSet<Wire> = request.inputs.iter().map(|name| whole(name)).collect();
     let writers = writers(request, &inputs)?;
     let mut waits: Vec<BTreeSet<usize>> = Vec::new();
     for step in &request.steps {
@@ -102,8 +102,8 @@ fn writers<'r>(request: &'r JoinRequest<'_>, inputs: &BTreeSet<Wire>) -> Result<
 }
 
 /// A tensor of the whole.
-pub(super) fn whole(name: &String) -> Wire {
-    Wire { scope: 0, name: name.clone() }
+pub(super) fn whole(name: &str) -> Wire {
+    Wire { scope: 0, name: name.into() }
 }
 
 /// Where one tensor stands in a step: the step's place, and what it is there.
