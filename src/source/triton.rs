@@ -381,6 +381,27 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_is_a_link_stands_in_the_repository_that_has_the_link() {
+        let home = repository(&[
+            ("models/shared.so", ""),
+            ("store/a/1/model.onnx", ""),
+            ("store/a/own.so", ""),
+            ("store/other.so", ""),
+            (
+                "store/a/config.pbtxt",
+                "model_operations { op_library_filename: 'own.so' op_library_filename: 'shared.so' op_library_filename: 'other.so' }",
+            ),
+        ]);
+        std::os::unix::fs::symlink("../store/a", home.path().join("models/a")).unwrap();
+        let found = |place: &str| {
+            let found = triton_model(&home.path().join(place), None).unwrap().op_libraries;
+            found.into_iter().map(|library| library.found.is_ok()).collect::<Vec<_>>()
+        };
+        assert_eq!(found("models/a"), [true, true, false]);
+        assert_eq!(found("store/a/1/.."), [true, false, true]);
+    }
+
+    #[test]
     fn what_no_service_can_be_says_why_and_what_to_do() {
         let home = repository(&[
             ("py/1/model.py", ""),
