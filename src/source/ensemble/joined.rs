@@ -152,13 +152,15 @@ impl Ensemble {
             }
         }
         let path = whole.path(&joined);
-        let read = model::inspect(&path, &Limits::default()).map_err(|error| {
-            // By the time that this is read, the folder in which it was made is gone.
-            let said = error.to_string().replace(&format!("`{}`", path.display()), "the joined model");
-            wrong(format!("is an ensemble that can't be joined: {said}"))
-        })?;
+        let read = model::inspect(&path, &Limits::default())
+            .map_err(|error| wrong(format!("is an ensemble that can't be joined: {}", of_joined(&error, &path))))?;
         check_declared(&self.config, &read.contents.signature).map_err(wrong)
     }
+}
+
+/// What is wrong with the joined model at `path`: by the time that this is read, the folder in which it was made is gone.
+pub(super) fn of_joined(error: &model::Error, path: &Path) -> String {
+    error.to_string().replace(&format!("`{}`", path.display()), "the joined model")
 }
 
 /// What the joined model is called.

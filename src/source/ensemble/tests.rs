@@ -242,6 +242,13 @@ fn a_size_that_is_always_the_same_is_no_rows() {
 }
 
 #[test]
+fn a_fault_of_the_joined_model_names_no_file_that_is_gone() {
+    let path = Path::new("/cache/models/.new/files/model.onnx");
+    let error = model::Error::Contents { path: path.into(), fault: model::Fault::NoOutputs };
+    assert_eq!(joined::of_joined(&error, path), "the joined model: the model has no outputs");
+}
+
+#[test]
 fn an_ensemble_that_is_a_link_stands_where_the_link_does() {
     let home = repository(&[]);
     let outside = tempfile::tempdir().unwrap();
