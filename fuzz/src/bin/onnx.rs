@@ -18,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
                 digest: Digest::of(bytes),
                 external_files: Vec::new(),
                 side_files: Vec::new(),
+                left_out: Default::default(),
                 labels: Vec::new(),
                 engine: None,
                 contents,
