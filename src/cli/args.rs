@@ -1,8 +1,10 @@
 //! The flags of every command. One word for one thing: a flag, the key in `nimify.yaml` and the chart's value agree.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{GpuCapability, KeptPair, TensorRt, TensorText};
@@ -110,7 +112,7 @@ impl TensorRtArgs {
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
     /// An ONNX file or a TensorRT engine, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
-    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
+    #[arg(value_parser = SourceParser)]
     pub(super) model: Source,
     /// Load and run it in a limited child process: proves whether requests can be batched
     #[arg(long)]
@@ -136,7 +138,7 @@ pub(super) struct InspectArgs {
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// An ONNX file or a TensorRT engine, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
-    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
+    #[arg(value_parser = SourceParser)]
     pub(super) model: Source,
     /// The model's name in the protocols [default: the file's name]
     #[arg(long)]
@@ -181,7 +183,7 @@ pub(super) struct RunArgs {
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
     /// An ONNX file or a TensorRT engine, a folder that holds one, or a source such as `oci://REGISTRY/REPOSITORY[:TAG]`
-    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Source::try_from(&*text)))]
+    #[arg(value_parser = SourceParser)]
     pub(super) model: Source,
     /// The model's name in the protocols [default: the file's name]
     #[arg(long)]
@@ -653,6 +655,19 @@ pub(super) struct CompletionsArgs {
 
 fn rows(text: &str) -> Result<std::num::NonZeroU32, &'static str> {
     text.parse().map_err(|_| "give a whole number of at least 1")
+}
+
+/// Where a model is. What is wrong with it is told without what may be secret, which clap's own words would repeat.
+#[derive(Clone)]
+struct SourceParser;
+
+impl TypedValueParser for SourceParser {
+    type Value = Source;
+
+    fn parse_ref(&self, command: &clap::Command, _: Option<&clap::Arg>, value: &OsStr) -> Result<Source, clap::Error> {
+        Source::try_from(value)
+            .map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).with_cmd(command))
+    }
 }
 
 fn kept_pair(text: &str) -> Result<KeptPair, &'static str> {

@@ -407,6 +407,18 @@ def test_settings_that_stand_nowhere_are_refused_untold(desk):
         assert "can't be used: " in done.stderr and "hunter2" not in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("source", [
+    "s3://AKIA:hunter2@models/a.onnx",
+    "oci://ada:hunter2@r.example.com/a",
+    "https://ada:hunter2@models.example.com/a.onnx?sig=hunter2",
+    "az://models/../a.onnx?versionId=hunter2",
+])
+def test_a_source_that_is_none_tells_no_secret(desk, source):
+    done = desk.run("inspect", source)
+    assert done.returncode == 2 and "can't be a source" in done.stderr, done
+    assert "hunter2" not in done.stderr, done.stderr
+
+
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 
 
