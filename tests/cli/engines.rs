@@ -119,7 +119,10 @@ fn a_service_of_a_made_engine_is_built_whole_and_asks_for_a_gpu() {
     let config = place.read("cats/nimify.yaml");
     let refused = |change: &str| {
         place.write("cats/nimify.yaml", format!("{config}{change}"));
-        place.run(["build", "--config", "cats/nimify.yaml"]).refused(4)
+        let stderr = place.run(["build", "--config", "cats/nimify.yaml"]).refused(4);
+        let (warning, error) = stderr.split_once('\n').unwrap();
+        assert!(warning.starts_with("warning: a TensorRT engine is native code"), "{stderr}");
+        error.to_string()
     };
     assert_snapshot!(refused("engine: { provider: cuda }\n"), @"error: `engine.provider` doesn't fit the model: an engine runs by `tensorrt` alone: leave it out, or name that first");
     assert_snapshot!(refused("engine: { require: false }\n"), @"error: `engine.require` doesn't fit the model: nothing but TensorRT runs an engine: leave it out");
