@@ -20,11 +20,15 @@ PATIENCE = 120
 
 def main():
     steps = json.loads(sys.argv[1])
+    waits, goes = os.pipe()
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm"
+        # Not before the terminal's settings are known: the command changes them.
+        os.read(waits, 1)
         os.execvp(sys.argv[2], sys.argv[2:])
     before = termios.tcgetattr(terminal)
+    os.write(goes, b".")
     output, seen, deadline = "", 0, time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if steps and (at := output.find(steps[0][0], seen)) >= 0:
