@@ -5,7 +5,7 @@ use url::Url;
 
 use super::Error;
 use super::login::Login;
-use crate::registry::place::Place;
+use crate::registry::place::{self, Place};
 use crate::registry::retry::{Tries, Trouble};
 use crate::registry::transport::{Answer, Body, Request, Transport, host};
 use crate::registry::{self, HostError, answer};
@@ -113,6 +113,15 @@ impl Client {
             other => other.into(),
         }
     }
+}
+
+/// Refuses to ask a host elsewhere without TLS, unless the user has said so; `source` is what is fetched.
+pub(super) fn check_tls(url: &Url, plain_http: bool, source: &str) -> Result<(), Error> {
+    let is_here = url.host_str().is_some_and(place::is_here);
+    if url.scheme() == "http" && !is_here && !plain_http {
+        return Err(Error::PlainHttp { source_name: source.into() });
+    }
+    Ok(())
 }
 
 /// What an error's body says: a text, or the `error` of a JSON object. Pages say nothing.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nimify_runtime::signature::{Dim, ModelSignature, ValueSpec};
 
-use super::{Ensemble, Step};
+use super::{Ensemble, Step, of_step};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::files::RelativePath;
@@ -95,7 +95,7 @@ impl Ensemble {
     }
 
     fn part(&self, step: &Step, wrong: &dyn Fn(String) -> Error) -> Result<Part, Error> {
-        let of = |why: String| wrong(format!("is an ensemble whose step `{}` can't be joined: {why}", step.model));
+        let of = |why: String| wrong(of_step(&step.model, &format!("can't be joined: {why}")));
         let read = model::inspect(&step.file, &Limits::default()).map_err(|error| of(error.to_string()))?;
         if read.format != Format::Onnx {
             return Err(of(format!("it is a {}", read.format)));

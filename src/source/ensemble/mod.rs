@@ -72,6 +72,11 @@ fn has_reshape(config: &ModelConfig) -> bool {
     config.inputs.iter().chain(&config.outputs).any(|tensor| tensor.reshape.is_some())
 }
 
+/// What is wrong with a step, with the ensemble as the subject.
+fn of_step(model: &str, why: &str) -> String {
+    format!("is an ensemble whose step `{model}` {why}")
+}
+
 /// Ensembles on the way to their steps.
 struct Walk<'w> {
     repository: &'w Path,
@@ -107,7 +112,7 @@ impl Walk<'_> {
         outputs: BTreeMap<String, Wire>,
     ) -> Result<(), Refusal> {
         let model = &step.model;
-        let wrong = |why: String| Refusal::Model(format!("is an ensemble whose step `{model}` {why}"));
+        let wrong = |why: String| Refusal::Model(of_step(model, &why));
         let folder = self.folder(model).map_err(wrong)?;
         let config = triton::config(&folder)?.map_err(wrong)?;
         self.configs.extend(Some(folder.join(CONFIG)).filter(|path| path.exists()));
@@ -136,7 +141,7 @@ impl Walk<'_> {
         inputs: BTreeMap<String, Wire>,
         outputs: BTreeMap<String, Wire>,
     ) -> Result<(), Refusal> {
-        let wrong = |why: String| Refusal::Model(format!("is an ensemble whose step `{model}` {why}"));
+        let wrong = |why: String| Refusal::Model(of_step(model, &why));
         if self.within.iter().any(|around| around == model) {
             return Err(wrong("is an ensemble that has it as a step itself".into()));
         }
@@ -192,7 +197,7 @@ impl Walk<'_> {
                 ));
             }
         }
-        let wrong = |why: &str| Err(format!("is an ensemble whose step `{model}` {why}"));
+        let wrong = |why: &str| Err(of_step(model, why));
         if has_reshape(config) {
             return wrong(RESHAPE);
         }

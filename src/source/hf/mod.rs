@@ -23,12 +23,12 @@ use super::download::{Downloaded, Wanted, download};
 use super::error::files;
 use super::listed::{Bring, Brought, Order};
 use super::login::Login;
-use super::web::{Ask, Client};
+use super::web::{Ask, Client, check_tls};
 use super::{Error, FetchRequest};
 use crate::digest::Digest;
 use crate::files::RelativePath;
 use crate::model;
-use crate::registry::{HostError, place};
+use crate::registry::HostError;
 
 /// Largest answer about a repository, bytes.
 const LARGEST_ANSWER: u64 = 16 << 20;
@@ -89,10 +89,7 @@ impl<'a> Hub<'a> {
         if !matches!(url.scheme(), "http" | "https") || !is_plain {
             return Err(wrong("it should be `https://HOST`".into()));
         }
-        let is_here = url.host_str().is_some_and(place::is_here);
-        if url.scheme() == "http" && !is_here && !request.plain_http {
-            return Err(Error::PlainHttp { source_name: request.source.name() });
-        }
+        check_tls(&url, request.plain_http, &request.source.name())?;
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }

@@ -5,11 +5,11 @@ use url::Url;
 
 use super::login;
 use crate::files::RelativePath;
-use crate::registry::{Fault, HostError, place, transport};
+use crate::registry::{Fault, HostError, transport};
 use crate::source::Error;
 use crate::source::listed::Order;
 use crate::source::surroundings::Surroundings;
-use crate::source::web::{Ask, Client};
+use crate::source::web::{Ask, Client, check_tls};
 
 /// The variable that says where the server is.
 const TRACKING: &str = "MLFLOW_TRACKING_URI";
@@ -44,9 +44,7 @@ impl Server {
         if !matches!(base.scheme(), "http" | "https") || host.is_empty() {
             return Err(wrong("it should be the `https://` address of a tracking server"));
         }
-        if base.scheme() == "http" && !place::is_here(host) && !plain_http {
-            return Err(Error::PlainHttp { source_name: order.source_name.clone() });
-        }
+        check_tls(&base, plain_http, &order.source_name)?;
         let login = login::take(&mut base, &around)?;
         Ok(Server { client: Client::new(&base, login, HINT), base })
     }

@@ -19,12 +19,17 @@ pub(super) fn fit(origin: &str, setting: &str, value: &str) -> Result<(), Error>
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         (value.len() > 100 || !value.chars().all(plain)).then_some("it should be a name of letters, digits and `-`")
     } else {
-        (!value.bytes().all(|byte| matches!(byte, b' '..=b'~'))).then_some("it isn't one line of ASCII")
+        (!value.bytes().all(is_plain)).then_some("it isn't one line of ASCII")
     };
     reason.map_or(Ok(()), |reason| {
         let origin = if origin.contains('`') { origin.into() } else { format!("`{origin}`") };
         Err(Error::Credentials { origin, reason: reason.into() })
     })
+}
+
+/// Whether a byte may stand in a header.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
 }
 
 /// Most characters of a number: of seconds, or of a date as seconds since 1970. More overflow a clock.
@@ -33,15 +38,14 @@ const MOST_DIGITS: usize = 10;
 /// An answer with credentials, if what it holds can stand in headers and be added to the time: a word, or JSON, or XML.
 pub(super) fn credentials(body: &[u8]) -> Option<&[u8]> {
     let body = body.trim_ascii();
-    let plain = |byte: &u8| matches!(byte, b' '..=b'~');
     let fits = match body.first() {
         Some(b'{' | b'[') => serde_json::from_slice(body).is_ok_and(|value| fits(&value)),
         // Entities may hold what the rest may not.
         Some(b'<') => {
-            body.iter().all(|byte| plain(byte) || byte.is_ascii_whitespace())
+            body.iter().all(|byte| is_plain(*byte) || byte.is_ascii_whitespace())
                 && !body.windows(2).any(|two| two == b"&#")
         }
-        _ => body.iter().all(plain),
+        _ => body.iter().copied().all(is_plain),
     };
     fits.then_some(body)
 }
@@ -50,7 +54,7 @@ fn fits(value: &serde_json::Value) -> bool {
     use serde_json::Value;
     let digits = |text: &str| text.len() <= MOST_DIGITS || text.bytes().any(|byte| !byte.is_ascii_digit());
     match value {
-        Value::String(text) => text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && digits(text),
+        Value::String(text) => text.bytes().all(is_plain) && digits(text),
         Value::Number(number) => number.to_string().len() <= MOST_DIGITS,
         Value::Array(values) => values.iter().all(fits),
         Value::Object(fields) => fields.values().all(fits),

@@ -121,8 +121,8 @@ fn parse(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
         } else if let (Some(section), Some((name, value))) = (&current, line.split_once('=')) {
             let name = name.trim().to_lowercase();
             // What a command's line says is the shell's.
-            let value = if name == PROCESS { value } else { value.split(" #").next().unwrap_or_default() };
-            let value = if name == PROCESS { value } else { value.split(" ;").next().unwrap_or_default() };
+            let marks: &[&str] = if name == PROCESS { &[] } else { &[" #", " ;"] };
+            let value = marks.iter().fold(value, |value, mark| value.split(mark).next().unwrap_or_default());
             sections.entry(section.clone()).or_default().insert(name, value.trim().into());
         }
     }
